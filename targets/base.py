@@ -1,0 +1,165 @@
+"""What a target is: what it needs, how it lowers, which precisions it offers, how it compiles.
+
+A target is one small class in one file, filed by `@targets.register("family:name")` or by the
+entry-point group `edgepack.targets`. It never measures and never judges: the pipeline does both.
+Every method that starts a vendor's tool does so in a subprocess with a time limit
+(`edgepack.toolchain.subprocesses.run_tool`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, ClassVar
+
+from edgepack.toolchain.errors import ToolchainMissingError
+from edgepack.toolchain.program import Lowered, Part, Program
+from edgepack.toolchain.registry import Registry
+from edgepack.toolchain.results import Latency, Measurement, Placement, Tool
+
+FAMILIES = ("cpu", "npu", "mobile")
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A distribution that the target needs, and the command that installs it.
+
+    Attributes:
+        distribution: Name as a package index knows it.
+        command: What to type to get it.
+    """
+
+    distribution: str
+    command: str
+
+    @property
+    def version(self) -> str | None:
+        """Installed version, or None; the distribution is looked up, not imported."""
+        try:
+            return metadata.version(self.distribution)
+        except metadata.PackageNotFoundError:
+            return None
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One precision that a target offers for a lowered part.
+
+    Attributes:
+        precision: "fp32", "int8-dynamic", "int8-static", "int16x8-static".
+        quantizer: Name in the quantizer registry, or None for the float form.
+        options: Keyword arguments of the quantizer.
+        not_built: Why the planner does not even build it for this part; None when it does.
+    """
+
+    precision: str
+    quantizer: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    not_built: str | None = None
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a target may use of the run.
+
+    Attributes:
+        source: The source reference as JSON, from which a worker process can open the model again.
+        sizes: Sizes of the named dimensions for targets with static shapes.
+        time_limit_s: Limit of one vendor tool, in seconds.
+        threads: Threads that the artifact will be run with.
+    """
+
+    source: Mapping[str, Any]
+    sizes: Mapping[str, int]
+    time_limit_s: float = 900.0
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """What `compile` left in its folder.
+
+    Attributes:
+        files: Files to ship, relative to the folder; the first is the one a runtime opens.
+        run_file: The file that the host runs to check numerics, relative to the folder (for an NPU
+            the quantized model from before its vendor's compiler, which is not shipped).
+        placement: Where every operator runs, and why not on the accelerator.
+        tool: The compiler or converter.
+        estimate: The vendor's estimate of latency, if the target is not run here.
+        metrics: Cycles, SRAM, flash, ... each with its kind.
+        notes: What the report should say.
+    """
+
+    files: tuple[str, ...]
+    run_file: str
+    placement: Placement
+    tool: Tool
+    estimate: Latency | None = None
+    metrics: tuple[Measurement, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Target(ABC):
+    """A device or runtime that artifacts are built for."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    session: ClassVar[str]
+    """Name in the session registry of the runtime that runs `Compiled.run_file` here."""
+    runs_here: ClassVar[bool] = True
+    """Whether a latency measured on this machine is this target's latency."""
+    float_precision: ClassVar[bool] = True
+    """Whether the target has float kernels, that is, offers fp32."""
+
+    @property
+    def family(self) -> str:
+        """"cpu", "npu" or "mobile": the part of the name before the colon."""
+        return self.name.partition(":")[0]
+
+    @abstractmethod
+    def requirements(self) -> Sequence[Requirement]:
+        """Distributions that must be installed."""
+
+    def missing(self) -> list[Requirement]:
+        """The requirements that are not met."""
+        return [requirement for requirement in self.requirements() if requirement.version is None]
+
+    def check(self) -> None:
+        """Raise unless every requirement is met.
+
+        Raises:
+            ToolchainMissingError: With the command that installs what is missing.
+        """
+        missing = self.missing()
+        if missing:
+            raise ToolchainMissingError(
+                f"The toolchain of {self.name} is not installed: {', '.join(m.distribution for m in missing)}",
+                where=self.name,
+                todo="Run: " + " && ".join(dict.fromkeys(m.command for m in missing)),
+            )
+
+    @abstractmethod
+    def lower_key(self) -> str:
+        """Name of the lowering; targets with equal keys share its result (litert and ethos-u do)."""
+
+    @abstractmethod
+    def lower(self, program: Program, part: Part, context: Context, folder: Path) -> Lowered:
+        """Bring `part` into this target's file form inside `folder`, still in floating point."""
+
+    @abstractmethod
+    def offers(self, lowered: Lowered) -> Sequence[Offer]:
+        """The precisions of this target, best guess first; those not worth building carry a reason."""
+
+    @abstractmethod
+    def compile(self, lowered: Lowered, context: Context, folder: Path) -> Compiled:
+        """Write the artifact into `folder`.
+
+        Raises:
+            ToolchainFailedError: The vendor's tool crashed, hung, or wrote nothing.
+        """
+
+
+targets: Registry[type[Target]] = Registry("target", "edgepack.targets", "edgepack.targets")

@@ -1,0 +1,98 @@
+"""Running vendors' tools: always a subprocess, always with a limit, never trusted by its exit code.
+
+The tool runs in a process group of its own that is ended as a whole, on the limit as on Ctrl-C, so
+that no compiler stays behind. Callers check that the expected files exist; so does `expect`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgepack.toolchain.errors import ToolchainFailedError
+
+_TAIL_LINES = 15
+
+
+@dataclass(frozen=True)
+class ToolRun:
+    """Standard output and error of a tool that exited with 0 and wrote what was expected."""
+
+    stdout: str
+    stderr: str
+
+
+def run_tool(
+    name: str,
+    command: Sequence[str | os.PathLike[str]],
+    *,
+    time_limit_s: float,
+    cwd: Path,
+    expect: Sequence[Path] = (),
+    env: Mapping[str, str] | None = None,
+) -> ToolRun:
+    """Run a vendor's tool.
+
+    Args:
+        name: The tool's name for messages.
+        command: Program and arguments; no shell.
+        time_limit_s: Seconds after which the tool and its children are killed.
+        cwd: Working folder.
+        expect: Files that must exist and not be empty afterwards.
+        env: Variables to add to this process's environment.
+
+    Raises:
+        ToolchainFailedError: It could not start, crashed, hung, or did not write its files.
+    """
+    try:
+        process = subprocess.Popen(  # noqa: S603 - a list, never a shell line
+            [os.fspath(word) for word in command],
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            env={**os.environ, **(env or {})},
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise ToolchainFailedError(
+            f"{name} could not be started: {error}", todo="Check its installation with: edgepack doctor"
+        ) from error
+    try:
+        stdout, stderr = process.communicate(timeout=time_limit_s)
+    except subprocess.TimeoutExpired as error:
+        _end(process)
+        raise ToolchainFailedError(
+            f"{name} did not finish within {time_limit_s:g} s and was stopped",
+            todo="Give it more with --time-limit, or look at the model with --debug",
+        ) from error
+    except BaseException:
+        _end(process)
+        raise
+    if process.returncode != 0:
+        how = f"signal {-process.returncode}" if process.returncode < 0 else f"exit code {process.returncode}"
+        raise ToolchainFailedError(f"{name} failed with {how}. Its last words: {_tail(stderr or stdout)}")
+    for path in expect:
+        if not path.is_file() or path.stat().st_size == 0:
+            raise ToolchainFailedError(
+                f"{name} ended with exit code 0 and did not write {path.name}. Its last words: {_tail(stderr or stdout)}"
+            )
+    return ToolRun(stdout, stderr)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+
+
+def _tail(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " | ".join(lines[-_TAIL_LINES:]) or "(it said nothing)"
