@@ -1,0 +1,27 @@
+"""Exporters: anything that is a model -> Program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from edgepack.exporters.sources import Source, SourceRequest, TorchModel, open_source
+
+__all__ = ["Source", "SourceRequest", "TorchModel", "open_source", "open_torch"]
+
+
+def open_torch(source: Mapping[str, Any]) -> TorchModel:
+    """The torch model of a source given as JSON (`SourceRequest.to_json`), output names filled in.
+
+    Runs the model's own code: call it in a worker process.
+
+    Raises:
+        SourceError: There is no torch model behind that source, or it cannot be opened.
+    """
+    from dataclasses import replace
+
+    from edgepack.exporters.record import record
+
+    model = open_source(SourceRequest.from_json(source)).open_torch()
+    _, signature = record(model)
+    return replace(model, signature=signature)

@@ -1,0 +1,115 @@
+"""Input specifications, "name:dtype[1,seq=128]", and example inputs made from them.
+
+A dimension is a number, which is fixed, or `name=size`, which may vary and is `size` in the first
+example. The example values are random from a seed: integers within the range the caller gives.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from edgepack.toolchain.errors import UnknownNameError, UsageError
+from edgepack.toolchain.program import TensorSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DTYPES = (
+    "float32", "float16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool",
+)  # fmt: skip
+_SPEC = re.compile(r"^(?P<name>[^:\s]+):(?P<dtype>\w+)\[(?P<dims>[^\]]*)\]$")
+_DIM = re.compile(r"^(?:(?P<symbol>[A-Za-z_]\w*)=)?(?P<size>\d+)$")
+
+
+def parse(texts: Iterable[str]) -> tuple[tuple[TensorSpec, ...], dict[str, int]]:
+    """Read input specifications.
+
+    Returns:
+        The specs in order, and the size of every named dimension.
+
+    Raises:
+        UsageError: A text is not of the form, or one dimension is given two sizes.
+    """
+    specs: list[TensorSpec] = []
+    sizes: dict[str, int] = {}
+    for text in texts:
+        match = _SPEC.match(text.strip())
+        if not match:
+            raise UsageError(
+                f"The input specification '{text}' is not of the form name:dtype[dims]",
+                where="--inputs",
+                todo='Write it like "ids:int64[1,seq=128]"',
+            )
+        if match["dtype"] not in DTYPES:
+            raise UnknownNameError("dtype", match["dtype"], DTYPES, where="--inputs")
+        shape: list[int | str] = []
+        for word in filter(None, (part.strip() for part in match["dims"].split(","))):
+            dim = _DIM.match(word)
+            if not dim or int(dim["size"]) < 1:
+                raise UsageError(
+                    f"The dimension '{word}' of '{text}' is neither a positive number nor name=number",
+                    where="--inputs",
+                    todo='Write it like "ids:int64[1,seq=128]"',
+                )
+            if dim["symbol"]:
+                if sizes.setdefault(dim["symbol"], int(dim["size"])) != int(dim["size"]):
+                    raise UsageError(
+                        f"The dimension '{dim['symbol']}' is given two sizes, {sizes[dim['symbol']]} and {dim['size']}",
+                        where="--inputs",
+                        todo="Give it one size, or two names",
+                    )
+                shape.append(dim["symbol"])
+            else:
+                shape.append(int(dim["size"]))
+        if any(spec.name == match["name"] for spec in specs):
+            raise UsageError(f"The input '{match['name']}' is specified twice", where="--inputs")
+        specs.append(TensorSpec(match["name"], match["dtype"], tuple(shape)))
+    return tuple(specs), sizes
+
+
+def random_inputs(
+    specs: Iterable[TensorSpec],
+    sizes: Mapping[str, int],
+    seed: int,
+    upper: Mapping[str, int] | None = None,
+) -> dict[str, np.ndarray]:
+    """Random values for `specs`: standard normal floats, integers in [0, upper), booleans.
+
+    Args:
+        specs: What to make.
+        sizes: Sizes of the named dimensions.
+        seed: The same seed gives the same values.
+        upper: Exclusive upper bound of an integer input by name (2 where none is given, which
+            suits masks and is safe for indices).
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    made: dict[str, np.ndarray] = {}
+    for spec in specs:
+        shape = spec.resolve(sizes)
+        if spec.dtype == "bool":
+            made[spec.name] = rng.integers(0, 2, shape).astype(bool)
+        elif spec.dtype.startswith(("int", "uint")):
+            made[spec.name] = rng.integers(0, (upper or {}).get(spec.name, 2), shape).astype(spec.dtype)
+        else:
+            made[spec.name] = rng.standard_normal(shape).astype(spec.dtype)
+    return made
+
+
+def other_sizes(
+    sizes: Mapping[str, int], limits: Mapping[str, int] | None = None
+) -> list[dict[str, int]]:
+    """Three sets of sizes for reference cases: the first as given, the others smaller and larger.
+
+    Sizes that cannot vary stay; the sizes of different dimensions change by different steps, so that
+    two dimensions that were confused do not stay equal by chance.
+    """
+    limits = limits or {}
+    smaller = {name: max(1, size // 2 - 1 - i) for i, (name, size) in enumerate(sizes.items())}
+    larger = {
+        name: min(size + 3 + 2 * i, limits.get(name, size + 3 + 2 * i)) for i, (name, size) in enumerate(sizes.items())
+    }
+    return [dict(sizes), smaller, larger]
