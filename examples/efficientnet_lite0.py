@@ -16,7 +16,16 @@ import torch
 
 SIZE = 224
 # The crops that the calibration and its held-out part are taken from.
-PHOTOS = ("astronaut", "chelsea", "coffee", "rocket", "hubble_deep_field", "motorcycle_left", "motorcycle_right", "retina")
+PHOTOS = (
+    "astronaut",
+    "chelsea",
+    "coffee",
+    "rocket",
+    "hubble_deep_field",
+    "motorcycle_left",
+    "motorcycle_right",
+    "retina",
+)
 
 
 def model() -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
@@ -50,7 +59,7 @@ def photos(count: int = 256, seed: int = 0) -> Iterator[dict[str, np.ndarray]]:
         top = int(rng.integers(0, image.shape[0] - side + 1))
         left = int(rng.integers(0, image.shape[1] - side + 1))
         crop = resize(image[top : top + side, left : left + side, :3], (SIZE, SIZE), preserve_range=True)
-        if rng.random() < 0.5:
+        if rng.integers(2):
             crop = crop[:, ::-1]
         pixels = (crop / 127.5 - 1.0).astype(np.float32)
         yield {"inputs": np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])}

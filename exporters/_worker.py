@@ -60,7 +60,8 @@ def work(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
     model = open_source(SourceRequest.from_json(request["source"])).open_torch()
     cases, signature = record(model)
-    rung, left = None, []
+    rung: str | None = None
+    left: list[str] = []
     if request["rungs"]:
         rung, signature, left = climb(model, signature, request["rungs"], folder / RAW_FILE)
         if rung == "static":

@@ -81,7 +81,7 @@ def climb(source: Source, folder: Path, judge: Judge, time_limit_s: float) -> Cl
             )
 
 
-class _Disagrees(Exception):
+class _Disagrees(Exception):  # noqa: N818 - an answer, not an error
     """A rung's graph ran and disagreed with the reference, or did not run at all."""
 
 
@@ -103,7 +103,9 @@ def _judged(program: Program, rung: str, left: list[str], judge: Judge) -> Climb
     return Climbed(program, rung, left, parity)
 
 
-def _native(source: Source, folder: Path, judge: Judge, left: list[str], time_limit_s: float) -> Climbed | None:
+def _native(
+    source: Source, folder: Path, judge: Judge, left: list[str], time_limit_s: float
+) -> Climbed | None:
     """The native rung, built here while a worker records the reference; None when it does not hold."""
     if not isinstance(source, HuggingFaceSource):
         return None
@@ -146,11 +148,19 @@ def _work(source: Source, folder: Path, rungs: list[str], time_limit_s: float) -
         answer_file = folder / ANSWER_FILE
         answer_file.unlink(missing_ok=True)
         request.write_text(
-            json.dumps({"source": source.request.to_json(), "folder": str(folder), "rungs": rungs, "lean": lean})
+            json.dumps(
+                {"source": source.request.to_json(), "folder": str(folder), "rungs": rungs, "lean": lean}
+            )
         )
         command = [sys.executable, "-m", "edgepack.exporters._worker", str(request)]
         try:
-            run_tool("The model's process", command, time_limit_s=time_limit_s, cwd=Path.cwd(), expect=[answer_file])
+            run_tool(
+                "The model's process",
+                command,
+                time_limit_s=time_limit_s,
+                cwd=Path.cwd(),
+                expect=[answer_file],
+            )
         except ToolchainFailedError as error:
             raise ExportError(error.what, where=source.request.model, todo=error.todo) from error
         answer = json.loads(answer_file.read_text())
@@ -159,6 +169,4 @@ def _work(source: Source, folder: Path, rungs: list[str], time_limit_s: float) -
         if "ModuleNotFoundError" not in answer["trace"] and "ImportError" not in answer["trace"]:
             break
     kind: type[EdgepackError] = getattr(errors, answer["type"], ExportError)
-    error = kind.__new__(kind)
-    EdgepackError.__init__(error, answer["what"], where=answer["where"], todo=answer["todo"])
-    raise error
+    raise errors.rebuild(kind, answer["what"], answer["where"], answer["todo"])

@@ -132,7 +132,9 @@ def _output_spec(name: str, cases: Sequence[Case], sets: Sequence[Mapping[str, i
     shape: list[int | str] = []
     for axis in range(arrays[0].ndim):
         lengths = [int(array.shape[axis]) for array in arrays]
-        follows = [s for s in sets[0] if all(length == sizes[s] for length, sizes in zip(lengths, sets, strict=True))]
+        follows = [
+            s for s in sets[0] if all(length == sizes[s] for length, sizes in zip(lengths, sets, strict=True))
+        ]
         if len(set(lengths)) == 1 and not (follows and len({sizes[follows[0]] for sizes in sets}) > 1):
             shape.append(lengths[0])
         else:

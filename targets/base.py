@@ -116,7 +116,7 @@ class Target(ABC):
 
     @property
     def family(self) -> str:
-        """"cpu", "npu" or "mobile": the part of the name before the colon."""
+        """The part of the name before the colon: cpu, npu or mobile."""
         return self.name.partition(":")[0]
 
     @abstractmethod

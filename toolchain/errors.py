@@ -53,10 +53,13 @@ class EdgepackError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle by the three parts, so that an error survives the way out of a worker process."""
-        return (_rebuild, (type(self), self.what, self.where, self.todo))
+        return (rebuild, (type(self), self.what, self.where, self.todo))
 
 
-def _rebuild(kind: type[EdgepackError], what: str, where: str | None, todo: str | None) -> EdgepackError:
+def rebuild(
+    kind: type[EdgepackError], what: str, where: str | None, todo: str | None
+) -> EdgepackError:
+    """An error of `kind` from its three parts, whatever its own constructor takes."""
     error = kind.__new__(kind)
     EdgepackError.__init__(error, what, where=where, todo=todo)
     return error

@@ -170,8 +170,12 @@ class Program:
                 cases = [
                     Case(
                         label=label,
-                        inputs={k.split("/", 2)[2]: arrays[k] for k in arrays.files if k.startswith(f"{i}/in/")},
-                        outputs={k.split("/", 2)[2]: arrays[k] for k in arrays.files if k.startswith(f"{i}/out/")},
+                        inputs={
+                            k.split("/", 2)[2]: arrays[k] for k in arrays.files if k.startswith(f"{i}/in/")
+                        },
+                        outputs={
+                            k.split("/", 2)[2]: arrays[k] for k in arrays.files if k.startswith(f"{i}/out/")
+                        },
                     )
                     for i, label in enumerate(entry["labels"])
                 ]

@@ -62,7 +62,9 @@ class Memory(Result):
     kind: Kind
     peak_bytes: int
     load_bytes: int | None = Field(None, description="peak after loading, before the first run")
-    baseline_bytes: int | None = Field(None, description="peak of the same process before loading the artifact")
+    baseline_bytes: int | None = Field(
+        None, description="peak of the same process before loading the artifact"
+    )
 
 
 class OperatorTime(Result):
@@ -100,7 +102,9 @@ class Parity(Result):
     min_cosine: float | None = None
     max_abs_error: float | None = None
     top1_agreement: float | None = Field(None, description="share of rows with the same largest class")
-    neighbour_agreement: float | None = Field(None, description="share of rows with the same nearest other row")
+    neighbour_agreement: float | None = Field(
+        None, description="share of rows with the same nearest other row"
+    )
     inputs_tried: int = 0
     gate: dict[str, float] = Field(default_factory=dict)
     failed: list[str] = Field(default_factory=list, description="the gate's lines that failed, in words")
@@ -149,6 +153,16 @@ class Calibration(Result):
     held_out: int
 
 
+class RunFacts(Result):
+    """How to run an artifact's numerics again: what `edgepack verify` needs."""
+
+    session: str = Field(description="name in the session registry")
+    file: str = Field(description="file of the bundle that the host runs")
+    signature: dict[str, Any] = Field(description="`program.Signature` as JSON")
+    cases: str = Field(description="file of the bundle with inputs and reference outputs")
+    gate: dict[str, float] = Field(description="bounds that hold on those cases")
+
+
 class ArtifactResult(Result):
     """One artifact of the bundle with everything that is known about it."""
 
@@ -168,6 +182,7 @@ class ArtifactResult(Result):
     calibration: Calibration | None = None
     notes: list[str] = Field(default_factory=list)
     changed_nodes: int | None = Field(None, description="nodes that the quantizer changed")
+    run: RunFacts | None = None
 
 
 class CandidateResult(Result):

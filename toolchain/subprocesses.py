@@ -82,7 +82,8 @@ def run_tool(
     for path in expect:
         if not path.is_file() or path.stat().st_size == 0:
             raise ToolchainFailedError(
-                f"{name} ended with exit code 0 and did not write {path.name}. Its last words: {_tail(stderr or stdout)}"
+                f"{name} ended with exit code 0 and did not write {path.name}. "
+                f"Its last words: {_tail(stderr or stdout)}"
             )
     return ToolRun(stdout, stderr)
 

@@ -43,9 +43,11 @@ class Weights:
     def __init__(self, files: Sequence[Path], prefix: str = "") -> None:
         from safetensors import safe_open
 
-        self._where = {}
+        # Typed as Any: safetensors ships no types.
+        opened: Any = safe_open
+        self._where: dict[str, Any] = {}
         for path in files:
-            file = safe_open(path, framework="np")
+            file = opened(path, framework="np")
             for name in file.keys():  # noqa: SIM118 - a safetensors file is no dict
                 self._where[name] = file
         if prefix and any(name.startswith(prefix) for name in self._where):
@@ -70,7 +72,7 @@ class Weights:
             raise Declined(f"the weight {name} is {part.get_dtype()}, not F32")
         shape = part.get_shape()
 
-        def read() -> ir.Tensor:
+        def read() -> ir.TensorProtocol:
             import numpy as np
 
             array: np.ndarray = file.get_tensor(self._prefix + name)

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 _MASKED = -30.0
-_KNOWN = {"hidden_act": {"gelu"}, "position_embedding_type": {"absolute", None}, "is_decoder": {False, None},
-          "add_cross_attention": {False, None}}  # fmt: skip
+_KNOWN: dict[str, set[Any]] = {
+    "hidden_act": {"gelu"},
+    "position_embedding_type": {"absolute", None},
+    "is_decoder": {False, None},
+    "add_cross_attention": {False, None},
+}
 _TASKS = ("feature-extraction", "sentence-similarity")
 
 
@@ -38,7 +42,7 @@ def build(folder: Path, config: Mapping[str, Any], task: str) -> ir.Model:
     for key, values in _KNOWN.items():
         if config.get(key) not in values:
             raise Declined(f"{key} is {config.get(key)!r}")
-    if config.get("type_vocab_size", 2) < 2:  # noqa: PLR2004 - then the model has no type input
+    if int(config.get("type_vocab_size", 2)) < 2:  # noqa: PLR2004 - then the model has no type input
         raise Declined("type_vocab_size is below 2")
     return _Bert(folder, config).model(sentence.read(folder) if task == "sentence-similarity" else None)
 
@@ -55,7 +59,9 @@ class _Bert:
         import numpy as np
 
         b = self.b
-        ids, mask, types = (b.input(n, ("batch", "sequence")) for n in ("input_ids", "attention_mask", "token_type_ids"))
+        ids, mask, types = (
+            b.input(n, ("batch", "sequence")) for n in ("input_ids", "attention_mask", "token_type_ids")
+        )
         x = self._embeddings(ids, types)
         keep = b.op("Cast", [mask], "mask_float", to=1)
         rows = b.op("Unsqueeze", [keep, b.constant("axes_heads", np.array([1, 2]))], "mask_rows")
@@ -64,9 +70,13 @@ class _Bert:
         for index in range(self.layers):
             x = self._layer(f"encoder.layer.{index}", x, bias)
         if pooling is None:
-            return b.model([ids, mask, types], [self._output(x, "last_hidden_state", ("batch", "sequence", self.width))])
+            return b.model(
+                [ids, mask, types], [self._output(x, "last_hidden_state", ("batch", "sequence", self.width))]
+            )
         pooled = self._pool(pooling, x, keep)
-        return b.model([ids, mask, types], [self._output(pooled, "sentence_embedding", ("batch", self.width))])
+        return b.model(
+            [ids, mask, types], [self._output(pooled, "sentence_embedding", ("batch", self.width))]
+        )
 
     def _output(self, value: ir.Value, name: str, shape: tuple[int | str, ...]) -> ir.Value:
         import onnx_ir as ir
@@ -81,7 +91,9 @@ class _Bert:
 
         b = self.b
         words = b.op("Gather", [b.weight("embeddings.word_embeddings.weight"), ids], "embeddings.words")
-        kinds = b.op("Gather", [b.weight("embeddings.token_type_embeddings.weight"), types], "embeddings.types")
+        kinds = b.op(
+            "Gather", [b.weight("embeddings.token_type_embeddings.weight"), types], "embeddings.types"
+        )
         length = b.op("Shape", [ids], "sequence_length", start=1, end=2)
         positions = b.op(
             "Slice",
@@ -96,7 +108,9 @@ class _Bert:
         b = self.b
         attended = self._attention(f"{at}.attention.self", x, bias)
         projected = self._linear(attended, f"{at}.attention.output.dense")
-        x = self._norm(b.op("Add", [projected, x], f"{at}.attention.residual"), f"{at}.attention.output.LayerNorm")
+        x = self._norm(
+            b.op("Add", [projected, x], f"{at}.attention.residual"), f"{at}.attention.output.LayerNorm"
+        )
         wide = b.op("Gelu", [self._linear(x, f"{at}.intermediate.dense")], f"{at}.intermediate.gelu")
         narrow = self._linear(wide, f"{at}.output.dense")
         return self._norm(b.op("Add", [narrow, x], f"{at}.residual"), f"{at}.output.LayerNorm")
@@ -117,8 +131,15 @@ class _Bert:
         scores = b.op("MatMul", [query, key], f"{at}.scores")
         scaled = b.op("Mul", [scores, b.constant("scale", np.float32(size**-0.5))], f"{at}.scaled")
         weights = b.op("Softmax", [b.op("Add", [scaled, bias], f"{at}.masked")], f"{at}.weights", axis=-1)
-        mixed = b.op("Transpose", [b.op("MatMul", [weights, value], f"{at}.mixed")], f"{at}.mixed_rows", perm=[0, 2, 1, 3])
-        return b.op("Reshape", [mixed, b.constant("join_heads", np.array([0, 0, self.width]))], f"{at}.joined")
+        mixed = b.op(
+            "Transpose",
+            [b.op("MatMul", [weights, value], f"{at}.mixed")],
+            f"{at}.mixed_rows",
+            perm=[0, 2, 1, 3],
+        )
+        return b.op(
+            "Reshape", [mixed, b.constant("join_heads", np.array([0, 0, self.width]))], f"{at}.joined"
+        )
 
     def _pool(self, pooling: sentence.Pooling, x: ir.Value, keep: ir.Value) -> ir.Value:
         import numpy as np

@@ -20,7 +20,8 @@ def open_source(request: SourceRequest) -> Source:
         SourceError: It is none of the known forms, or there is nothing there.
     """
     model = request.model
-    for _, kind in sources.items():
+    for name in sources.names():
+        kind = sources.get(name)
         if kind.accepts(model):
             return kind(request)
     path = Path(model)

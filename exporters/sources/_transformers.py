@@ -142,9 +142,15 @@ def _rewrite_mask(
         with torch.no_grad():
             before, after = made.module(*inputs), rewritten(*inputs)
     except Exception as error:  # noqa: BLE001 - models refuse a 4-D mask each in their own way
-        made.notes.append(f"finite mask left: the model does not take an additive mask ({type(error).__name__})")
+        made.notes.append(
+            f"finite mask left: the model does not take an additive mask ({type(error).__name__})"
+        )
         return
-    pairs = zip((before,), (after,), strict=True) if isinstance(before, torch.Tensor) else zip(before, after, strict=True)
+    pairs = (
+        zip((before,), (after,), strict=True)
+        if isinstance(before, torch.Tensor)
+        else zip(before, after, strict=True)
+    )
     for a, b in pairs:
         # Values at padded positions are nobody's: compare the others only, where the output has positions.
         if a.ndim >= 2 and a.shape[:2] == keep.shape:  # noqa: PLR2004
@@ -162,16 +168,16 @@ def _loader(config: Mapping[str, Any], task: str) -> Any:
 
     for name in config.get("architectures") or []:
         own = tasks.from_architectures([name])
-        if (own == task or (own == "feature-extraction" and task == "sentence-similarity")) and not config.get("auto_map"):
+        if (
+            own == task or (own == "feature-extraction" and task == "sentence-similarity")
+        ) and not config.get("auto_map"):
             found = getattr(transformers, name, None)
             if found is not None:
                 return found
     return getattr(transformers, tasks.TASKS[task].auto_class)
 
 
-def _inputs(
-    model: Any, where: str
-) -> tuple[Signature, dict[str, int], dict[str, int], dict[str, int]]:
+def _inputs(model: Any, where: str) -> tuple[Signature, dict[str, int], dict[str, int], dict[str, int]]:
     """Signature, example sizes, limits of sizes, and upper bounds of integer inputs."""
     config = model.config
     main = model.main_input_name
@@ -215,7 +221,9 @@ def _normalized(config: Any, name: str) -> Any:
     try:
         from optimum.utils import NormalizedConfigManager
 
-        return getattr(NormalizedConfigManager.get_normalized_config_class(config.model_type)(config), name, None)
+        return getattr(
+            NormalizedConfigManager.get_normalized_config_class(config.model_type)(config), name, None
+        )
     except (ImportError, KeyError, AttributeError):
         return None
 

@@ -58,7 +58,9 @@ class FactorySource(Source):
 
     def open_torch(self) -> TorchModel:
         made = self._call(self._factory())
-        return from_module(*_split(made, self.request.model), self.request.inputs, self.request.model, self.kind)
+        return from_module(
+            *_split(made, self.request.model), self.request.inputs, self.request.model, self.kind
+        )
 
     def _factory(self) -> Callable[[], Any]:
         location, _, name = self.request.model.rpartition(":")
@@ -102,7 +104,9 @@ def _split(made: object, where: str) -> tuple[torch.nn.Module, object]:
 
     module, examples = made if isinstance(made, tuple) and len(made) == 2 else (made, None)  # noqa: PLR2004
     if not isinstance(module, torch.nn.Module):
-        raise SourceError(f"The factory returned {type(made).__name__}, not an nn.Module", where=where, todo=_HOW)
+        raise SourceError(
+            f"The factory returned {type(made).__name__}, not an nn.Module", where=where, todo=_HOW
+        )
     return module, examples
 
 
@@ -140,7 +144,9 @@ def from_module(
         if seed == 0 and values and dict(wanted) == sizes:
             return dict(values)
         # Integers stay within what the example showed: the only range known to be legal.
-        upper = {name: int(array.max(initial=0)) + 1 for name, array in values.items() if array.dtype.kind in "iu"}
+        upper = {
+            name: int(array.max(initial=0)) + 1 for name, array in values.items() if array.dtype.kind in "iu"
+        }
         made = random_inputs(specs, wanted, seed, upper)
         for name, array in values.items():
             if array.dtype.kind == "f" and name in made:
@@ -195,11 +201,15 @@ def _from_examples(
         values = dict(zip(names, examples, strict=False))
     else:
         raise SourceError(
-            f"Example inputs are a tensor, a tuple or a dict, not {type(examples).__name__}", where=location, todo=_HOW
+            f"Example inputs are a tensor, a tuple or a dict, not {type(examples).__name__}",
+            where=location,
+            todo=_HOW,
         )
     for name, value in values.items():
         if not isinstance(value, torch.Tensor):
-            raise SourceError(f"The example input '{name}' is {type(value).__name__}, not a tensor", where=location)
+            raise SourceError(
+                f"The example input '{name}' is {type(value).__name__}, not a tensor", where=location
+            )
     lead = {value.shape[0] if value.ndim else None for value in values.values()}
     batched = len(lead) == 1 and None not in lead
     specs = tuple(

@@ -99,9 +99,7 @@ def random_inputs(
     return made
 
 
-def other_sizes(
-    sizes: Mapping[str, int], limits: Mapping[str, int] | None = None
-) -> list[dict[str, int]]:
+def other_sizes(sizes: Mapping[str, int], limits: Mapping[str, int] | None = None) -> list[dict[str, int]]:
     """Three sets of sizes for reference cases: the first as given, the others smaller and larger.
 
     Sizes that cannot vary stay; the sizes of different dimensions change by different steps, so that
@@ -110,6 +108,7 @@ def other_sizes(
     limits = limits or {}
     smaller = {name: max(1, size // 2 - 1 - i) for i, (name, size) in enumerate(sizes.items())}
     larger = {
-        name: min(size + 3 + 2 * i, limits.get(name, size + 3 + 2 * i)) for i, (name, size) in enumerate(sizes.items())
+        name: min(size + 3 + 2 * i, limits.get(name, size + 3 + 2 * i))
+        for i, (name, size) in enumerate(sizes.items())
     }
     return [dict(sizes), smaller, larger]

@@ -20,7 +20,6 @@ from edgepack.toolchain.program import Case, Part, Program, Signature, TensorSpe
 from edgepack.toolchain.results import SourceFacts
 
 if TYPE_CHECKING:
-    import numpy as np
     import onnx_ir as ir
 
 _BATCH, _LENGTH = 2, 16
@@ -107,17 +106,7 @@ class OnnxSource(Source):
             spec = _spec(value, str(self.path))
             wanted = overrides.pop(spec.name, None)
             if wanted is not None:
-                if wanted.dtype != spec.dtype or len(wanted.shape) != len(spec.shape):
-                    raise UsageError(
-                        f"--inputs gives {wanted}, the graph's input is {spec}",
-                        where="--inputs",
-                        todo="Give the graph's own dtype and number of dimensions",
-                    )
-                for own, asked_dim in zip(spec.shape, wanted.shape, strict=True):
-                    if isinstance(own, str):
-                        sizes[own] = asked_dim if isinstance(asked_dim, int) else given[asked_dim]
-                    elif own != (asked_dim if isinstance(asked_dim, int) else given[asked_dim]):
-                        raise UsageError(f"--inputs gives {wanted}, the graph's input is {spec}", where="--inputs")
+                sizes |= _asked_sizes(spec, wanted, given)
             for axis, dim in enumerate(spec.shape):
                 if isinstance(dim, str):
                     sizes.setdefault(dim, _BATCH if axis == 0 else _LENGTH)
@@ -168,6 +157,19 @@ class OnnxSource(Source):
         return cases
 
 
+def _asked_sizes(own: TensorSpec, asked: TensorSpec, given: Mapping[str, int]) -> dict[str, int]:
+    """Sizes of the graph's named dimensions from what `--inputs` says of one input."""
+    numbers = [dim if isinstance(dim, int) else given[dim] for dim in asked.shape]
+    fits = asked.dtype == own.dtype and len(numbers) == len(own.shape)
+    if not fits or any(isinstance(d, int) and d != n for d, n in zip(own.shape, numbers, strict=True)):
+        raise UsageError(
+            f"--inputs gives {asked}, the graph's input is {own}",
+            where="--inputs",
+            todo="Give the graph's own dtype, number of dimensions and fixed sizes",
+        )
+    return {d: n for d, n in zip(own.shape, numbers, strict=True) if isinstance(d, str)}
+
+
 def _spec(value: ir.Value, where: str) -> TensorSpec:
     if value.dtype is None or value.shape is None or not value.name:
         raise SourceError(f"The graph's input or output '{value.name}' has no tensor type", where=where)
@@ -194,10 +196,14 @@ def _external_files(model: ir.Model, path: Path) -> list[Path]:
     for location, length in need.items():
         file = root / location
         if Path(location).is_absolute() or not file.resolve().is_relative_to(root):
-            raise SourceError(f"The external data '{location}' lies outside the model's folder", where=str(path))
+            raise SourceError(
+                f"The external data '{location}' lies outside the model's folder", where=str(path)
+            )
         if not file.is_file():
             raise SourceError(
-                f"The external data file '{location}' is missing", where=str(path), todo="Put it beside the model"
+                f"The external data file '{location}' is missing",
+                where=str(path),
+                todo="Put it beside the model",
             )
         if file.stat().st_size < length:
             raise SourceError(

@@ -67,7 +67,11 @@ class ExportedProgramSource(Source):
         def example(wanted: Mapping[str, int], seed: int) -> dict[str, np.ndarray]:
             if seed == 0 and values and dict(wanted) == sizes:
                 return dict(values)
-            upper = {name: int(array.max(initial=0)) + 1 for name, array in values.items() if array.dtype.kind in "iu"}
+            upper = {
+                name: int(array.max(initial=0)) + 1
+                for name, array in values.items()
+                if array.dtype.kind in "iu"
+            }
             return random_inputs(specs, wanted, seed, upper)
 
         facts = SourceFacts(
@@ -102,7 +106,8 @@ def _inputs(
             raise SourceError(f"The input '{name}' of the exported program is not a tensor", where=where)
         actual = given[index] if index < len(given) and isinstance(given[index], torch.Tensor) else None
         shape: list[int | str] = []
-        for axis, dim in enumerate(fake.shape):
+        dims: list[Any] = list(fake.shape)  # integers, or torch.SymInt, which torch types as int
+        for axis, dim in enumerate(dims):
             if isinstance(dim, int):
                 shape.append(dim)
                 continue
@@ -110,7 +115,7 @@ def _inputs(
             bounds = ranges.get(symbol)
             lower = max(2, int(bounds.lower)) if bounds is not None else 2
             sizes.setdefault(symbol, int(actual.shape[axis]) if actual is not None else lower + 4)
-            if bounds is not None and bounds.upper.is_finite:  # type: ignore[union-attr]
+            if bounds is not None and bounds.upper.is_finite:
                 limits[symbol] = int(bounds.upper)
             shape.append(symbol)
         specs.append(TensorSpec(name, str(fake.dtype).removeprefix("torch."), tuple(shape)))

@@ -35,13 +35,17 @@ def weight_files(folder: Path, *, trust_pickle: bool) -> list[Path]:
         )
     else:
         raise SourceError(
-            "The folder holds no weights", where=str(folder), todo=f"Put {SINGLE} (or {INDEX} and its shards) there"
+            "The folder holds no weights",
+            where=str(folder),
+            todo=f"Put {SINGLE} (or {INDEX} and its shards) there",
         )
     files = []
     for name in names:
         path = folder / name
         if not path.resolve().is_relative_to(folder.resolve()) and not path.is_symlink():
-            raise SourceError(f"The weight file '{name}' points outside the model's folder", where=str(folder))
+            raise SourceError(
+                f"The weight file '{name}' points outside the model's folder", where=str(folder)
+            )
         if not path.is_file():
             raise SourceError(f"The weight file {name} is missing", where=str(folder), todo="Copy it there")
         check_header(path)
@@ -58,7 +62,9 @@ def check_header(path: Path) -> None:
             file.keys()
     except (SafetensorError, OSError) as error:
         raise SourceError(
-            f"{path.name} is not a whole safetensors file: {error}", where=str(path), todo="Copy or download it again"
+            f"{path.name} is not a whole safetensors file: {error}",
+            where=str(path),
+            todo="Copy or download it again",
         ) from error
 
 

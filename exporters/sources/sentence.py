@@ -54,7 +54,9 @@ def read(folder: Path) -> Pooling | None:
             )
         config: dict[str, Any] = json.loads((folder / steps[1][1] / "config.json").read_text())
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SourceError(f"The sentence encoder's description cannot be read: {error!r}", where=str(path)) from error
+        raise SourceError(
+            f"The sentence encoder's description cannot be read: {error!r}", where=str(path)
+        ) from error
     modes = [mode for key, mode in _MODES.items() if config.get(key)]
     if not modes and isinstance(config.get("pooling_mode"), str):
         modes = [config["pooling_mode"].removesuffix("_tokens").removesuffix("_token")]

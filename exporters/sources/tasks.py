@@ -42,7 +42,9 @@ TASKS: dict[str, Task] = {
     "semantic-segmentation": Task(
         "AutoModelForSemanticSegmentation", ("logits",), ("ForSemanticSegmentation",)
     ),
-    "object-detection": Task("AutoModelForObjectDetection", ("logits", "pred_boxes"), ("ForObjectDetection",)),
+    "object-detection": Task(
+        "AutoModelForObjectDetection", ("logits", "pred_boxes"), ("ForObjectDetection",)
+    ),
     "depth-estimation": Task("AutoModelForDepthEstimation", ("predicted_depth",), ("ForDepthEstimation",)),
     "audio-classification": Task("AutoModelForAudioClassification", ("logits",), ("ForAudioClassification",)),
     "automatic-speech-recognition": Task("AutoModelForCTC", ("logits",), ("ForCTC",)),

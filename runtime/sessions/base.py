@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 from edgepack.toolchain.program import Signature
 from edgepack.toolchain.registry import Registry
-from edgepack.toolchain.results import Profile, Tool
 
 if TYPE_CHECKING:
     import numpy as np
+    from typing_extensions import Self
+
+    from edgepack.toolchain.results import Profile, Tool
 
 
 class Session(ABC):
@@ -47,15 +49,27 @@ class Session(ABC):
     def tool(cls) -> Tool:
         """Name and version of the runtime."""
 
+    @classmethod  # noqa: B027 - a default, not a duty
+    def prepare(cls) -> None:
+        """Import the runtime, so that its memory is not counted as the artifact's (a default: nothing)."""
+
     def profile(self, inputs: Mapping[str, np.ndarray], runs: int = 20) -> Profile:
         """Per-operator times of `runs` calls, or the reason why this runtime gives none."""
+        from edgepack.toolchain.results import Profile
+
         del inputs, runs
         return Profile(missing=f"{self.tool().name} gives no per-operator times through its Python interface")
 
-    def close(self) -> None:
+    @classmethod
+    def tensors(cls, path: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Every tensor of one call by name, dequantized, in graph order; empty if it cannot be shown."""
+        del path, inputs
+        return {}
+
+    def close(self) -> None:  # noqa: B027 - a default, not a duty
         """Release the runtime's memory."""
 
-    def __enter__(self) -> Session:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

@@ -1,0 +1,115 @@
+"""The process that runs ai-edge-quantizer.
+
+    python -m edgepack.quantize._litert_worker request.json
+
+Answers with {"ok": true, "changed": operators that became integer, "notes": [...]} or
+{"ok": false, "what": why not}.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepack.toolchain import tflite
+
+if TYPE_CHECKING:
+    import numpy as np
+
+ALL = ".*"
+
+
+def main(request_file: str) -> None:
+    """Answer one request."""
+    request = json.loads(Path(request_file).read_text())
+    try:
+        answer = {"ok": True} | work(request)
+    except Exception as error:  # noqa: BLE001 - the tool raises anything; the parent gets its words
+        answer = {"ok": False, "what": f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]}
+    Path(request["answer"]).write_text(json.dumps(answer))
+
+
+def work(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Quantize one file.
+
+    Returns:
+        The operators that became integer, and notes for the report.
+    """
+    from ai_edge_quantizer import quantizer
+
+    source, notes = Path(request["input"]), list[str]()
+    if request.get("integer_npu"):
+        from edgepack.quantize._tflite_rewrite import rewrite_for_integer_npu
+
+        model = tflite.read(source)
+        counts = rewrite_for_integer_npu(model)
+        source = Path(request["scratch"]) / "rewritten.tflite"
+        tflite.write(model, source)
+        notes = [f"Rewrote {count} x {rule}" for rule, count in counts.items() if count]
+    recipe = _recipe(request)
+    tool = quantizer.Quantizer(str(source), recipe.get_quantization_recipe())
+    ranges = calibrate(source, recipe, request) if request["mode"] == "static" else None
+    result = tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
+    output = Path(request["output"])
+    result.export_model(str(output), overwrite=True)
+    return {"changed": tflite.count_integer(tflite.read(output)), "notes": notes}
+
+
+def _recipe(request: Mapping[str, Any]) -> Any:
+    """Rules of the quantizer; a later rule goes before an earlier one."""
+    from ai_edge_quantizer import qtyping, recipe_manager
+
+    operation = qtyping.TFLOperationName
+    recipe = recipe_manager.RecipeManager()
+    if request["mode"] == "dynamic":
+        recipe.add_dynamic_config(ALL, operation.ALL_SUPPORTED, num_bits=8)
+        return recipe
+    bits = request["activation_bits"]
+    recipe.add_static_config(ALL, operation.ALL_SUPPORTED, activation_num_bits=bits, weight_num_bits=8)
+    recipe.add_dynamic_config(ALL, operation.EMBEDDING_LOOKUP, num_bits=8)
+    if request["matmul_bits"]:
+        recipe.add_static_config(
+            ALL, operation.BATCH_MATMUL, activation_num_bits=request["matmul_bits"], weight_num_bits=8
+        )
+    return recipe
+
+
+def calibrate(path: Path, recipe: Any, request: Mapping[str, Any]) -> Any:
+    """Ranges of every tensor, from one sample after the other."""
+    from ai_edge_quantizer import calibrator
+    from ai_edge_quantizer.utils import qsv_utils
+
+    update: Callable[..., Any] = {
+        "min-max": qsv_utils.min_max_update,
+        "moving-average": qsv_utils.moving_average_update,
+    }[request["ranges"]]
+    tool = calibrator.Calibrator(str(path), num_threads=request["threads"], qsv_update_func=update)
+    for sample in _samples(Path(request["samples"]), path):
+        tool.calibrate({tflite.SIGNATURE_KEY: [sample]}, recipe)
+    return tool.get_model_qsvs()
+
+
+def _samples(folder: Path, path: Path) -> Iterator[dict[str, np.ndarray]]:
+    """Samples as the file takes them: images channels-last, integers as narrow as the file's."""
+    import numpy as np
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(str(path)).get_signature_runner(tflite.SIGNATURE_KEY)
+    details = runner.get_input_details()
+    channels_last = tflite.read_note(path).get(tflite.CHANNELS_LAST, ())
+    for file in sorted(folder.glob("*.npz")):
+        with np.load(file, allow_pickle=False) as arrays:
+            yield {
+                name: np.ascontiguousarray(
+                    arrays[name].transpose(0, 2, 3, 1) if name in channels_last else arrays[name],
+                    dtype=detail["dtype"],
+                )
+                for name, detail in details.items()
+            }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

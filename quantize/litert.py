@@ -1,0 +1,201 @@
+"""Quantizes `.tflite` files with ai-edge-quantizer: int8 weights, and activations in one of three ways.
+
+- ``litert-dynamic``: activations stay float in the file and are quantized row by row at run time, by
+  the products' own kernels. Needs no data.
+- ``litert-static``: activations have fixed ranges, 8 bits ("int8-static") or 16 ("int16x8-static"),
+  found by running the float model on calibration samples.
+
+Token embeddings get int8 rows and float results in every case: a table is looked up, not multiplied,
+and static ranges for it would only add error.
+
+The quantizer runs in a process of its own (`_litert_worker`): it keeps every tensor of a run in memory,
+prints, and calls native code. Samples travel one file each and are read one at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from edgepack.quantize.base import CalibrationData, Feeds, Quantizer, quantizers
+from edgepack.toolchain.errors import TargetError, ToolchainFailedError, UsageError
+from edgepack.toolchain.program import Lowered
+from edgepack.toolchain.subprocesses import run_tool
+
+WORKER = "edgepack.quantize._litert_worker"
+ACTIVATION_BITS = {"int8-static": 8, "int16x8-static": 16}
+TIME_LIMIT_S = 1800.0
+
+
+class _LitertQuantizer(Quantizer):
+    """What both quantizers share: a request for the worker, and its answer."""
+
+    format = "tflite"
+
+    def _run(self, lowered: Lowered, precision: str, request: dict[str, Any], folder: Path) -> Lowered:
+        limit = float(request.pop("time_limit_s", TIME_LIMIT_S))
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "model.tflite"
+        request |= {"input": str(lowered.path), "output": str(path)}
+        with tempfile.TemporaryDirectory(prefix="quantize-", dir=folder) as scratch:
+            request_file, answer_file = Path(scratch) / "request.json", Path(scratch) / "answer.json"
+            request["scratch"], request["answer"] = scratch, str(answer_file)
+            request_file.write_text(json.dumps(request))
+            run_tool(
+                "ai-edge-quantizer",
+                [sys.executable, "-m", WORKER, str(request_file)],
+                time_limit_s=limit,
+                cwd=folder,
+                expect=[answer_file],
+            )
+            answer = json.loads(answer_file.read_text())
+        if not answer["ok"]:
+            raise TargetError(
+                f"ai-edge-quantizer cannot quantize this model to {precision}: {answer['what']}",
+                where=f"part {lowered.part}",
+                todo="Choose another --precision",
+            )
+        if not path.is_file() or path.stat().st_size == 0:
+            raise ToolchainFailedError(
+                "ai-edge-quantizer ended with exit code 0 and wrote no model", where=f"part {lowered.part}"
+            )
+        changed = int(answer["changed"])
+        if changed == 0:
+            path.unlink()
+            raise TargetError(
+                f"Quantizing to {precision} changed no operator of the model",
+                where=f"part {lowered.part}",
+                todo="Use --precision fp32: the model has none that ai-edge-quantizer knows",
+            )
+        return lowered.quantized(path, precision, changed, *answer["notes"])
+
+
+@quantizers.register("litert-dynamic")
+class LitertDynamic(_LitertQuantizer):
+    """Per-channel int8 weights; activations are quantized row by row at run time."""
+
+    static = False
+
+    def quantize(
+        self, lowered: Lowered, precision: str, data: CalibrationData | None, folder: Path, **options: Any
+    ) -> Lowered:
+        """Write the quantized file into `folder`.
+
+        Args:
+            lowered: The float file.
+            precision: "int8-dynamic".
+            data: Not used.
+            folder: Receives `model.tflite`.
+            options: `time_limit_s`.
+
+        Raises:
+            TargetError: No operator was changed, or the quantizer refuses the model.
+            ToolchainFailedError: The quantizer crashed or hung.
+        """
+        del data
+        request = {"mode": "dynamic", **_known(options, {"time_limit_s"})}
+        return self._run(lowered, precision, request, folder)
+
+
+@quantizers.register("litert-static")
+class LitertStatic(_LitertQuantizer):
+    """Per-channel int8 weights; activations of 8 or 16 bits with ranges from calibration data."""
+
+    static = True
+
+    def quantize(
+        self, lowered: Lowered, precision: str, data: CalibrationData | None, folder: Path, **options: Any
+    ) -> Lowered:
+        """Write the quantized file into `folder`.
+
+        Args:
+            lowered: The float file.
+            precision: "int8-static" or "int16x8-static".
+            data: Calibration samples; those of the file's (static) sizes are used.
+            folder: Receives `model.tflite`.
+            options: `time_limit_s`; `ranges`, "min-max" (of all samples) or "moving-average" (0.95 of the
+                old and 0.05 of the new extreme, the quantizer's own habit); `threads`; `integer_npu`,
+                true to rewrite operators that integer NPUs lack with 16 bits (see `_tflite_rewrite`);
+                `matmul_bits`, width of products of two activations when it is not the activations'.
+
+        Raises:
+            UsageError: There is no calibration data of the right sizes.
+            TargetError: No operator was changed, or the quantizer refuses the model.
+            ToolchainFailedError: The quantizer crashed or hung.
+        """
+        if precision not in ACTIVATION_BITS:
+            raise UsageError(
+                f"'{precision}' is not a static precision", todo=f"Known: {', '.join(ACTIVATION_BITS)}"
+            )
+        if data is None or not data.samples:
+            raise UsageError(
+                f"{precision} needs calibration data, and there is none",
+                where=f"part {lowered.part}",
+                todo="Give some with --calibration data.npz, a folder, or python:factory",
+            )
+        request = {
+            "mode": "static",
+            "activation_bits": ACTIVATION_BITS[precision],
+            "ranges": "min-max",
+            "threads": 2,
+            "integer_npu": False,
+            "matmul_bits": None,
+        }
+        request |= _known(options, {"time_limit_s", "ranges", "threads", "integer_npu", "matmul_bits"})
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="samples-", dir=folder) as samples:
+            used, left = _store(data, lowered, Path(samples))
+            request["samples"] = samples
+            result = self._run(lowered, precision, request, folder)
+        if left:
+            note = f"{left} of {used + left} calibration samples were left out: their sizes are not the model's"
+            return lowered.quantized(
+                result.path, precision, result.changed_nodes or 0, *result.notes[len(lowered.notes) :], note
+            )
+        return result
+
+
+def _known(options: dict[str, Any], known: set[str]) -> dict[str, Any]:
+    strange = sorted(options.keys() - known)
+    if strange:
+        msg = f"unknown quantizer options: {', '.join(strange)}"
+        raise TypeError(msg)
+    return options
+
+
+def _store(data: CalibrationData, lowered: Lowered, folder: Path) -> tuple[int, int]:
+    """Write the samples that fit, one file each, never holding more than one.
+
+    Returns:
+        How many were written, and how many have other sizes.
+
+    Raises:
+        UsageError: None fits.
+    """
+    import numpy as np
+
+    used = left = 0
+    for sample in data:
+        if _fits(sample, lowered):
+            arrays = {spec.name: sample[spec.name] for spec in lowered.signature.inputs}
+            np.savez(folder / f"{used:06d}.npz", **arrays)  # type: ignore[arg-type]
+            used += 1
+        else:
+            left += 1
+    if not used:
+        wanted = ", ".join(map(str, lowered.signature.inputs))
+        raise UsageError(
+            f"None of the {left} calibration samples has the inputs of the model: {wanted}",
+            where=f"part {lowered.part}",
+            todo="Give samples of these names and sizes (text is padded to the model's length)",
+        )
+    return used, left
+
+
+def _fits(sample: Feeds, lowered: Lowered) -> bool:
+    return all(
+        spec.name in sample and tuple(sample[spec.name].shape) == spec.shape for spec in lowered.signature.inputs
+    )

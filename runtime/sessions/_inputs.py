@@ -1,0 +1,96 @@
+"""Checks what a caller feeds to a session against the part's signature, before a runtime sees it.
+
+Runtimes answer a wrong input with messages of their own making, or not at all; here every session
+answers in the same words: which input, what was expected, what was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from edgepack.toolchain.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgepack.toolchain.program import Signature, TensorSpec
+
+_TEXT_DTYPES = frozenset({"object", "str", "string"})
+
+
+def check_inputs(signature: Signature, inputs: Mapping[str, np.ndarray], where: str) -> dict[str, int]:
+    """Check names, dtypes, ranks and shapes; dimensions of the same name must agree between inputs.
+
+    Args:
+        signature: Of the part.
+        inputs: What is about to be run.
+        where: File or part, for the message.
+
+    Returns:
+        The size of every named dimension of the inputs.
+
+    Raises:
+        UsageError: With the input's name, what was expected and what was given.
+    """
+    expected = [spec.name for spec in signature.inputs]
+    for name in expected:
+        if name not in inputs:
+            raise UsageError(
+                f"The input '{name}' is missing",
+                where=where,
+                todo=f"Give all of: {', '.join(map(str, signature.inputs))}",
+            )
+    for name in inputs:
+        if name not in expected:
+            raise UsageError(
+                f"There is no input '{name}'",
+                where=where,
+                todo=f"Give exactly: {', '.join(map(str, signature.inputs)) or 'no inputs'}",
+            )
+    sizes: dict[str, tuple[int, str]] = {}
+    for spec in signature.inputs:
+        _check_one(spec, inputs[spec.name], sizes, where)
+    return {symbol: size for symbol, (size, _) in sizes.items()}
+
+
+def _check_one(spec: TensorSpec, value: np.ndarray, sizes: dict[str, tuple[int, str]], where: str) -> None:
+    dtype = getattr(value, "dtype", None)
+    if dtype is None:
+        raise UsageError(
+            f"The input '{spec.name}' must be a numpy array, and a {type(value).__name__} was given",
+            where=where,
+            todo=f"Give {spec}",
+        )
+    # A big-endian array has the right name and the wrong bytes.
+    right = (
+        dtype.kind in "OUST" if spec.dtype in _TEXT_DTYPES else dtype.name == spec.dtype and dtype.isnative
+    )
+    if not right:
+        given = dtype.name if dtype.isnative else f"{dtype.name} in foreign byte order"
+        raise UsageError(
+            f"The input '{spec.name}' must be {spec.dtype}, and {given} was given",
+            where=where,
+            todo=f"Convert it with .astype('{spec.dtype}')",
+        )
+    if len(value.shape) != len(spec.shape):
+        raise UsageError(
+            f"The input '{spec.name}' must have {len(spec.shape)} dimensions, [{_shape(spec.shape)}], "
+            f"and an array of shape [{_shape(value.shape)}] was given",
+            where=where,
+            todo=f"Give {spec}",
+        )
+    for axis, (dim, size) in enumerate(zip(spec.shape, value.shape, strict=True)):
+        wanted, by = (dim, "") if isinstance(dim, int) else sizes.setdefault(dim, (size, spec.name))
+        if size != wanted:
+            like = f" as in '{by}' ({dim})" if by else ""
+            raise UsageError(
+                f"The input '{spec.name}' must be {wanted} long along axis {axis}{like}, "
+                f"and an array of shape [{_shape(value.shape)}] was given",
+                where=where,
+                todo=f"Give {spec}",
+            )
+
+
+def _shape(shape: tuple[int | str, ...]) -> str:
+    return ",".join(map(str, shape))

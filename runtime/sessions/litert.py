@@ -1,0 +1,264 @@
+"""LiteRT (TFLite) on the CPU with XNNPACK, through its Python wheel.
+
+The runtime narrows 64-bit integers to 32, an NPU's model takes and gives int8 or int16, and images
+lie channels-last in the file. The session converts all of it, so that a caller sees the signature
+and nothing else; what that costs is part of every time measured through it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepack.runtime.sessions._inputs import check_inputs
+from edgepack.runtime.sessions.base import Session, sessions
+from edgepack.toolchain import tflite
+from edgepack.toolchain.errors import SourceError, ToolchainMissingError, UsageError
+from edgepack.toolchain.program import Signature
+from edgepack.toolchain.results import Tool
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_TO_FILE = (0, 2, 3, 1)  # [N, C, H, W] -> [N, H, W, C]
+
+
+@sessions.register("litert")
+class LitertSession(Session):
+    """A `.tflite` file loaded into LiteRT with its default delegate, XNNPACK.
+
+    Args:
+        path: The model file.
+        signature: The part's signature as the caller sees it; shapes are static.
+        threads: Threads within one operator.
+
+    Raises:
+        SourceError: The file is missing, corrupt, or does not have the signature's inputs and outputs.
+        ToolchainMissingError: ai-edge-litert is not installed.
+    """
+
+    def __init__(self, path: Path, signature: Signature, *, threads: int = 1) -> None:
+        super().__init__(path, signature, threads=threads)
+        self._interpreter: Any = _load(path, threads)
+        self._inputs, self._outputs = _details(self._interpreter, path)
+        self._channels_last = frozenset(tflite.read_note(path).get(tflite.CHANNELS_LAST, ()))
+        self._check()
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Import the runtime."""
+        _import()
+
+    @classmethod
+    def tool(cls) -> Tool:
+        """Name and version of the runtime."""
+        from importlib import metadata
+
+        return Tool(name="ai-edge-litert", version=metadata.version("ai-edge-litert"))
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """One call; outputs by name, in the signature's dtypes (quantized ones as float32).
+
+        Raises:
+            UsageError: An input is missing, unknown, or of a wrong dtype or shape.
+            SourceError: The model itself fails on these inputs.
+        """
+        if self._interpreter is None:
+            raise UsageError("The session is closed", where=str(self.path), todo="Open a new one")
+        check_inputs(self.signature, inputs, self.path.name)
+        for name, detail in self._inputs.items():
+            value = inputs[name].transpose(_TO_FILE) if name in self._channels_last else inputs[name]
+            self._interpreter.set_tensor(detail["index"], _quantized(value, detail))
+        try:
+            self._interpreter.invoke()
+        except (RuntimeError, ValueError) as error:
+            raise SourceError(f"LiteRT failed on these inputs: {error}", where=str(self.path)) from error
+        return {
+            spec.name: _dequantized(
+                self._interpreter.get_tensor(self._outputs[spec.name]["index"]), self._outputs[spec.name]
+            ).astype(_shown(spec.dtype), copy=False)
+            for spec in self.signature.outputs
+        }
+
+    def close(self) -> None:
+        """Release the runtime's memory."""
+        self._interpreter = None
+
+    def _check(self) -> None:
+        """Compare names and shapes of the file with the signature's.
+
+        An input that the model does not use may be absent from the file.
+        """
+        for kind, details, specs in (
+            ("input", self._inputs, self.signature.inputs),
+            ("output", self._outputs, self.signature.outputs),
+        ):
+            by_name = {spec.name: spec for spec in specs}
+            strange = sorted(details.keys() - by_name.keys())
+            strange += [] if kind == "input" else sorted(by_name.keys() - details.keys())
+            if strange:
+                raise SourceError(
+                    f"The {kind} '{strange[0]}' is in only one of the file and its signature",
+                    where=str(self.path),
+                    todo="Export the bundle again",
+                )
+            for name, detail in details.items():
+                expected = by_name[name].shape
+                if kind == "input" and name in self._channels_last:
+                    expected = tuple(expected[axis] for axis in _TO_FILE)
+                if tuple(detail["shape"]) != expected:
+                    raise SourceError(
+                        f"The {kind} '{name}' has the shape {[int(n) for n in detail['shape']]} in the file "
+                        f"and {list(expected)} in its signature",
+                        where=str(self.path),
+                        todo="Export the bundle again",
+                    )
+
+
+def tensors(
+    path: Path, inputs: Mapping[str, np.ndarray], names: Iterable[str] | None = None, *, threads: int = 1
+) -> dict[str, np.ndarray]:
+    """Every tensor that a call computes, by name, in order of execution; quantized ones as float32.
+
+    Quantizing keeps a tensor's name, so the results of a float file and of its quantized form can
+    be compared name by name. Every operator runs by itself, without XNNPACK, and all stays in memory.
+
+    Args:
+        path: The model file.
+        inputs: By the signature's names, dtypes and layout.
+        names: Only these; all by default.
+        threads: Threads within one operator.
+
+    Raises:
+        SourceError: The file cannot be loaded, or the model fails on these inputs.
+        UsageError: An input is missing.
+    """
+    interpreter = _load(path, threads, keep_tensors=True)
+    details, _ = _details(interpreter, path)
+    channels_last = tflite.read_note(path).get(tflite.CHANNELS_LAST, ())
+    for name, detail in details.items():
+        if name not in inputs:
+            raise UsageError(
+                f"The input '{name}' is missing", where=path.name, todo=f"Give all of: {', '.join(details)}"
+            )
+        value = inputs[name].transpose(_TO_FILE) if name in channels_last else inputs[name]
+        interpreter.set_tensor(detail["index"], _quantized(value, detail))
+    try:
+        interpreter.invoke()
+    except (RuntimeError, ValueError) as error:
+        raise SourceError(f"LiteRT failed on these inputs: {error}", where=str(path)) from error
+    wanted = None if names is None else set(names)
+    by_name = {detail["name"]: detail for detail in interpreter.get_tensor_details()}
+    result = {}
+    for operator in tflite.operators(tflite.read(path)):
+        for tensor in operator.outputs:
+            if tensor.name in by_name and (wanted is None or tensor.name in wanted):
+                detail = by_name[tensor.name]
+                result[tensor.name] = _dequantized(interpreter.get_tensor(detail["index"]), detail)
+    return result
+
+
+def _import() -> Any:
+    try:
+        from ai_edge_litert import interpreter
+    except ImportError as error:
+        raise ToolchainMissingError(
+            f"The runtime LiteRT cannot be imported: {error}", todo="Run: pip install edgepack"
+        ) from error
+    return interpreter
+
+
+def _load(path: Path, threads: int, *, keep_tensors: bool = False) -> Any:
+    litert = _import()
+    kind = litert.OpResolverType
+    tflite.read_note(path)  # says what is wrong with a file that is none
+    try:
+        with _quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that keeping all tensors takes memory
+            interpreter = litert.Interpreter(
+                str(path),
+                num_threads=threads,
+                experimental_preserve_all_tensors=keep_tensors,
+                experimental_op_resolver_type=(
+                    kind.BUILTIN_WITHOUT_DEFAULT_DELEGATES if keep_tensors else kind.AUTO
+                ),
+            )
+            interpreter.allocate_tensors()
+    except (RuntimeError, ValueError) as error:
+        raise SourceError(
+            f"LiteRT cannot load the file: {error}", where=str(path), todo="Export the bundle again"
+        ) from error
+    return interpreter
+
+
+def _details(interpreter: Any, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tensor details of inputs and outputs by the names of the file's signature."""
+    if tflite.SIGNATURE_KEY not in interpreter.get_signature_list():
+        raise SourceError(
+            f"The file has no signature '{tflite.SIGNATURE_KEY}'",
+            where=str(path),
+            todo="Export the bundle again",
+        )
+    runner = interpreter.get_signature_runner(tflite.SIGNATURE_KEY)
+    return dict(runner.get_input_details()), dict(runner.get_output_details())
+
+
+def _quantized(value: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
+    """What TFLite's QUANTIZE does, clip(round(x / scale) + zero_point); other dtypes are cast."""
+    import numpy as np
+
+    scale, zero_point = detail["quantization"]
+    dtype = np.dtype(detail["dtype"])
+    if scale and value.dtype.kind == "f" and dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        value = np.clip(np.rint(value / np.float32(scale)) + zero_point, limits.min, limits.max)
+    elif value.dtype.itemsize > dtype.itemsize and value.dtype.kind == dtype.kind == "i":
+        limits = np.iinfo(dtype)
+        if value.size and (value.min() < limits.min or value.max() > limits.max):
+            raise UsageError(
+                f"An integer input holds values beyond {dtype.name}, which is all that LiteRT takes",
+                todo="Give smaller values",
+            )
+    return np.ascontiguousarray(value, dtype=dtype)
+
+
+def _dequantized(value: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
+    """Real values, (q - zero_point) * scale, per tensor or per channel; unquantized tensors stay."""
+    import numpy as np
+
+    parameters = detail["quantization_parameters"]
+    scales, zero_points = parameters["scales"], parameters["zero_points"]
+    if not len(scales) or value.dtype.kind == "f":
+        return value
+    shape = [1] * value.ndim
+    if len(scales) > 1:
+        shape[parameters["quantized_dimension"]] = -1
+    real: np.ndarray = (value.astype(np.float32) - zero_points.reshape(shape)) * scales.reshape(shape)
+    return real.astype(np.float32, copy=False)
+
+
+def _shown(dtype: str) -> str:
+    return "float32" if dtype in {"float16", "bfloat16"} else dtype
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep LiteRT's line about its delegate off standard error; it has no other switch for it."""
+    sys.stderr.flush()
+    try:
+        saved = os.dup(2)
+    except OSError:  # there is no standard error to keep it off
+        yield
+        return
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device, not a path of ours
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)

@@ -1,0 +1,121 @@
+"""From a torch model to a float `.tflite` file: the lowering that LiteRT and Arm's Ethos-U share.
+
+The conversion runs in a process of its own (`_litert_worker`): it takes a gigabyte, prints, and runs
+the model's own code.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edgepack.targets.base import Context, Requirement
+from edgepack.toolchain import errors
+from edgepack.toolchain.errors import TargetError, ToolchainFailedError, UsageError
+from edgepack.toolchain.program import Lowered, Part, Program, Signature, TensorSpec
+from edgepack.toolchain.subprocesses import run_tool
+
+LOWER_KEY = "litert-torch"
+MODEL_FILE = "model.tflite"
+ANSWER_FILE = "answer.json"
+REQUEST_FILE = "request.json"
+WORKER = "edgepack.targets.mobile._litert_worker"
+INSTALL = "pip install edgepack"
+CONVERTER = Requirement("litert-torch", INSTALL)
+QUANTIZER = Requirement("ai-edge-quantizer", INSTALL)
+RUNTIME = Requirement("ai-edge-litert", INSTALL)
+
+
+def lower(target: str, program: Program, part: Part, context: Context, folder: Path) -> Lowered:
+    """Convert one part to a float `.tflite` with static shapes, inputs and outputs named as in the signature.
+
+    Args:
+        target: Name of the asking target, for messages.
+        program: Where the part comes from.
+        part: The part; its named dimensions are pinned to `context.sizes`.
+        context: The source, the sizes, the time limit.
+        folder: Receives the file.
+
+    Raises:
+        TargetError: The source has no torch model behind it, or the model cannot be converted.
+        UsageError: A named dimension has no size.
+        ToolchainFailedError: The converter crashed, hung or wrote nothing.
+    """
+    _check_source(target, program, part)
+    signature = pin(part.signature, context.sizes, target)
+    request = {
+        "source": dict(context.source),
+        "sizes": dict(context.sizes),
+        "signature": asdict(signature),
+        "folder": str(folder),
+        "threads": context.threads,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / REQUEST_FILE).write_text(json.dumps(request))
+    answer_file = folder / ANSWER_FILE
+    try:
+        run_tool(
+            "litert-torch",
+            [sys.executable, "-m", WORKER, str(folder / REQUEST_FILE)],
+            time_limit_s=context.time_limit_s,
+            cwd=folder,
+            expect=[answer_file],
+        )
+        answer = json.loads(answer_file.read_text())
+    finally:
+        (folder / REQUEST_FILE).unlink(missing_ok=True)
+        answer_file.unlink(missing_ok=True)
+    if not answer["ok"]:
+        raise rebuilt(answer)
+    path = folder / MODEL_FILE
+    if not path.is_file() or path.stat().st_size == 0:
+        raise ToolchainFailedError("litert-torch ended with exit code 0 and wrote no model", where=target)
+    return Lowered(part.name, "tflite", path, signature, notes=tuple(answer["notes"]))
+
+
+def pin(signature: Signature, sizes: Any, where: str) -> Signature:
+    """The signature with every named dimension replaced by its size.
+
+    Raises:
+        UsageError: A dimension has no size.
+    """
+
+    def fixed(spec: TensorSpec) -> TensorSpec:
+        try:
+            return TensorSpec(spec.name, spec.dtype, spec.resolve(sizes))
+        except KeyError as error:
+            raise UsageError(
+                f"{where} needs a fixed size for the dimension '{error.args[0]}' of {spec}",
+                todo=f"Give one, for example: --size {error.args[0]}=128",
+            ) from None
+
+    return Signature(tuple(map(fixed, signature.inputs)), tuple(map(fixed, signature.outputs)))
+
+
+def rebuilt(answer: dict[str, Any]) -> errors.EdgepackError:
+    """The error that a worker wrote down, in its own class when it is one of the tree."""
+    kind = getattr(errors, str(answer.get("type")), TargetError)
+    if kind is errors.UnknownNameError or not issubclass(kind, errors.EdgepackError):
+        kind = errors.UsageError
+    error: errors.EdgepackError = kind(answer["what"], where=answer["where"], todo=answer["todo"])
+    return error
+
+
+def _check_source(target: str, program: Program, part: Part) -> None:
+    source = program.source.get("kind")
+    if source == "onnx":
+        raise TargetError(
+            f"{target} is built from the PyTorch model, and an ONNX file was given",
+            where=str(program.source.get("location") or part.path),
+            todo="Export from where the ONNX file came from (a Hugging Face folder, module:factory, .pt2), "
+            "or use --target cpu:onnxruntime; a converter from ONNX to TFLite is planned",
+        )
+    if len(program.parts) > 1:
+        raise TargetError(
+            f"{target} takes programs of one part, and this one has {', '.join(program.parts)}",
+            where=f"part {part.name}",
+            todo="Export a single part, or use --target cpu:onnxruntime",
+        )

@@ -1,0 +1,66 @@
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+
+from edgepack.exporters.record import record
+from edgepack.exporters.sources import SourceRequest, open_source
+from edgepack.toolchain.errors import SourceError
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    net = torch.nn.Sequential(torch.nn.Linear(6, 4), torch.nn.ReLU()).eval()
+    batch = torch.export.Dim("n", max=64)
+    program = torch.export.export(net, (torch.ones(3, 6),), dynamic_shapes=({0: batch},))
+    path = tmp_path_factory.mktemp("pt2") / "net.pt2"
+    torch.export.save(program, path)
+    return path
+
+
+def test_an_exported_program_is_recorded_over_sizes(saved):
+    source = open_source(SourceRequest(str(saved)))
+    source.check()
+    model = source.open_torch()
+    cases, signature = record(model)
+    assert len(signature.symbols) == 1
+    assert len({case.inputs[signature.inputs[0].name].shape for case in cases}) == 3
+    assert model.limits == {signature.symbols[0]: 64}
+    assert np.isfinite(cases[0].outputs[signature.outputs[0].name]).all()
+
+
+@pytest.mark.parametrize("keep", [0, 100, -30])
+def test_a_truncated_archive(saved, tmp_path, keep):
+    path = tmp_path / "net.pt2"
+    path.write_bytes(saved.read_bytes()[:keep])
+    source = open_source(SourceRequest(str(path)))
+    with pytest.raises(SourceError, match=r"net\.pt2"):
+        source.check()
+        source.open_torch()
+
+
+def test_a_damaged_member(saved, tmp_path):
+    data = bytearray(saved.read_bytes())
+    with zipfile.ZipFile(saved) as archive:
+        largest = max(archive.infolist(), key=lambda info: info.file_size)
+    data[largest.header_offset + 30 + len(largest.filename) + largest.file_size // 2] ^= 0xFF
+    path = tmp_path / "net.pt2"
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match="net.pt2"):
+        open_source(SourceRequest(str(path))).check()
+
+
+def test_a_zip_that_is_no_program(tmp_path):
+    path = tmp_path / "net.pt2"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("hello.txt", "hello")
+    source = open_source(SourceRequest(str(path)))
+    source.check()
+    with pytest.raises(SourceError, match="cannot load net.pt2"):
+        source.open_torch()
+
+
+def test_a_missing_file():
+    with pytest.raises(SourceError, match="There is no file"):
+        open_source(SourceRequest("nowhere.pt2")).check()

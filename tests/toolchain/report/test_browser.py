@@ -1,0 +1,221 @@
+"""report.html in a headless Chromium: it draws, stays quiet, sorts, filters, fits a phone, and can be read."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import BrowserContext, Dialog, Page, ViewportSize, sync_playwright
+
+from edgepack.toolchain import report
+from edgepack.toolchain.results import Manifest
+
+pytestmark = pytest.mark.system("chromium")
+
+PROBES = (Path(__file__).parent / "probes.js").read_text(encoding="utf-8").partition("\n")[2]
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+WIDE: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 360, "height": 740}
+SMALL_PHONE: ViewportSize = {"width": 320, "height": 600}
+
+
+class Visit:
+    """A page with everything that it said and asked for."""
+
+    def __init__(self, context: BrowserContext, manifest: Manifest, folder: Path) -> None:
+        report.write(manifest, folder)
+        self.url = (folder / "report.html").as_uri()
+        self.said: list[str] = []
+        self.requests: list[str] = []
+        self.page: Page = context.new_page()
+        self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
+        self.page.on("dialog", self._dialog)
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.set_viewport_size(WIDE)
+        self.page.goto(self.url)
+        self.settle()
+
+    def _dialog(self, dialog: Dialog) -> None:
+        self.said.append("dialog")
+        dialog.dismiss()
+
+    def probe(self, name: str, *arguments: str) -> Any:
+        """Call one function of probes.js in the page."""
+        return self.page.evaluate(f"({PROBES}).{name}({', '.join(map(json.dumps, arguments))})")
+
+    def settle(self) -> None:
+        self.page.wait_for_function(f"() => ({PROBES}).settled()")
+
+    def resize(self, size: ViewportSize) -> None:
+        self.page.set_viewport_size(size)
+        self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        self.settle()
+
+
+@pytest.fixture(scope="module")
+def context(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
+    profile = tmp_path_factory.mktemp("profile")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch_persistent_context(
+            profile, executable_path=chromium, headless=True, args=ARGUMENTS, color_scheme="light"
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def full(
+    context: BrowserContext, tmp_path_factory: pytest.TempPathFactory, whole_manifest: Manifest
+) -> Visit:
+    """The full report, opened once: loading it is what takes time."""
+    return Visit(context, whole_manifest, tmp_path_factory.mktemp("full"))
+
+
+@pytest.fixture
+def opened(full: Visit) -> Iterator[Visit]:
+    """The full report, light and wide; whatever a test does with it, it must stay quiet and ask for nothing."""
+    full.page.emulate_media(color_scheme="light")
+    full.resize(WIDE)
+    yield full
+    assert full.said == []
+    assert full.requests == [full.url]
+
+
+def test_every_plot_has_its_bars_and_whiskers(opened):
+    assert opened.probe("drawn") == {
+        "latency-measured": [5, 5],
+        "latency-vendor-estimate": [2, 0],
+        "sizes": [5, 0],
+        "memory-measured": [3, 0],
+        "placement": [3, 0],
+        "operators-plot-0": [7, 0],
+        "operators-plot-2": [0, 0],  # folded
+    }
+
+
+def test_folded_plots_are_drawn_when_opened(opened):
+    plot = opened.page.locator('[data-figure="operators-plot-2"]')
+    opened.page.locator("details.fold", has=plot).locator("summary").first.click()
+    plot.locator(".bars .point").first.wait_for()
+    assert opened.probe("drawn")["operators-plot-2"] == [7, 0]
+
+
+def test_sorting_by_pointer_and_keyboard(opened):
+    head = opened.page.locator("#candidates th", has_text="p50 latency")
+    ascending = ["7.91 ms", "9.20 ms", "11.5 ms", "19.3 ms"]
+    assert opened.probe("column", "candidates", "p50 latency") != [*ascending, "—", "—"]
+    head.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "ascending"
+    assert opened.probe("column", "candidates", "p50 latency") == [*ascending, "—", "—"]
+    head.get_by_role("button").press("Enter")
+    assert head.get_attribute("aria-sort") == "descending"
+    shown = opened.probe("column", "candidates", "p50 latency")
+    assert shown == [*ascending[::-1], "—", "—"], "a figure that nobody has is last either way"
+    other = opened.page.locator("#candidates th", has_text="Outcome")
+    other.get_by_role("button").click()
+    assert head.get_attribute("aria-sort") == "none"
+    outcomes = opened.probe("column", "candidates", "Outcome")
+    assert outcomes == sorted(outcomes)
+    assert len(outcomes) == 6
+
+
+def test_filtering(opened):
+    field = opened.page.get_by_label("Filter").and_(opened.page.locator("#filter-candidates"))
+    said = opened.page.locator(".tablebox", has=opened.page.locator("#candidates")).get_by_role("status")
+    field.fill("LITERT fp32")
+    assert opened.probe("column", "candidates", "Target") == ["mobile:litert"]
+    assert said.inner_text() == "1 of 6 rows"
+    field.fill("no such words")
+    assert opened.probe("column", "candidates", "Target") == []
+    field.fill("")
+    assert len(opened.probe("column", "candidates", "Target")) == 6
+    assert said.inner_text() == ""
+
+
+@pytest.mark.parametrize("size", [PHONE, SMALL_PHONE, WIDE], ids=["phone", "small phone", "desk"])
+def test_fits(opened, size):
+    opened.resize(size)
+    assert opened.probe("overflow") <= 0
+    assert opened.probe("clashes") == []
+    if size is not WIDE:
+        assert opened.probe("scrollable", "artifacts") > 0, "a table scrolls inside its box"
+
+
+def test_dark_mode_changes_page_and_plots_at_once(opened):
+    light = opened.probe("colours")
+    opened.page.emulate_media(color_scheme="dark")
+    opened.page.wait_for_function(f"() => ({PROBES}).colours().label !== {json.dumps(light['label'])}")
+    dark = opened.probe("colours")
+    assert [name for name in light if light[name] == dark[name]] == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_text_can_be_read(opened, scheme):
+    opened.page.emulate_media(color_scheme=scheme)
+    opened.page.locator("details").evaluate_all("(all) => all.forEach((one) => { one.open = true; })")
+    opened.settle()
+    found = opened.probe("lowContrast")
+    assert found["seen"] > 400
+    assert found["bad"] == []
+
+
+def test_structure_for_assistive_technology(opened):
+    found = opened.probe("structure")
+    levels = found.pop("levels")
+    assert levels.count(1) == 1
+    assert all(b - a <= 1 for a, b in itertools.pairwise(levels)), levels
+    assert {name: value for name, value in found.items() if value} == {}
+
+
+def test_hostile_names_neither_run_nor_ask_nor_spread(context, manifest, tmp_path):
+    evil = (
+        "<img src=x onerror=alert(1)></script><script>alert(2)</script><a href='https://evil.example/'>"
+        + "W" * 300
+    )
+    for artifact in [*manifest.artifacts, *manifest.rejected]:
+        artifact.target = artifact.precision = evil
+        artifact.files = artifact.notes = [evil]
+        for reason in artifact.placement.reasons:
+            reason.node = reason.op = reason.reason = reason.cure = evil
+        for operator in artifact.profile.operators:
+            operator.op = evil
+    # Short enough for plotly to show it whole, with markup that plotly would read.
+    manifest.artifacts[0].target = manifest.artifacts[2].precision = "<a href='https://evil.example'>x</a>"
+    manifest.artifacts[0].latency.note = evil
+    manifest.bundle = manifest.command = manifest.environment.cpu_model = manifest.source.location = evil
+    manifest.warnings = [evil]
+    view = Visit(context, manifest, tmp_path)
+    view.page.locator('[data-figure="latency-measured"] .bars .point path').first.hover(force=True)
+    view.page.locator(".hoverlayer .hovertext").first.wait_for()
+    labels = view.page.locator(".plot .annotation-text").all_text_contents()
+    assert any("<a href='https://evil.example'>x</a>" in label for label in labels), labels
+    assert view.page.locator("a:not([href^='#']), svg a, img[src='x']").count() == 0
+    view.resize(PHONE)
+    assert view.probe("overflow") <= 0
+    assert view.probe("clashes") == []
+    view.page.close()
+    assert view.said == []
+    assert view.requests == [view.url]
+
+
+def test_an_empty_run_is_a_page_too_and_its_policy_holds(context, bare, tmp_path):
+    view = Visit(context, bare, tmp_path)
+    view.resize(PHONE)
+    assert view.probe("overflow") <= 0
+    assert "This run had no target" in view.page.inner_text("main")
+    assert view.said == []
+    assert view.probe("intrude") == {"ran": False, "seen": ["connect-src", "img-src", "script-src-elem"]}
+    view.page.close()

@@ -1,0 +1,148 @@
+"""The Python API: what the command line does, one call each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepack.toolchain import bundle as bundles
+from edgepack.toolchain.errors import EdgepackError
+
+if TYPE_CHECKING:
+    from edgepack.toolchain.bundle import Bundle
+    from edgepack.toolchain.cache import Cache
+    from edgepack.toolchain.doctor import Finding
+    from edgepack.toolchain.events import Listener
+    from edgepack.toolchain.pipeline.verifying import Verification
+
+
+@dataclass(frozen=True)
+class TargetInfo:
+    """A target that this installation knows.
+
+    Attributes:
+        name: As `export` takes it.
+        title: What it is.
+        installed: Whether its toolchain is there.
+        command: What installs it, when it is not.
+        versions: Version of every distribution it needs, None for what is missing.
+    """
+
+    name: str
+    title: str
+    installed: bool
+    command: str | None
+    versions: dict[str, str | None]
+
+
+def export(
+    model: str | Path,
+    *,
+    targets: str | Iterable[str] = ("cpu", "npu", "mobile"),
+    out: str | Path = "build",
+    cache: Cache | None = None,
+    listener: Listener | None = None,
+    resume: bool = False,
+    check: bool = True,
+    **options: Any,
+) -> Bundle:
+    """Take a model to its targets, and write a bundle of verified artifacts with a report.
+
+    Args:
+        model: Hugging Face folder, .onnx, .pt2, "package.module:factory" or "file.py:factory".
+        targets: Target names or families.
+        out: The bundle's folder; an older bundle there is replaced as a whole.
+        cache: Where finished stages are kept; the user's cache unless given.
+        listener: Told of stages and warnings as they come.
+        resume: Continue the unfinished run to `out`.
+        check: Raise when a target failed or was rejected, after the bundle is written; with False
+            the bundle's `failures` say so.
+        options: The other fields of `Recipe`: precision, calibration, sizes, gate, threads, ...
+
+    Returns:
+        The bundle, with typed results.
+
+    Raises:
+        EdgepackError: See `edgepack.toolchain.errors` for the tree.
+    """
+    from edgepack.toolchain import pipeline
+    from edgepack.toolchain.recipe import make
+
+    names = [targets] if isinstance(targets, str) else list(targets)
+    wanted = [part.strip() for name in names for part in name.split(",") if part.strip()]
+    recipe = make(model=str(model), out=str(out), targets=wanted, **options)
+    bundle = pipeline.run(recipe, cache=cache, listener=listener, resume=resume)
+    if check:
+        raise_failures(bundle)
+    return bundle
+
+
+def raise_failures(bundle: Bundle) -> None:
+    """Raise the gravest failure that a bundle records, if there is one, as the error it was."""
+    from edgepack.toolchain import errors
+
+    if not bundle.failures:
+        return
+    worst = max(bundle.failures, key=lambda failure: failure.exit_code)
+    kinds: dict[int, type[EdgepackError]] = {
+        kind.exit_code: kind
+        for kind in (EdgepackError, errors.UsageError, errors.GateError, errors.TargetError)
+    }
+    others = len(bundle.failures) - 1
+    raise kinds.get(worst.exit_code, errors.SourceError)(
+        f"{worst.target}: {worst.error}".rstrip("."),
+        todo=f"The bundle at {bundle.path} holds the rest"
+        + (f"; {others} more failed, see its report" if others else ""),
+    )
+
+
+def load(folder: str | Path) -> Bundle:
+    """Open a bundle.
+
+    Raises:
+        BundleError: The folder is none.
+    """
+    return bundles.load(Path(folder))
+
+
+def verify(folder: str | Path, *, tell: Callable[[str], object] = lambda _: None) -> Verification:
+    """Check a bundle's hashes, then run every artifact's recorded cases again.
+
+    Raises:
+        BundleError: The folder is no bundle.
+    """
+    from edgepack.toolchain.pipeline.verifying import verify as check
+
+    return check(load(folder), tell=tell)
+
+
+def list_targets() -> list[TargetInfo]:
+    """All targets, installed or not, sorted by name; imports no toolchain."""
+    from edgepack.targets.base import targets
+
+    found = []
+    for name, kind in targets.items():
+        target = kind()
+        missing = target.missing()
+        found.append(
+            TargetInfo(
+                name,
+                target.title,
+                not missing,
+                missing[0].command if missing else None,
+                {requirement.distribution: requirement.version for requirement in target.requirements()},
+            )
+        )
+    return found
+
+
+def doctor() -> list[Finding]:
+    """What is installed, what is missing, and the command that installs it."""
+    from edgepack.toolchain.doctor import examine
+
+    return examine()
+
+
+__all__ = ["TargetInfo", "doctor", "export", "list_targets", "load", "raise_failures", "verify"]

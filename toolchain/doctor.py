@@ -1,0 +1,86 @@
+"""`edgepack doctor`: what this installation can do, and the command for what it cannot."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Literal
+
+from edgepack.toolchain.cache import Cache
+
+Status = Literal["ok", "missing", "warning"]
+_MIN_FREE = 2 << 30
+# What the main job imports besides the targets' own requirements.
+_CORE = (
+    "torch",
+    "transformers",
+    "optimum",
+    "onnx",
+    "onnx-ir",
+    "onnxscript",
+    "numpy",
+    "safetensors",
+    "tokenizers",
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the doctor's.
+
+    Attributes:
+        subject: What was looked at.
+        status: "ok", "missing" or "warning".
+        detail: Version, path or reason.
+        command: What cures it, if something does.
+    """
+
+    subject: str
+    status: Status
+    detail: str
+    command: str | None = None
+
+
+def examine() -> list[Finding]:
+    """Look at Python, the packages, every target's toolchain, the cache and the disk."""
+    found = [Finding("python", "ok", f"{platform.python_version()} at {sys.executable}")]
+    found += [_distribution(name) for name in _CORE]
+    from edgepack.toolchain.api import list_targets
+
+    for target in list_targets():
+        missing = [name for name, version in target.versions.items() if version is None]
+        present = ", ".join(f"{name} {version}" for name, version in target.versions.items() if version)
+        if target.installed:
+            found.append(Finding(target.name, "ok", present))
+        else:
+            found.append(Finding(target.name, "missing", f"needs {', '.join(missing)}", target.command))
+    found.append(_cache())
+    return found
+
+
+def _distribution(name: str) -> Finding:
+    try:
+        return Finding(name, "ok", metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return Finding(name, "missing", "not installed", f"pip install {name}")
+
+
+def _cache() -> Finding:
+    cache = Cache()
+    place = cache.root
+    while not place.exists():
+        place = place.parent
+    if not os.access(place, os.W_OK):
+        return Finding(
+            "cache", "warning", f"{cache.root} cannot be written", "export EDGEPACK_CACHE=<a folder>"
+        )
+    free = shutil.disk_usage(place).free
+    info = cache.info()
+    detail = (
+        f"{info.root}: {info.entries} entries, {info.size_bytes / 2**20:.0f} MiB, {free / 2**30:.1f} GiB free"
+    )
+    return Finding("cache", "ok" if free > _MIN_FREE else "warning", detail)

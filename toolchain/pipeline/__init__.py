@@ -1,0 +1,290 @@
+"""The pipeline: the stages of a run in their order, and what becomes of failures.
+
+A target that fails does not stop the others; it is written down, and decides the exit code. A run in
+which no target gave anything leaves no bundle.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from edgepack.exporters.sources import SourceRequest, open_source
+from edgepack.targets.base import FAMILIES, Target, targets
+from edgepack.toolchain import report
+from edgepack.toolchain.bundle import Bundle
+from edgepack.toolchain.bundle_writer import BundleWriter, check_out
+from edgepack.toolchain.cache import Cache
+from edgepack.toolchain.errors import (
+    EdgepackError,
+    GateError,
+    ToolchainMissingError,
+    UnknownNameError,
+    UsageError,
+)
+from edgepack.toolchain.events import Listener, Log
+from edgepack.toolchain.journal import journal_end, journal_read, journal_stage, journal_start
+from edgepack.toolchain.pipeline import assembling, planning
+from edgepack.toolchain.pipeline.candidates import Builder, Candidate
+from edgepack.toolchain.pipeline.program_stage import program_folder, source_facts
+from edgepack.toolchain.pipeline.workbench import Workbench, versions
+from edgepack.toolchain.program import Program
+from edgepack.toolchain.recipe import Recipe, make
+from edgepack.toolchain.results import (
+    ArtifactResult,
+    CandidateResult,
+    Comparison,
+    Environment,
+    Failure,
+    Manifest,
+)
+
+_RUN_ID = "run id"
+
+
+def run(
+    recipe: Recipe, *, cache: Cache | None = None, listener: Listener | None = None, resume: bool = False
+) -> Bundle:
+    """Do everything a recipe asks for and write the bundle.
+
+    Args:
+        recipe: What to do.
+        cache: Where finished stages are kept; the user's cache unless given.
+        listener: Told of stages and warnings as they come.
+        resume: Continue the run to `recipe.out` that did not finish, with that run's recipe.
+
+    Returns:
+        The bundle; its `rejected` and `failures` say what did not work.
+
+    Raises:
+        EdgepackError: Nothing could be made: a wrong request, an unreadable model, or every target
+            failed (then the first failure).
+    """
+    out = check_out(Path(recipe.out))
+    run_id = secrets.token_hex(8)
+    if resume:
+        recipe, run_id = _resumed(out, recipe)
+    wanted = resolve_targets(recipe.targets)
+    source = open_source(
+        SourceRequest(
+            recipe.model, recipe.task, tuple(recipe.inputs), recipe.trust_pickle, recipe.trust_remote_code
+        )
+    )
+    source.check()
+    journal = journal_start(out, {**recipe.model_dump(), _RUN_ID: run_id})
+
+    def on_stage(name: str) -> None:
+        nonlocal journal
+        journal = journal_stage(out, journal, name)
+
+    with cache or Cache() as store:
+        bench = Workbench(recipe, store, Log(listener), run_id, on_stage)
+        with bench.log.stage("fingerprint"):
+            fingerprint = source.fingerprint()
+        folder = program_folder(bench, source, fingerprint)
+        bundle = _targets(bench, wanted, folder, source.request.to_json(), fingerprint, out)
+    journal_end(out)
+    return bundle
+
+
+def _resumed(out: Path, recipe: Recipe) -> tuple[Recipe, str]:
+    journal = journal_read(out)
+    if journal is None:
+        raise UsageError(
+            "There is no unfinished run to resume",
+            where=str(out),
+            todo="Leave out --resume to start a new one",
+        )
+    values = dict(journal.recipe)
+    run_id = str(values.pop(_RUN_ID))
+    return make(**{**values, "out": recipe.out}), run_id
+
+
+def resolve_targets(names: list[str]) -> list[Target]:
+    """Targets by name, families expanded to their installed members, each once, in order.
+
+    Raises:
+        UnknownNameError: Neither a target nor a family.
+        ToolchainMissingError: A named target's toolchain, or every member's of a family, is missing.
+    """
+    found: dict[str, Target] = {}
+    for name in names:
+        if name in FAMILIES:
+            members = [kind() for other, kind in targets.items() if other.startswith(f"{name}:")]
+            present = [member for member in members if not member.missing()]
+            if not present:
+                members[0].check() if members else None
+                raise ToolchainMissingError(
+                    f"No target of the family '{name}' is installed", todo="Run: edgepack doctor"
+                )
+            found |= {member.name: member for member in present}
+        else:
+            if name not in targets:
+                raise UnknownNameError("target", name, [*targets.names(), *FAMILIES], where="--target")
+            target = targets.get(name)()
+            target.check()
+            found[name] = target
+    return list(found.values())
+
+
+@dataclass
+class _Made:
+    """What a target gave: candidates, and the one that ships or the best of those rejected."""
+
+    candidates: list[Candidate]
+    results: list[CandidateResult]
+    chosen: Candidate | None
+    rejected: Candidate | None
+    comparisons: dict[str, Comparison]
+
+
+def _targets(
+    bench: Workbench,
+    wanted: list[Target],
+    folder: Path,
+    source: dict[str, object],
+    fingerprint: str | None,
+    out: Path,
+) -> Bundle:
+    program = Program.load(folder)
+    part = program.parts["main"]
+    builder = Builder(bench, program, part, folder, source)
+    env = _environment(bench)
+    made: list[_Made] = []
+    errors: list[tuple[Target, EdgepackError]] = []
+    for target in wanted:
+        try:
+            made.append(_one_target(bench, builder, target, env))
+        except UsageError:
+            raise
+        except EdgepackError as error:
+            errors.append((target, error))
+    if not made:
+        raise errors[0][1]
+    failures = [Failure(target=t.name, error=str(e), exit_code=e.exit_code) for t, e in errors]
+    for entry in made:
+        failures += _failure(entry)
+    if all(entry.chosen is None and entry.rejected is None for entry in made):
+        raise next(c.error for entry in made for c in entry.candidates if c.error is not None)
+    manifest = Manifest(
+        edgepack=versions()["edgepack"],
+        bundle=bench.recipe.out,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        command=assembling.command(bench.recipe),
+        source=source_facts(program, fingerprint, bench.digest(folder), bench.recipe.model),
+        recipe=bench.recipe.model_dump(),
+        candidates=[line for entry in made for line in entry.results],
+        failures=failures,
+        environment=env,
+    )
+    with BundleWriter(out) as writer:
+        with bench.log.stage("bundle"):
+            for entry in made:
+                if entry.chosen is not None:
+                    manifest.artifacts.append(_artifact(bench, builder, writer, entry, entry.chosen, env))
+                elif entry.rejected is not None:
+                    manifest.rejected.append(
+                        _artifact(bench, builder, writer, entry, entry.rejected, env, rejected=True)
+                    )
+        manifest.stages = bench.log.stages
+        manifest.warnings = bench.log.warnings
+        with writer.storing():
+            report.write(manifest, writer.folder)
+        return writer.commit(manifest)
+
+
+def _environment(bench: Workbench) -> Environment:
+    from edgepack.runtime import environment
+
+    return environment.capture(threads=bench.recipe.threads, spinning=False)
+
+
+def _one_target(bench: Workbench, builder: Builder, target: Target, env: Environment) -> _Made:
+    from edgepack.toolchain.pipeline import measuring
+
+    lowered, lowered_folder = builder.lower(target)
+    offers = planning.selected(target, target.offers(lowered), bench.recipe.precision)
+    candidates = [
+        Candidate(target, offer) if offer.not_built else builder.build(target, offer, lowered, lowered_folder)
+        for offer in offers
+    ]
+    passed = [candidate for candidate in candidates if candidate.passed]
+    comparisons: dict[str, Comparison] = {}
+    for candidate in candidates:
+        if candidate.compiled:
+            candidate.latency = candidate.compiled.estimate
+    if target.runs_here and passed and bench.recipe.measure:
+        latencies, comparisons = measuring.time_together(
+            bench, builder, passed, planning.baseline(passed), env
+        )
+        for candidate in passed:
+            candidate.latency = latencies[candidate.offer.precision]
+    chosen, why = planning.choose(passed, comparisons) if passed else (None, "")
+    failed = [candidate for candidate in candidates if candidate.parity is not None and not candidate.passed]
+    rejected = (
+        max(failed, key=lambda c: (c.parity.cosine if c.parity else None) or -1.0)
+        if failed and not chosen
+        else None
+    )
+    results = [
+        planning.result(c, builder.part.name, chosen, why, comparisons.get(c.offer.precision), _size(c))
+        for c in candidates
+    ]
+    return _Made(candidates, results, chosen, rejected, comparisons)
+
+
+def _size(candidate: Candidate) -> int | None:
+    if candidate.folder is None or candidate.compiled is None:
+        return None
+    return sum((candidate.folder / name).stat().st_size for name in candidate.compiled.files)
+
+
+def _failure(entry: _Made) -> list[Failure]:
+    """A target without an artifact: rejected by its gate, or every candidate failed."""
+    if entry.chosen is not None:
+        return []
+    target = entry.candidates[0].target
+    if entry.rejected is not None and entry.rejected.parity is not None:
+        error: EdgepackError = GateError(
+            f"{entry.rejected.offer.precision} failed its gate: {'; '.join(entry.rejected.parity.failed)}",
+            where=target.name,
+            todo="It is kept under rejected/; try --precision auto, real --calibration data, or a gate of your own",
+        )
+    else:
+        found = [candidate.error for candidate in entry.candidates if candidate.error]
+        if not found:
+            reasons = "; ".join(f"{c.offer.precision}: {c.offer.not_built}" for c in entry.candidates)
+            found = [UsageError(f"Nothing was built for {target.name}: {reasons}", where=target.name)]
+        error = found[0]
+    return [Failure(target=target.name, error=str(error), exit_code=error.exit_code)]
+
+
+def _artifact(
+    bench: Workbench,
+    builder: Builder,
+    writer: BundleWriter,
+    entry: _Made,
+    candidate: Candidate,
+    env: Environment,
+    *,
+    rejected: bool = False,
+) -> ArtifactResult:
+    from edgepack.toolchain.pipeline import measuring
+
+    memory = profile = None
+    if candidate.target.runs_here and bench.recipe.measure and not rejected:
+        memory, profile = measuring.memory_and_profile(bench, builder, candidate, env)
+    return assembling.add_artifact(
+        writer,
+        builder,
+        candidate,
+        rejected=rejected,
+        comparison=entry.comparisons.get(candidate.offer.precision),
+        memory=memory,
+        profile=profile,
+    )
+
+
+__all__ = ["resolve_targets", "run"]

@@ -1,0 +1,121 @@
+"""Putting a run's results together: files into the bundle, facts into the manifest."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+
+from edgepack.toolchain.bundle_writer import BundleWriter
+from edgepack.toolchain.pipeline.candidates import Builder, Candidate
+from edgepack.toolchain.pipeline.recording import BOUNDS_FILE, CASES_FILE
+from edgepack.toolchain.pipeline.workbench import read_json
+from edgepack.toolchain.recipe import Recipe
+from edgepack.toolchain.results import ArtifactResult, Comparison, Memory, Profile, RunFacts
+
+REJECTED = "rejected"
+VERIFY = "verify"
+
+
+def add_artifact(
+    writer: BundleWriter,
+    builder: Builder,
+    candidate: Candidate,
+    *,
+    rejected: bool,
+    comparison: Comparison | None,
+    memory: Memory | None,
+    profile: Profile | None,
+) -> ArtifactResult:
+    """Copy an artifact's files into the bundle and say everything that is known about it."""
+    compiled, lowered, parity_ = candidate.compiled, candidate.lowered, candidate.parity
+    assert candidate.folder and compiled and lowered and parity_  # noqa: S101, PT018
+    hashes = builder.bench.cache.hashes(candidate.folder)
+    slug = candidate.target.name.replace(":", "-")
+    home = f"{REJECTED}/{slug}-{candidate.offer.precision}" if rejected else slug
+    for name in dict.fromkeys(
+        (*compiled.files, compiled.run_file, *_weights(candidate.folder, compiled.run_file))
+    ):
+        shipped = name in compiled.files
+        writer.add(candidate.folder / name, _place(home, name, shipped=shipped), hashes.get(name))
+    files = [f"{home}/{name}" for name in compiled.files]
+    run_file = _place(home, compiled.run_file, shipped=compiled.run_file in compiled.files)
+    sizes = [(candidate.folder / name).stat().st_size for name in compiled.files]
+    return ArtifactResult(
+        target=candidate.target.name,
+        part=builder.part.name,
+        precision=candidate.offer.precision,
+        files=files,
+        size_bytes=sum(sizes),
+        parity=parity_,
+        placement=compiled.placement,
+        latency=candidate.latency,
+        memory=memory,
+        tool=compiled.tool,
+        profile=profile,
+        metrics=list(compiled.metrics),
+        comparison=comparison,
+        calibration=candidate.calibration,
+        notes=[*lowered.notes, *compiled.notes],
+        changed_nodes=lowered.changed_nodes,
+        run=_run_facts(writer, builder, candidate, home, run_file),
+    )
+
+
+def _place(home: str, name: str, *, shipped: bool) -> str:
+    """Where a file lies in the bundle: what only the host runs stays apart from what ships."""
+    return f"{home}/{name}" if shipped else f"{VERIFY}/{home}/{name}"
+
+
+def _weights(folder: Path, run_file: str) -> list[str]:
+    """Weight files beside the file that the host runs."""
+    stem = Path(run_file).name
+    return [p.relative_to(folder).as_posix() for p in (folder / run_file).parent.glob(f"{stem}.data")]
+
+
+def _run_facts(
+    writer: BundleWriter, builder: Builder, candidate: Candidate, home: str, run_file: str
+) -> RunFacts:
+    """A subset of the judged inputs with their reference, and the bounds that hold on it."""
+    lowered = candidate.lowered
+    assert lowered is not None  # noqa: S101
+    folder = builder.recorded(candidate)
+    name = f"{VERIFY}/{home}/{CASES_FILE}"
+    writer.add(folder / CASES_FILE, name, builder.bench.cache.hashes(folder).get(CASES_FILE))
+    return RunFacts(
+        session=candidate.target.session,
+        file=run_file,
+        signature=asdict(lowered.signature),
+        cases=name,
+        gate=read_json(folder / BOUNDS_FILE),
+    )
+
+
+def command(recipe: Recipe) -> str:
+    """What to type to get this bundle again."""
+    words = ["edgepack", "export", recipe.model, "--target", ",".join(recipe.targets), "--out", recipe.out]
+    defaults = Recipe(model="")
+    options = {
+        "--precision": recipe.precision != defaults.precision and recipe.precision,
+        "--task": recipe.task,
+        "--calibration": recipe.calibration,
+        "--calibration-samples": recipe.calibration_samples != defaults.calibration_samples
+        and recipe.calibration_samples,
+        "--threads": recipe.threads != defaults.threads and recipe.threads,
+        "--time-limit": recipe.time_limit_s != defaults.time_limit_s and recipe.time_limit_s,
+    }
+    for name, value in options.items():
+        if value:
+            words += [name, str(value)]
+    for text in recipe.inputs:
+        words += ["--inputs", text]
+    for name, size in recipe.sizes.items():
+        words += ["--size", f"{name}={size}"]
+    for name, bound in recipe.gate.items():
+        words += ["--gate", f"{name}={bound}"]
+    flags = {
+        "--no-measure": not recipe.measure,
+        "--trust-pickle": recipe.trust_pickle,
+        "--trust-remote-code": recipe.trust_remote_code,
+    }
+    return shlex.join(words + [name for name, given in flags.items() if given])

@@ -1,0 +1,325 @@
+"""Building a target's candidates: lower, quantize, compile, and judge each against the reference."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepack.quantize.base import CalibrationData, quantizers
+from edgepack.quantize.data import fit, fit_feed, load
+from edgepack.targets.base import Compiled, Context, Offer, Target
+from edgepack.toolchain import parity
+from edgepack.toolchain.errors import EdgepackError, GateError, UsageError
+from edgepack.toolchain.pipeline import judging, recording
+from edgepack.toolchain.pipeline.workbench import Workbench, read_json, versions
+from edgepack.toolchain.program import Lowered, Part, Program
+from edgepack.toolchain.results import Calibration, Latency, Measurement, Parity, Placement, StageRecord, Tool
+
+if TYPE_CHECKING:
+    import numpy as np
+
+COMPILED_FILE = "compiled.json"
+_CLASSIFIERS = ("image-classification", "text-classification", "audio-classification")
+
+
+@dataclass
+class Candidate:
+    """One precision of one target: what was built and how good it is.
+
+    Attributes:
+        target: The target.
+        offer: The precision and how it is made.
+        folder: The compiled files; None when it was not built or failed.
+        compiled: What the target said of them.
+        lowered: The file before the compiler; its folder holds what numerics are located in.
+        parity: Against the fp32 program (or the source framework); None when not built.
+        calibration: What the quantizer saw.
+        error: Why there is no artifact.
+    """
+
+    target: Target
+    offer: Offer
+    folder: Path | None = None
+    compiled: Compiled | None = None
+    lowered: Lowered | None = None
+    parity: Parity | None = None
+    calibration: Calibration | None = None
+    error: EdgepackError | None = None
+    latency: Latency | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Built, and within its gate."""
+        return self.parity is not None and self.parity.passed
+
+    @property
+    def run_path(self) -> Path:
+        """The file that the host runs."""
+        assert self.folder is not None and self.compiled is not None  # noqa: S101, PT018
+        return self.folder / self.compiled.run_file
+
+
+@dataclass
+class Builder:
+    """Builds candidates of one part for any target, sharing lowering, data and references.
+
+    Attributes:
+        bench: The run's tools.
+        program: The verified program.
+        part: Its part.
+        folder: The program's folder in the cache.
+        source: The source as JSON, for workers.
+    """
+
+    bench: Workbench
+    program: Program
+    part: Part
+    folder: Path
+    source: Mapping[str, Any]
+    _references: dict[str, list[dict[str, np.ndarray]]] = field(default_factory=dict)
+
+    @cached_property
+    def sizes(self) -> dict[str, int]:
+        """Size of every named dimension for static targets and timing."""
+        example = self.part.cases[0].inputs
+        return {
+            dim: self.bench.recipe.size_of(dim, int(example[spec.name].shape[axis]))
+            for spec in self.part.signature.inputs
+            for axis, dim in enumerate(spec.shape)
+            if isinstance(dim, str)
+        }
+
+    @cached_property
+    def data(self) -> CalibrationData:
+        """Calibration and held-out data, with a warning when they are not the user's."""
+        recipe = self.bench.recipe
+        with self.bench.log.stage("calibration data") as record:
+            data = load(recipe.calibration, self.part, self.sizes, recipe.model, recipe.calibration_samples)
+            record.detail = (
+                f"{data.facts.samples} calibrate, {data.facts.held_out} judge: {data.facts.description}"
+            )
+        if data.facts.kind == "synthetic":
+            self.bench.log.add_warning(
+                "No calibration data was given: static quantization saw random values only, and the gate was "
+                "judged on them. The numbers do not speak for real inputs; give --calibration."
+            )
+        elif data.facts.kind == "generic":
+            self.bench.log.add_warning(
+                "No calibration data was given: static quantization and the gate used generic English sentences "
+                "(Python's documentation), not your data; give --calibration."
+            )
+        return data
+
+    def context(self) -> Context:
+        """What targets may use of the run."""
+        recipe = self.bench.recipe
+        return Context(self.source, self.sizes, recipe.time_limit_s, recipe.threads)
+
+    def lower(self, target: Target) -> tuple[Lowered, Path]:
+        """The part in the target's file form, in floating point, verified.
+
+        Raises:
+            TargetError: The target cannot take this program.
+            GateError: The lowered file does not agree with the program.
+        """
+        needs = [requirement.distribution for requirement in target.requirements()]
+
+        def build(folder: Path, record: StageRecord) -> None:
+            lowered = target.lower(self.program, self.part, self.context(), folder)
+            lowered.save(folder)
+            feeds = judging.case_feeds(self.part, lowered.signature)
+            static = any(
+                a.shape != b.shape
+                for a, b in zip(lowered.signature.inputs, self.part.signature.inputs, strict=True)
+            )
+            reference = judging.reference_outputs(self.part, feeds) if static else self.part.cases
+            got = judging.run(target.session, lowered.path, lowered.signature, feeds, 1)
+            name = "fp32 program" if static else "source framework"
+            record.parity = parity.compare(reference, got, parity.FLOAT_GATE, reference_name=name)
+            if not record.parity.passed:
+                raise GateError(
+                    f"The lowered file disagrees with the program: {'; '.join(record.parity.failed)}",
+                    where=target.name,
+                    todo="Report it together with the model",
+                )
+
+        key = {
+            "lowering": target.lower_key(),
+            "program": self.bench.digest(self.folder),
+            "sizes": self.sizes,
+            "time limit": None,
+            "versions": versions(*needs),
+        }
+        folder = self.bench.keep(f"lower to {target.lower_key()}", key, build, part=self.part.name)
+        return Lowered.load(folder), folder
+
+    def build(self, target: Target, offer: Offer, base: Lowered, base_folder: Path) -> Candidate:
+        """Quantize, compile and judge one offer; an error is kept in the candidate, not raised."""
+        candidate = Candidate(target, offer)
+        try:
+            candidate.lowered, folder = self._quantize(candidate, base, base_folder)
+            candidate.folder, candidate.compiled = self._compile(candidate, folder)
+            candidate.parity = self._judge(candidate, base)
+        except UsageError:
+            raise
+        except EdgepackError as error:
+            candidate.error = error
+        return candidate
+
+    def _quantize(self, candidate: Candidate, base: Lowered, base_folder: Path) -> tuple[Lowered, Path]:
+        offer, target = candidate.offer, candidate.target
+        if offer.quantizer is None:
+            return base, base_folder
+        quantizer = quantizers.get(offer.quantizer)()
+        data = fit(self.data, base.signature) if quantizer.static else None
+        if data is not None:
+            candidate.calibration = data.facts
+
+        def build(folder: Path, record: StageRecord) -> None:
+            made = quantizer.quantize(base, offer.precision, data, folder, **offer.options)
+            made.save(folder)
+            record.changes = {offer.quantizer or "": made.changed_nodes or 0}
+
+        key = {
+            "lowered": self.bench.digest(base_folder),
+            "quantizer": offer.quantizer,
+            "precision": offer.precision,
+            "options": dict(offer.options),
+            "data": data.fingerprint if data else None,
+            "versions": versions(*(r.distribution for r in target.requirements())),
+        }
+        folder = self.bench.keep("quantize", key, build, target=target.lower_key(), precision=offer.precision)
+        return Lowered.load(folder), folder
+
+    def _compile(self, candidate: Candidate, folder: Path) -> tuple[Path, Compiled]:
+        target, lowered = candidate.target, candidate.lowered
+        assert lowered is not None  # noqa: S101
+
+        def build(out: Path, record: StageRecord) -> None:
+            compiled = target.compile(lowered, self.context(), out)
+            (out / COMPILED_FILE).write_text(json.dumps(_compiled_json(compiled)))
+            record.detail = f"{compiled.tool.name} {compiled.tool.version}"
+
+        key = {
+            "target": target.name,
+            "lowered": self.bench.digest(folder),
+            "versions": versions(*(r.distribution for r in target.requirements())),
+        }
+        out = self.bench.keep("compile", key, build, target=target.name, precision=candidate.offer.precision)
+        return out, compiled_from_json(read_json(out / COMPILED_FILE))
+
+    def _judge(self, candidate: Candidate, base: Lowered) -> Parity:
+        """The artifact on the host against the reference: cases for float, held-out data for the rest."""
+        target, offer, lowered = candidate.target, candidate.offer, candidate.lowered
+        assert candidate.folder is not None and lowered is not None  # noqa: S101, PT018
+        gate = self.gate(offer)
+        quantized = offer.quantizer is not None
+        key = self._judging_key(candidate, gate, quantized=quantized)
+
+        def build(_: Path, record: StageRecord) -> None:
+            feeds, reference, name, data = self.judged_on(lowered, quantized=quantized)
+            got = judging.run(
+                target.session, candidate.run_path, lowered.signature, feeds, self.bench.recipe.threads
+            )
+            also = ("top1", "neighbours") if quantized else ()
+            record.parity = parity.compare(reference, got, gate, also=also, reference_name=name, data=data)
+            if quantized and not record.parity.passed:
+                record.parity.worst = judging.worst_tensors(
+                    target.session, base.path, candidate.run_path, feeds[0]
+                )
+
+        folder = self.bench.keep("verify", key, build, target=target.name, precision=offer.precision)
+        record = StageRecord.model_validate(read_json(folder / "stages.json"))
+        assert record.parity is not None  # noqa: S101
+        return record.parity
+
+    def recorded(self, candidate: Candidate) -> Path:
+        """Folder of the calls that travel with an artifact (`recording`)."""
+        lowered, target, offer = candidate.lowered, candidate.target, candidate.offer
+        assert candidate.folder is not None and lowered is not None  # noqa: S101, PT018
+        quantized, gate = offer.quantizer is not None, self.gate(offer)
+
+        def build(folder: Path, record: StageRecord) -> None:
+            feeds, reference, _, record.detail = self.judged_on(lowered, quantized=quantized)
+            count = recording.fitting(feeds, reference)
+            threads = self.bench.recipe.threads
+            got = judging.run(target.session, candidate.run_path, lowered.signature, feeds[:count], threads)
+            recording.write(folder, feeds[:count], reference[:count], got, gate)
+
+        key = self._judging_key(candidate, gate, quantized=quantized)
+        return self.bench.keep("record", key, build, target=target.name, precision=offer.precision)
+
+    def _judging_key(
+        self, candidate: Candidate, gate: Mapping[str, float], *, quantized: bool
+    ) -> dict[str, Any]:
+        needs = (requirement.distribution for requirement in candidate.target.requirements())
+        assert candidate.folder is not None  # noqa: S101
+        return {
+            "artifact": self.bench.digest(candidate.folder),
+            "program": self.bench.digest(self.folder),
+            "data": self.data.fingerprint if quantized else "cases",
+            "gate": dict(gate),
+            "versions": versions("onnxruntime", *needs),
+        }
+
+    def judged_on(
+        self, lowered: Lowered, *, quantized: bool
+    ) -> tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]], str, str]:
+        """Feeds, reference outputs, what made them, and what they are, for an artifact of `lowered`."""
+        static = not lowered.signature.symbols and bool(self.part.signature.symbols)
+        if quantized:
+            feeds = [fit_feed(feed, lowered.signature) for feed in self.data.held_out]
+            return (
+                feeds,
+                self._reference("held-out", lowered, feeds),
+                "fp32 program",
+                f"held-out {self.data.facts.kind} data",
+            )
+        feeds = judging.case_feeds(self.part, lowered.signature)
+        if static:
+            return feeds, self._reference("cases", lowered, feeds), "fp32 program", "reference cases"
+        return feeds, [case.outputs for case in self.part.cases], "source framework", "reference cases"
+
+    def _reference(
+        self, kind: str, lowered: Lowered, feeds: list[dict[str, np.ndarray]]
+    ) -> list[dict[str, np.ndarray]]:
+        key = f"{kind} {[spec.shape for spec in lowered.signature.inputs]}"
+        if key not in self._references:
+            self._references[key] = judging.reference_outputs(self.part, feeds)
+        return self._references[key]
+
+    def gate(self, offer: Offer) -> dict[str, float]:
+        """The bounds for an offer: the precision's own, a classifier's, then the user's."""
+        gate = parity.default_gate(offer.precision)
+        if offer.quantizer is not None:
+            if self.program.source.get("task") in _CLASSIFIERS:
+                gate["top1"] = 0.95
+            gate |= self.bench.recipe.gate
+        return gate
+
+
+def _compiled_json(compiled: Compiled) -> dict[str, Any]:
+    data = {k: getattr(compiled, k) for k in ("files", "run_file", "notes")}
+    return data | {
+        "placement": compiled.placement.model_dump(),
+        "tool": compiled.tool.model_dump(),
+        "estimate": compiled.estimate.model_dump() if compiled.estimate else None,
+        "metrics": [metric.model_dump() for metric in compiled.metrics],
+    }
+
+
+def compiled_from_json(data: Mapping[str, Any]) -> Compiled:
+    """The inverse of what a compile stage wrote."""
+    return Compiled(
+        files=tuple(data["files"]),
+        run_file=data["run_file"],
+        placement=Placement.model_validate(data["placement"]),
+        tool=Tool.model_validate(data["tool"]),
+        estimate=Latency.model_validate(data["estimate"]) if data["estimate"] else None,
+        metrics=tuple(Measurement.model_validate(metric) for metric in data["metrics"]),
+        notes=tuple(data["notes"]),
+    )

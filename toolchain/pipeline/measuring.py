@@ -1,0 +1,123 @@
+"""Timing a target's candidates side by side, and the memory and operator times of what is shipped."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgepack.runtime import environment, memory, timing
+from edgepack.runtime.sessions.base import sessions
+from edgepack.toolchain.pipeline import judging
+from edgepack.toolchain.pipeline.candidates import Builder, Candidate
+from edgepack.toolchain.pipeline.workbench import Workbench, read_json, versions
+from edgepack.toolchain.program import Signature
+from edgepack.toolchain.results import Comparison, Environment, Latency, Memory, Profile, StageRecord
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_RESULT = "measurements.json"
+
+
+def feed(builder: Builder, signature: Signature) -> dict[str, np.ndarray]:
+    """The input that is timed: the first reference row, repeated to the asked sizes, nothing masked."""
+    import numpy as np
+
+    example = builder.part.cases[0].inputs
+    return {
+        spec.name: np.ascontiguousarray(np.resize(example[spec.name][:1], spec.resolve(builder.sizes)))
+        for spec in signature.inputs
+    }
+
+
+def time_together(
+    bench: Workbench, builder: Builder, candidates: Sequence[Candidate], baseline: str, env: Environment
+) -> tuple[dict[str, Latency], dict[str, Comparison]]:
+    """Latency of every candidate by precision, and each against `baseline`, interleaved in this process."""
+    target = candidates[0].target
+    key = {
+        "session": target.session,
+        "artifacts": {c.offer.precision: bench.digest(c.folder) for c in candidates if c.folder},
+        "baseline": baseline,
+        "environment": environment.fingerprint(env),
+        "threads": bench.recipe.threads,
+        "sizes": builder.sizes,
+        "versions": versions("onnxruntime", *(r.distribution for r in target.requirements())),
+    }
+
+    def build(folder: Path, record: StageRecord) -> None:
+        # The runtime's own import is not the first artifact's load time.
+        sessions.get(target.session).prepare()
+        with contextlib.ExitStack() as stack:
+            runs, load_ms, shapes = {}, {}, {}
+            for candidate in candidates:
+                assert candidate.lowered is not None  # noqa: S101
+                signature = candidate.lowered.signature
+                begin = time.perf_counter()
+                session = stack.enter_context(
+                    judging.open_session(target.session, candidate.run_path, signature, bench.recipe.threads)
+                )
+                name = candidate.offer.precision
+                load_ms[name] = (time.perf_counter() - begin) * 1e3
+                inputs = feed(builder, signature)
+                shapes = {key: list(value.shape) for key, value in inputs.items()}
+                runs[name] = lambda session=session, inputs=inputs: session.run(inputs)
+            timed = timing.measure_together(
+                runs, baseline, threads=bench.recipe.threads, shapes=shapes, load_ms=load_ms
+            )
+        record.detail = f"{len(runs)} in turn, {bench.recipe.threads} thread(s)"
+        result = {
+            "latencies": {name: latency.model_dump() for name, latency in timed.latencies.items()},
+            "comparisons": {name: comparison.model_dump() for name, comparison in timed.comparisons.items()},
+        }
+        (folder / _RESULT).write_text(json.dumps(result))
+
+    result = read_json(bench.keep("measure", key, build, target=target.name) / _RESULT)
+    return (
+        {name: Latency.model_validate(value) for name, value in result["latencies"].items()},
+        {name: Comparison.model_validate(value) for name, value in result["comparisons"].items()},
+    )
+
+
+def memory_and_profile(
+    bench: Workbench, builder: Builder, candidate: Candidate, env: Environment
+) -> tuple[Memory, Profile]:
+    """Peak memory in a process of its own, and the runtime's per-operator times."""
+    target, lowered = candidate.target, candidate.lowered
+    assert candidate.folder is not None and lowered is not None  # noqa: S101, PT018
+    key = {
+        "artifact": bench.digest(candidate.folder),
+        "session": target.session,
+        "environment": environment.fingerprint(env),
+        "threads": bench.recipe.threads,
+        "sizes": builder.sizes,
+    }
+
+    def build(folder: Path, record: StageRecord) -> None:
+        inputs = feed(builder, lowered.signature)
+        used = memory.peak(
+            target.session,
+            candidate.run_path,
+            lowered.signature,
+            inputs,
+            threads=bench.recipe.threads,
+            time_limit_s=bench.recipe.time_limit_s,
+        )
+        with judging.open_session(
+            target.session, candidate.run_path, lowered.signature, bench.recipe.threads
+        ) as session:
+            profile = session.profile(inputs)
+        record.detail = f"peak {used.peak_bytes / 2**20:.0f} MiB"
+        (folder / _RESULT).write_text(
+            json.dumps({"memory": used.model_dump(), "profile": profile.model_dump()})
+        )
+
+    name = candidate.offer.precision
+    result = read_json(
+        bench.keep("memory and operators", key, build, target=target.name, precision=name) / _RESULT
+    )
+    return Memory.model_validate(result["memory"]), Profile.model_validate(result["profile"])

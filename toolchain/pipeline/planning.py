@@ -1,0 +1,127 @@
+"""The planner: which precisions are built, and which of those that pass is shipped.
+
+Fastest wins among those that pass their gate. A quantized form must be measurably faster than fp32 on
+the same runtime, or fp32 is shipped. Where this machine cannot time the target, the larger share of
+operators on the accelerator wins, then the vendor's estimate: an estimate leaves out what stays on the
+CPU, so it cannot be compared between different shares.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgepack.targets.base import Offer, Target
+from edgepack.toolchain.errors import UnknownNameError, UsageError
+from edgepack.toolchain.pipeline.candidates import Candidate
+from edgepack.toolchain.results import CandidateResult, Comparison, Placement
+
+
+def selected(target: Target, offers: Sequence[Offer], precision: str) -> list[Offer]:
+    """The offers that a recipe's precision asks for; those not worth building stay, with their reason.
+
+    Raises:
+        UsageError: The target has no such precision.
+    """
+    if precision == "auto":
+        return list(offers)
+    chosen = [
+        # Asked for by its own name, an offer is built even where the planner would not.
+        Offer(offer.precision, offer.quantizer, offer.options) if offer.precision == precision else offer
+        for offer in offers
+        if offer.precision == precision or (precision == "int8" and offer.precision.startswith("int8"))
+    ]
+    if not chosen:
+        if precision == "fp32" and not target.float_precision:
+            raise UsageError(
+                f"{target.name} has no floating-point kernels, so there is no fp32 artifact for it",
+                where=target.name,
+                todo=f"Use --precision auto, or one of: {', '.join(o.precision for o in offers)}",
+            )
+        raise UnknownNameError("precision", precision, [o.precision for o in offers], where=target.name)
+    return chosen
+
+
+def baseline(candidates: Sequence[Candidate]) -> str:
+    """Precision that the others are compared with: fp32 where it is there, else the first."""
+    names = [candidate.offer.precision for candidate in candidates]
+    return "fp32" if "fp32" in names else names[0]
+
+
+def choose(passed: Sequence[Candidate], comparisons: dict[str, Comparison]) -> tuple[Candidate, str]:
+    """The candidate to ship among those that passed, and why in words."""
+    if len(passed) == 1:
+        return passed[0], "the only one that passed its gate"
+    if not passed[0].target.runs_here:
+        best = max(passed, key=lambda c: (_share(c), -_p50(c)))
+        return best, f"largest share on the accelerator ({_share(best):.0%}) among those that passed"
+    if any(candidate.latency is None for candidate in passed):
+        best = passed[0]
+        return best, "the first that passed; nothing was timed"
+    by_time = sorted(passed, key=_p50)
+    for candidate in by_time:
+        name = candidate.offer.precision
+        comparison = comparisons.get(name)
+        if comparison is None:
+            return candidate, "the fastest that passed"
+        if comparison.verdict == "faster":
+            return candidate, f"{comparison.ratio:.2f}x as fast as {comparison.baseline} and within its gate"
+    # Nobody beat the baseline measurably; it may itself have failed its gate.
+    floats = [candidate for candidate in passed if candidate.offer.quantizer is None]
+    best = floats[0] if floats else by_time[0]
+    return best, "nothing that passed is measurably faster than fp32"
+
+
+def _p50(candidate: Candidate) -> float:
+    return candidate.latency.p50_ms if candidate.latency else float("inf")
+
+
+def _share(candidate: Candidate) -> float:
+    placement = candidate.compiled.placement if candidate.compiled else Placement(accelerator=0, cpu=0)
+    return placement.accelerator / max(1, placement.accelerator + placement.cpu)
+
+
+def result(
+    candidate: Candidate,
+    part: str,
+    chosen: Candidate | None,
+    why: str,
+    comparison: Comparison | None,
+    size: int | None,
+) -> CandidateResult:
+    """The planner's line for a candidate."""
+    target, offer = candidate.target, candidate.offer
+    if candidate is chosen:
+        outcome, words = "chosen", why
+    elif candidate.error is not None:
+        outcome, words = "failed", str(candidate.error)
+    elif candidate.parity is None:
+        outcome, words = "not-built", offer.not_built or "not asked for"
+    elif not candidate.parity.passed:
+        outcome, words = "failed-gate", "; ".join(candidate.parity.failed)
+    else:
+        outcome, words = "slower", _slower(candidate, chosen, comparison)
+    return CandidateResult.model_validate(
+        {
+            "target": target.name,
+            "part": part,
+            "precision": offer.precision,
+            "outcome": outcome,
+            "why": words,
+            "size_bytes": size,
+            "parity": candidate.parity,
+            "latency": candidate.latency,
+            "comparison": comparison,
+            "placement": candidate.compiled.placement if candidate.compiled else None,
+        }
+    )
+
+
+def _slower(candidate: Candidate, chosen: Candidate | None, comparison: Comparison | None) -> str:
+    if chosen is None:
+        return "passed"
+    if not candidate.target.runs_here:
+        return f"{_share(candidate):.0%} of its operators on the accelerator, the chosen has {_share(chosen):.0%}"
+    if candidate.latency and chosen.latency:
+        words = f"{candidate.latency.p50_ms:.2f} ms against {chosen.latency.p50_ms:.2f} ms of {chosen.offer.precision}"
+        return words if comparison is None else f"{words} ({comparison.verdict} than {comparison.baseline})"
+    return "passed, and not chosen"

@@ -1,0 +1,84 @@
+"""The few calls that travel with an artifact, so that `edgepack verify` can judge it anywhere."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgepack.toolchain import parity
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Arrays = Mapping[str, np.ndarray]
+
+CASES_FILE = "cases.npz"
+BOUNDS_FILE = "bounds.json"
+_MAX_BYTES = 8 << 20
+_MAX_CASES = 16
+# A subset may lie below the gate's mean by chance, and another machine may round another way.
+_SLACK = 0.002
+
+
+def fitting(feeds: Sequence[Arrays], reference: Sequence[Arrays]) -> int:
+    """How many calls travel: at least two, at most 16, at most 8 MiB."""
+    total, count = 0, 0
+    for feed, outputs in zip(feeds, reference, strict=True):
+        total += sum(value.nbytes for value in (*feed.values(), *outputs.values()))
+        if count >= _MAX_CASES or (total > _MAX_BYTES and count >= 2):  # noqa: PLR2004
+            break
+        count += 1
+    return count
+
+
+def write(
+    folder: Path,
+    feeds: Sequence[Arrays],
+    reference: Sequence[Arrays],
+    got: Sequence[Arrays],
+    gate: Mapping[str, float],
+) -> None:
+    """Write the calls and the bounds that hold on them: the gate, or what the subset reached."""
+    import numpy as np
+
+    subset = parity.compare(reference, got, gate, also=("top1", "neighbours"))
+    reached = {
+        "cosine": subset.cosine,
+        "min_cosine": subset.min_cosine,
+        "top1": subset.top1_agreement,
+        "neighbours": subset.neighbour_agreement,
+    }
+    bounds = dict(gate)
+    for name, value in reached.items():
+        if name in bounds and value is not None:
+            bounds[name] = min(bounds[name], value - _SLACK)
+    if "max_abs_error" in bounds and not subset.passed:
+        del bounds["max_abs_error"]
+    arrays: dict[str, np.ndarray] = {}
+    for index, (feed, outputs) in enumerate(zip(feeds, reference, strict=True)):
+        arrays |= {f"{index}/in/{name}": value for name, value in feed.items()}
+        arrays |= {f"{index}/out/{name}": value for name, value in outputs.items()}
+    np.savez_compressed(folder / CASES_FILE, **arrays)  # type: ignore[arg-type]
+    (folder / BOUNDS_FILE).write_text(json.dumps(bounds))
+
+
+def read(path: Path) -> tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]]]:
+    """Inputs and reference outputs by name, call by call.
+
+    Raises:
+        OSError, ValueError, KeyError: It is not such a file.
+    """
+    import numpy as np
+
+    feeds: list[dict[str, np.ndarray]] = []
+    reference: list[dict[str, np.ndarray]] = []
+    with np.load(path, allow_pickle=False) as arrays:
+        for key in arrays.files:
+            index, side, name = key.split("/", 2)
+            rows = feeds if side == "in" else reference
+            while len(rows) <= int(index):
+                rows.append({})
+            rows[int(index)][name] = arrays[key]
+    return feeds, reference

@@ -1,0 +1,112 @@
+"""Recipe: everything a run was asked for, typed, from options or from a YAML or JSON file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from edgepack.toolchain.errors import UnknownNameError, UsageError
+from edgepack.toolchain.parity import check_gate
+
+PRECISIONS = ("auto", "fp32", "int8", "int8-dynamic", "int8-static", "int16x8-static")
+DEFAULT_SIZES = {"batch": 1, "sequence": 128}
+
+
+class Recipe(BaseModel):
+    """What to export, for which targets, how, and by which bounds to judge it.
+
+    Attributes:
+        model: Folder, file, module:factory or file.py:factory.
+        out: The bundle's folder.
+        targets: Target names or families ("cpu", "npu", "mobile").
+        precision: One of PRECISIONS; "int8" means every int8 form, "auto" the fastest that passes.
+        task: A task's name; None: from the model's configuration.
+        inputs: Input specifications ("ids:int64[1,seq=128]").
+        sizes: Sizes of named dimensions, for static targets and for timing.
+        calibration: File, folder or "python:factory" with real inputs; None: see the report.
+        calibration_samples: Samples that static quantizers see; as many others judge.
+        gate: Bounds that replace the default ones, by name (`parity.MEASURES`).
+        threads: Threads within one operator, at measuring as on the device.
+        measure: Whether artifacts are timed here.
+        time_limit_s: Limit of one vendor tool or worker process, in seconds.
+        trust_pickle: Allow unpickling weights.
+        trust_remote_code: Allow running code that lies in the model's folder.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str
+    out: str = "build"
+    targets: list[str] = Field(default_factory=lambda: ["cpu", "npu", "mobile"], min_length=1)
+    precision: str = "auto"
+    task: str | None = None
+    inputs: list[str] = Field(default_factory=list)
+    sizes: dict[str, int] = Field(default_factory=dict)
+    calibration: str | None = None
+    calibration_samples: int = Field(96, ge=2, le=100_000)
+    gate: dict[str, float] = Field(default_factory=dict)
+    threads: int = Field(1, ge=1, le=1024)
+    measure: bool = True
+    time_limit_s: float = Field(1800.0, gt=0)
+    trust_pickle: bool = False
+    trust_remote_code: bool = False
+
+    def size_of(self, name: str, example: int | None = None) -> int:
+        """Size of a named dimension for static targets and timing: asked for, usual, or the example's."""
+        return self.sizes.get(name) or DEFAULT_SIZES.get(name) or example or 1
+
+
+def make(**values: Any) -> Recipe:
+    """A checked recipe from keyword values.
+
+    Raises:
+        UnknownNameError: An unknown key, precision or gate; the nearest name is offered.
+        UsageError: A value of a wrong type or out of range.
+    """
+    known = Recipe.model_fields
+    for key in values:
+        if key not in known:
+            raise UnknownNameError("recipe key", key, known)
+    try:
+        recipe = Recipe(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UsageError(
+            f"The recipe's {'.'.join(map(str, first['loc']))} is not valid: {first['msg']}",
+            where=f"given: {first['input']!r}"[:200],
+        ) from error
+    if recipe.precision not in PRECISIONS:
+        raise UnknownNameError("precision", recipe.precision, PRECISIONS)
+    check_gate(recipe.gate)
+    for key, size in recipe.sizes.items():
+        if size < 1:
+            raise UsageError(f"The size of '{key}' is {size}", todo="Give a positive number")
+    return recipe
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The keys of a recipe file (.json, .yaml, .yml), not yet checked.
+
+    Raises:
+        UsageError: It cannot be read or is no mapping.
+    """
+    try:
+        text = path.read_text()
+        if path.suffix == ".json":
+            data = json.loads(text)
+        else:
+            import yaml
+
+            try:
+                data = yaml.safe_load(text)
+            except yaml.YAMLError as error:
+                raise ValueError(str(error)) from error
+    except (OSError, ValueError) as error:
+        raise UsageError(f"The recipe cannot be read: {error}", where=str(path)) from error
+    if not isinstance(data, Mapping):
+        raise UsageError("The recipe is not a mapping of keys to values", where=str(path))
+    return dict(data)

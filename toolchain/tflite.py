@@ -1,0 +1,221 @@
+"""Reading and marking `.tflite` files: operators, their sizes, and the one note edgepack leaves in a file.
+
+Targets, quantizers and sessions all need a little of this, so it lies on the ground floor. Nothing
+here runs a model; the flatbuffer is parsed by the generated schema that ai-edge-litert carries.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from edgepack.toolchain.errors import SourceError
+
+SIGNATURE_KEY = "serving_default"
+CHANNELS_LAST = "channels_last"
+"""Key of the note: names of the inputs that are [N, C, H, W] to the caller and [N, H, W, C] in the file."""
+_NOTE = b"edgepack"
+_CONVOLUTIONS = frozenset({"CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D"})
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor of a graph: `dtype` is the schema's name in lower case ("float32", "int8")."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    constant: bool
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One operator: the schema's name ("CONV_2D"; a custom one by its own name), inputs and outputs."""
+
+    index: int
+    op: str
+    inputs: tuple[Tensor | None, ...]
+    outputs: tuple[Tensor, ...]
+
+    @property
+    def name(self) -> str:
+        """The first output's name: what converters and compilers call an operator by."""
+        return self.outputs[0].name if self.outputs else f"operator {self.index}"
+
+    @property
+    def macs(self) -> int:
+        """Multiplications with accumulation of one call; 0 for operators that are not products."""
+        if self.op not in _CONVOLUTIONS | {"FULLY_CONNECTED", "BATCH_MATMUL"}:
+            return 0
+        out, first, second = self.outputs[0].shape, self.inputs[0], self.inputs[1]
+        if first is None or second is None:
+            return 0
+        if self.op == "TRANSPOSE_CONV":  # weights [out, h, w, in] meet every position of the input, the third
+            image = self.inputs[2]
+            return math.prod(second.shape) * math.prod(image.shape[:3]) if image else 0
+        if self.op == "DEPTHWISE_CONV_2D":  # weights [1, h, w, channels]
+            return math.prod(out) * math.prod(second.shape[1:3])
+        if self.op == "BATCH_MATMUL":
+            return math.prod(out) * first.shape[-1]
+        return math.prod(out) * math.prod(second.shape[1:])  # weights [out, ..., in]
+
+
+def read(path: Path) -> Any:
+    """The file as the schema's object (`ModelT`), its buffers views on the file's bytes.
+
+    Raises:
+        SourceError: The file is missing or is not a TFLite model.
+    """
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    _check(path)
+    try:
+        return flatbuffer_utils.read_model(str(path))
+    except Exception as error:
+        raise SourceError(f"The TFLite file cannot be read: {error}", where=str(path)) from error
+
+
+def write(model: Any, path: Path) -> None:
+    """Write a `ModelT`; weights lie within the flatbuffer, which limits a file to 2 GiB.
+
+    Raises:
+        SourceError: The model is beyond that.
+    """
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    size = sum(len(b.data) for b in model.buffers if b.data is not None)
+    if size >= 2**31:
+        raise SourceError(
+            f"The model has {size / 2**30:.1f} GiB of weights, and a TFLite file holds less than 2 GiB",
+            where=str(path),
+            todo="Quantize it, or use a target that takes ONNX with external weights",
+        )
+    path.write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def operators(model: Any) -> Iterator[Operator]:
+    """The operators of the main graph in order of execution."""
+    graph = model.subgraphs[0]
+    tensors = [_tensor(model, tensor) for tensor in graph.tensors]
+    for index, operator in enumerate(graph.operators):
+        yield Operator(
+            index,
+            _op_name(model.operatorCodes[operator.opcodeIndex]),
+            tuple(tensors[i] if i >= 0 else None for i in _ids(operator.inputs)),
+            tuple(tensors[i] for i in _ids(operator.outputs)),
+        )
+
+
+def convolution_share(model: Any) -> float | None:
+    """Share of the multiplications that are convolutions, 0 to 1; None for a graph without any."""
+    total = convolutions = 0
+    for operator in operators(model):
+        total += operator.macs
+        convolutions += operator.macs if operator.op in _CONVOLUTIONS else 0
+    return convolutions / total if total else None
+
+
+def count_integer(model: Any) -> int:
+    """Operators that compute with integers of at most 16 bits, conversions to and from them not counted."""
+    narrow = {"int2", "int4", "int8", "uint8", "int16"}
+    return sum(
+        any(tensor is not None and tensor.dtype in narrow for tensor in (*operator.inputs, *operator.outputs))
+        for operator in operators(model)
+        if operator.op not in {"QUANTIZE", "DEQUANTIZE"}
+    )
+
+
+def set_note(model: Any, note: Mapping[str, Any]) -> None:
+    """Leave edgepack's note in the model's metadata, in place of an earlier one."""
+    import numpy as np
+    from ai_edge_litert import schema_py_generated as schema
+
+    buffer = schema.BufferT()
+    buffer.data = np.frombuffer(json.dumps(note).encode(), dtype=np.uint8)
+    model.buffers.append(buffer)
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = _NOTE, len(model.buffers) - 1
+    model.metadata = [m for m in model.metadata or [] if m.name not in {_NOTE, _NOTE.decode()}] + [entry]
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    """The note that `set_note` left, empty when there is none; only the pages that hold it are read.
+
+    Raises:
+        SourceError: The file is missing or is not a TFLite model.
+    """
+    import mmap
+
+    from ai_edge_litert import schema_py_generated as schema
+
+    _check(path)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        try:
+            model = schema.Model.GetRootAs(data, 0)
+            for index in range(model.MetadataLength()):
+                entry = model.Metadata(index)
+                if entry.Name() != _NOTE:
+                    continue
+                buffer = model.Buffers(entry.Buffer())
+                start, size = buffer.Offset(), buffer.Size()
+                if start > 1:  # beyond the flatbuffer itself
+                    raw = data[start : start + size]
+                else:
+                    raw = bytes(map(buffer.Data, range(buffer.DataLength())))
+                note: dict[str, Any] = json.loads(raw)
+                return note
+        except Exception as error:
+            raise SourceError(f"The TFLite file cannot be read: {error}", where=str(path)) from error
+    return {}
+
+
+def _check(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise SourceError(f"The TFLite file cannot be opened: {error.strerror}", where=str(path)) from error
+    if head[4:8] != b"TFL3":
+        raise SourceError(
+            "The file is not a TFLite model: its identifier is missing",
+            where=str(path),
+            todo="Export the bundle again",
+        )
+
+
+def _ids(ids: Any) -> list[int]:
+    return [] if ids is None else [int(i) for i in ids]
+
+
+def _tensor(model: Any, tensor: Any) -> Tensor:
+    name = tensor.name.decode(errors="replace") if isinstance(tensor.name, bytes) else str(tensor.name or "")
+    data = model.buffers[tensor.buffer].data if tensor.buffer else None
+    shape = () if tensor.shape is None else tuple(int(dim) for dim in tensor.shape)
+    return Tensor(name, _dtypes()[tensor.type], shape, data is not None)
+
+
+def _op_name(code: Any) -> str:
+    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    name = _op_names().get(number, f"operator {number}")
+    if name == "CUSTOM" and code.customCode:
+        return code.customCode.decode() if isinstance(code.customCode, bytes) else str(code.customCode)
+    return name
+
+
+@cache
+def _op_names() -> dict[int, str]:
+    from ai_edge_litert.schema_py_generated import BuiltinOperator
+
+    return {value: key for key, value in vars(BuiltinOperator).items() if isinstance(value, int)}
+
+
+@cache
+def _dtypes() -> dict[int, str]:
+    from ai_edge_litert.schema_py_generated import TensorType
+
+    return {value: key.lower() for key, value in vars(TensorType).items() if isinstance(value, int)}
