@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 ALL = ".*"
+_BIAS_SAMPLES = 32
+"""Channel means settle long before ranges do."""
 
 
 def main(request_file: str) -> None:
@@ -55,7 +58,15 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
     result = tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
     output = Path(request["output"])
     result.export_model(str(output), overwrite=True)
-    return {"changed": tflite.count_integer(tflite.read(output)), "notes": notes}
+    model = tflite.read(output)
+    if request.get("correct_biases"):
+        from edgepack.quantize._tflite_bias import correct_biases
+
+        samples = islice(_samples(Path(request["samples"]), source), _BIAS_SAMPLES)
+        corrected = correct_biases(tflite.read(source), model, source, samples, request["threads"])
+        tflite.write(model, output)
+        notes.append(f"Corrected the biases of {corrected} layers for the mean error of their rounded weights")
+    return {"changed": tflite.count_integer(model), "notes": notes}
 
 
 def _recipe(request: Mapping[str, Any]) -> Any:

@@ -24,7 +24,11 @@ _LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
 def correct_biases(
-    model: Any, quantized: Any, float_path: Path, samples: Iterable[Mapping[str, np.ndarray]]
+    model: Any,
+    quantized: Any,
+    float_path: Path,
+    samples: Iterable[Mapping[str, np.ndarray]],
+    threads: int = 1,
 ) -> int:
     """Correct the biases of `quantized` in place.
 
@@ -33,6 +37,7 @@ def correct_biases(
         quantized: Its quantized form, whose tensors carry the float model's names.
         float_path: The file of `model`, to run it.
         samples: Inputs by the file's signature names, in its layout and dtypes.
+        threads: Threads that the float model is run with.
 
     Returns:
         How many layers were corrected.
@@ -40,7 +45,7 @@ def correct_biases(
     import numpy as np
 
     layers = _layers(model)
-    means = _input_means(float_path, {layer["input"] for layer in layers.values()}, samples)
+    means = _input_means(float_path, {layer["input"] for layer in layers.values()}, samples, threads)
     corrected = 0
     for name, layer in _layers(quantized).items():
         original = layers.get(name)
@@ -75,7 +80,9 @@ def _shift_bias(model: Any, layer: Mapping[str, Any], shift: np.ndarray) -> None
     else:
         limits = np.iinfo(np.int32)  # a 64-bit bias stays within what 32-bit accumulators take
         steps = np.asarray(tensor.quantization.scale, np.float64)
-        moved = np.clip(values + np.rint(shift / steps), limits.min, limits.max).astype(values.dtype)
+        # A channel without weights has a vanishing step, and nothing to correct.
+        counts = np.divide(shift, steps, out=np.zeros_like(shift), where=np.abs(shift) < steps * limits.max)
+        moved = np.clip(values + np.rint(counts), limits.min, limits.max).astype(values.dtype)
     buffer = type(model.buffers[0])()
     buffer.data = np.frombuffer(moved.tobytes(), dtype=np.uint8)
     model.buffers.append(buffer)  # a buffer of its own: equal biases may have shared one
@@ -130,22 +137,20 @@ def _layers(model: Any) -> dict[str, dict[str, Any]]:
 
 
 def _input_means(
-    path: Path, names: set[str], samples: Iterable[Mapping[str, np.ndarray]]
+    path: Path, names: set[str], samples: Iterable[Mapping[str, np.ndarray]], threads: int
 ) -> dict[str, np.ndarray]:
     """Mean of every channel (last axis) of the named tensors over samples and positions."""
     import warnings
 
     import numpy as np
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    from ai_edge_litert.interpreter import Interpreter
 
     from edgepack.toolchain.tflite import SIGNATURE_KEY
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         interpreter = Interpreter(
-            str(path),
-            experimental_preserve_all_tensors=True,
-            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+            str(path), num_threads=threads, experimental_preserve_all_tensors=True
         )
     interpreter.allocate_tensors()
     inputs = interpreter.get_signature_runner(SIGNATURE_KEY).get_input_details()

@@ -39,8 +39,9 @@ class _LitertQuantizer(Quantizer):
         limit = float(request.pop("time_limit_s", TIME_LIMIT_S))
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "model.tflite"
-        request |= {"input": str(lowered.path), "output": str(path)}
-        with tempfile.TemporaryDirectory(prefix="quantize-", dir=folder) as scratch:
+        # The worker runs in `folder`: relative paths would mean something else there.
+        request |= {"input": str(lowered.path.resolve()), "output": str(path.resolve())}
+        with tempfile.TemporaryDirectory(prefix="quantize-", dir=folder.resolve()) as scratch:
             request_file, answer_file = Path(scratch) / "request.json", Path(scratch) / "answer.json"
             request["scratch"], request["answer"] = scratch, str(answer_file)
             request_file.write_text(json.dumps(request))
@@ -119,7 +120,8 @@ class LitertStatic(_LitertQuantizer):
             options: `time_limit_s`; `ranges`, "min-max" (of all samples) or "moving-average" (0.95 of the
                 old and 0.05 of the new extreme, the quantizer's own habit); `threads`; `integer_npu`,
                 true to rewrite operators that integer NPUs lack with 16 bits (see `_tflite_rewrite`);
-                `matmul_bits`, width of products of two activations when it is not the activations'.
+                `matmul_bits`, width of products of two activations when it is not the activations';
+                `correct_biases` (true by default, see `_tflite_bias`).
 
         Raises:
             UsageError: There is no calibration data of the right sizes.
@@ -143,10 +145,11 @@ class LitertStatic(_LitertQuantizer):
             "threads": 2,
             "integer_npu": False,
             "matmul_bits": None,
+            "correct_biases": True,
         }
-        request |= _known(options, {"time_limit_s", "ranges", "threads", "integer_npu", "matmul_bits"})
+        request |= _known(options, {"time_limit_s", *request} - {"mode", "activation_bits"})
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="samples-", dir=folder) as samples:
+        with tempfile.TemporaryDirectory(prefix="samples-", dir=folder.resolve()) as samples:
             used, left = _store(data, lowered, Path(samples))
             request["samples"] = samples
             result = self._run(lowered, precision, request, folder)

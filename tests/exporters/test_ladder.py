@@ -1,0 +1,187 @@
+"""The ladder on small real modules, in worker processes as in a run."""
+
+import json
+import textwrap
+
+import numpy as np
+import onnx
+import pytest
+
+from edgepack.exporters.ladder import climb
+from edgepack.exporters.native.base import natives
+from edgepack.exporters.sources import SourceRequest, open_source
+from edgepack.toolchain.errors import ExportError, SourceError
+from edgepack.toolchain.pipeline.judging import judge_part
+
+pytestmark = pytest.mark.slow
+LIMIT = 300.0
+
+
+def factory(tmp_path, body, *inputs):
+    path = tmp_path / "net.py"
+    path.write_text("import torch\n" + textwrap.dedent(body))
+    source = open_source(SourceRequest(f"{path}:make", inputs=inputs))
+    source.check()
+    return source
+
+
+def climbed(source, tmp_path):
+    folder = tmp_path / "out"
+    folder.mkdir()
+    return climb(source, folder, judge_part, LIMIT)
+
+
+def test_a_plain_network_takes_the_first_rung_with_a_varying_batch(tmp_path):
+    source = factory(
+        tmp_path,
+        """
+        def make():
+            print("noise on standard output")
+            return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU()), (torch.zeros(2, 3, 8, 8),)
+        """,
+    )
+    result = climbed(source, tmp_path)
+    part = result.program.parts["main"]
+    assert result.rung == "dynamo"
+    assert result.left == []
+    assert part.signature.inputs[0].shape == ("batch", 3, 8, 8)
+    assert result.parity.inputs_tried == 3
+    # What the graph says of its opset is what is reported, and it is one that the runtime runs.
+    assert onnx.load(part.path, load_external_data=False).opset_import[0].version >= 18
+
+
+def test_a_size_that_is_baked_in_goes_down_to_static_with_the_reasons(tmp_path):
+    source = factory(
+        tmp_path,
+        """
+        class Fixed(torch.nn.Module):
+            def forward(self, x):
+                return x.sum(-1) * (2.0 if x.shape[-1] == 4 else 3.0)
+        def make():
+            return Fixed(), (torch.zeros(2, 3, 4),)
+        """,
+        "x:float32[2,3,n=4]",
+    )
+    result = climbed(source, tmp_path)
+    assert result.rung == "static"
+    assert [reason.split(":")[0] for reason in result.left] == ["dynamo", "dynamo-strict"]
+    assert result.program.parts["main"].signature.inputs[0].shape == (2, 3, 4)
+
+
+def test_a_module_that_no_rung_takes_says_every_reason(tmp_path):
+    source = factory(
+        tmp_path,
+        """
+        class Host(torch.nn.Module):
+            def forward(self, x):
+                for _ in range(int(x.abs().sum()) % 3 + 1):
+                    x = x + x.shape[0]
+                return x
+        def make():
+            return Host(), (torch.ones(2, 3),)
+        """,
+    )
+    with pytest.raises(ExportError) as caught:
+        climbed(source, tmp_path)
+    assert all(f"{rung}:" in str(caught.value) for rung in ("dynamo", "dynamo-strict", "static"))
+
+
+def test_a_graph_that_lies_is_left(tmp_path):
+    """A branch on the data's size is frozen by tracing with one size: the second size shows it."""
+    source = factory(
+        tmp_path,
+        """
+        class Branch(torch.nn.Module):
+            def forward(self, x):
+                with torch.no_grad():
+                    scale = 3.0 if int(torch.onnx.is_in_onnx_export() or torch.compiler.is_exporting()) else 1.0
+                return x * scale
+        def make():
+            return Branch(), (torch.ones(2, 3),)
+        """,
+    )
+    with pytest.raises(ExportError, match="outputs differ from the source"):
+        climbed(source, tmp_path)
+
+
+def test_a_worker_that_dies_is_one_clear_error(tmp_path):
+    source = factory(tmp_path, "import os\ndef make():\n    os.abort()")
+    with pytest.raises(ExportError, match="The model's process failed with signal 6"):
+        climbed(source, tmp_path)
+
+
+def test_errors_cross_the_process_with_their_kind(tmp_path):
+    source = factory(tmp_path, "def make():\n    return 3")
+    with pytest.raises(SourceError, match="returned int") as caught:
+        climbed(source, tmp_path)
+    assert type(caught.value) is SourceError
+
+
+def tiny_bert(folder, **changes):
+    import torch
+    from transformers import BertConfig, BertModel
+
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=40, **changes,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    return open_source(SourceRequest(str(folder)))
+
+
+def test_bert_is_written_from_its_weights(tmp_path):
+    result = climbed(tiny_bert(tmp_path / "bert"), tmp_path)
+    part = result.program.parts["main"]
+    assert result.rung == "native"
+    assert [str(s) for s in part.signature.outputs] == ["last_hidden_state:float32[batch,sequence,32]"]
+    # Positions end at 40: no recorded case goes beyond.
+    assert max(case.inputs["input_ids"].shape[1] for case in part.cases) <= 40
+
+
+@pytest.mark.parametrize("changes", [{"hidden_act": "relu"}, {"type_vocab_size": 1}])
+def test_a_bert_that_the_native_exporter_does_not_know_is_traced(tmp_path, changes):
+    result = climbed(tiny_bert(tmp_path / "bert", **changes), tmp_path)
+    assert result.rung == "dynamo"
+    assert result.left[0].startswith("native: ")
+    assert any("finite mask" in note for note in result.program.notes)
+
+
+def test_a_wrong_native_graph_is_left_for_tracing(tmp_path, monkeypatch):
+    source = tiny_bert(tmp_path / "bert")
+    right = natives.get("bert")
+
+    def wrong(folder, config, task):
+        return right(folder, {**config, "layer_norm_eps": 0.5}, task)
+
+    monkeypatch.setitem(natives._members, "bert", wrong)
+    result = climbed(source, tmp_path)
+    assert result.rung == "dynamo"
+    assert "outputs differ" in result.left[0]
+
+
+@pytest.mark.parametrize(
+    ("family", "config", "task"),
+    [
+        ("RobertaForSequenceClassification", "RobertaConfig", "text-classification"),
+        ("DistilBertForTokenClassification", "DistilBertConfig", "token-classification"),
+        ("ViTForImageClassification", "ViTConfig", "image-classification"),
+    ],
+)
+def test_other_families_from_their_configuration(tmp_path, family, config, task):
+    import transformers
+
+    small = {
+        "RobertaConfig": {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
+                          "intermediate_size": 48, "max_position_embeddings": 66, "num_labels": 3},
+        "DistilBertConfig": {"vocab_size": 60, "dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 48},
+        "ViTConfig": {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48,
+                      "image_size": 32, "patch_size": 8, "num_labels": 5},
+    }[config]  # fmt: skip
+    folder = tmp_path / "model"
+    getattr(transformers, family)(getattr(transformers, config)(**small)).save_pretrained(folder)
+    assert json.loads((folder / "config.json").read_text())["architectures"] == [family]
+    result = climbed(open_source(SourceRequest(str(folder))), tmp_path)
+    assert result.program.source["task"] == task
+    assert result.parity.passed
+    assert np.isfinite(result.program.parts["main"].cases[0].outputs["logits"]).all()
