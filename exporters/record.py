@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgepack.exporters.sources.base import TorchModel
 from edgepack.exporters.sources.inputs import other_sizes
-from edgepack.toolchain.errors import ExportError, SourceError
+from edgepack.toolchain.errors import ExportError, SourceError, not_finite
 from edgepack.toolchain.program import Case, Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def record(model: TorchModel) -> tuple[list[Case], Signature]:
             _same_twice(outputs, _call(call, inputs, model), where)
         label = ", ".join(f"{k}={v}" for k, v in sizes.items()) or f"seed {index}"
         cases.append(Case(label, inputs, outputs))
-    _finite(cases, where)
+    _finite(cases, model)
     outputs_spec = tuple(_output_spec(name, cases, sets) for name in names)
     return cases, Signature(model.signature.inputs, outputs_spec)
 
@@ -111,12 +111,16 @@ def _same_twice(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray
             )
 
 
-def _finite(cases: Sequence[Case], where: str) -> None:
+def _finite(cases: Sequence[Case], model: TorchModel) -> None:
     import numpy as np
 
+    where = model.facts.location
     for case in cases:
         for name, value in case.outputs.items():
             if value.dtype.kind == "f" and not np.isfinite(value).all():
+                bad = [key for key, tensor in model.module.state_dict().items() if not tensor.isfinite().all()]
+                if bad:
+                    raise not_finite(bad, where)
                 raise SourceError(
                     f"The model's output '{name}' holds NaN or infinity for a plain random input",
                     where=where,

@@ -149,9 +149,7 @@ def _input_means(
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        interpreter = Interpreter(
-            str(path), num_threads=threads, experimental_preserve_all_tensors=True
-        )
+        interpreter = Interpreter(str(path), num_threads=threads, experimental_preserve_all_tensors=True)
     interpreter.allocate_tensors()
     inputs = interpreter.get_signature_runner(SIGNATURE_KEY).get_input_details()
     indices = {d["name"]: d["index"] for d in interpreter.get_tensor_details() if d["name"] in names}

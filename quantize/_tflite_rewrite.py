@@ -112,7 +112,9 @@ class _Graph:
             if len(kept) == len(graph.operators):
                 break
             graph.operators = kept
-        used = {int(t) for op in graph.operators for t in (*op.inputs, *op.outputs, *(op.intermediates or []))}
+        used = {
+            int(t) for op in graph.operators for t in (*op.inputs, *op.outputs, *(op.intermediates or []))
+        }
         used |= ends | {int(t) for t in graph.inputs}
         self._renumber({old: new for new, old in enumerate(sorted(used - {-1}))})
 
@@ -149,7 +151,9 @@ class _Graph:
                 return index
         code = self.schema.OperatorCodeT()
         code.builtinCode, code.version = builtin, 1
-        code.deprecatedBuiltinCode = min(builtin, self.schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES)
+        code.deprecatedBuiltinCode = min(
+            builtin, self.schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES
+        )
         self.model.operatorCodes.append(code)
         return len(self.model.operatorCodes) - 1
 

@@ -121,7 +121,7 @@ class LitertStatic(_LitertQuantizer):
                 old and 0.05 of the new extreme, the quantizer's own habit); `threads`; `integer_npu`,
                 true to rewrite operators that integer NPUs lack with 16 bits (see `_tflite_rewrite`);
                 `matmul_bits`, width of products of two activations when it is not the activations';
-                `correct_biases` (true by default, see `_tflite_bias`).
+                `correct_biases` of convolutional models (true by default, see `_tflite_bias`).
 
         Raises:
             UsageError: There is no calibration data of the right sizes.
@@ -154,7 +154,9 @@ class LitertStatic(_LitertQuantizer):
             request["samples"] = samples
             result = self._run(lowered, precision, request, folder)
         if left:
-            note = f"{left} of {used + left} calibration samples were left out: their sizes are not the model's"
+            note = (
+                f"{left} of {used + left} calibration samples were left out: their sizes are not the model's"
+            )
             return lowered.quantized(
                 result.path, precision, result.changed_nodes or 0, *result.notes[len(lowered.notes) :], note
             )
@@ -200,5 +202,6 @@ def _store(data: CalibrationData, lowered: Lowered, folder: Path) -> tuple[int, 
 
 def _fits(sample: Feeds, lowered: Lowered) -> bool:
     return all(
-        spec.name in sample and tuple(sample[spec.name].shape) == spec.shape for spec in lowered.signature.inputs
+        spec.name in sample and tuple(sample[spec.name].shape) == spec.shape
+        for spec in lowered.signature.inputs
     )

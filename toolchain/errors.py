@@ -20,8 +20,10 @@ command line prints that paragraph and exits with the code above; a traceback on
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
+
+_SHOWN = 5
 
 
 class EdgepackError(Exception):
@@ -56,9 +58,7 @@ class EdgepackError(Exception):
         return (rebuild, (type(self), self.what, self.where, self.todo))
 
 
-def rebuild(
-    kind: type[EdgepackError], what: str, where: str | None, todo: str | None
-) -> EdgepackError:
+def rebuild(kind: type[EdgepackError], what: str, where: str | None, todo: str | None) -> EdgepackError:
     """An error of `kind` from its three parts, whatever its own constructor takes."""
     error = kind.__new__(kind)
     EdgepackError.__init__(error, what, where=where, todo=todo)
@@ -119,6 +119,16 @@ class SourceError(EdgepackError):
     """The model cannot be read: missing, truncated, hostile, or of a form that is not accepted."""
 
     exit_code = 5
+
+
+def not_finite(names: Sequence[str], where: str) -> SourceError:
+    """The error for weights that hold NaN or infinity, the first few named."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return SourceError(
+        f"The weights hold NaN or infinity: {', '.join(names[:_SHOWN])}{more}",
+        where=where,
+        todo="Save the model again from a sound checkpoint",
+    )
 
 
 class ExportError(SourceError):

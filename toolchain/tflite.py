@@ -130,6 +130,45 @@ def count_integer(model: Any) -> int:
     )
 
 
+def narrow_biases(model: Any) -> int:
+    """Store 64-bit biases of fully connected layers with 32 bits where that cannot change a result.
+
+    With 16-bit activations the bias is 64 bits wide, and LiteRT then accumulates in 64 bits, three
+    times as slow. Accumulating in 32 is exact as long as no sum can leave them: for every output,
+    32768 sum|w| + |b| < 2^31. Only layers of which that is true are changed, in place.
+
+    Returns:
+        How many layers were changed.
+    """
+    import numpy as np
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph, changed = model.subgraphs[0], 0
+    for operator, raw in zip(operators(model), graph.operators, strict=True):
+        if operator.op != "FULLY_CONNECTED" or len(raw.inputs) <= 2 or raw.inputs[2] < 0:  # noqa: PLR2004
+            continue
+        weights, bias = graph.tensors[raw.inputs[1]], graph.tensors[raw.inputs[2]]
+        data = [model.buffers[tensor.buffer].data for tensor in (weights, bias)]
+        kinds = (weights.type, bias.type)
+        if kinds != (schema.TensorType.INT8, schema.TensorType.INT64) or any(d is None for d in data):
+            continue
+        sums = (
+            np.abs(np.frombuffer(bytes(data[0]), np.int8).astype(np.int64))
+            .reshape(weights.shape)
+            .sum(axis=-1)
+        )
+        values = np.frombuffer(bytes(data[1]), np.int64)
+        if np.any(2**15 * sums.reshape(-1) + np.abs(values) >= 2**31):
+            continue
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(values.astype(np.int32).tobytes(), np.uint8)
+        model.buffers.append(buffer)
+        bias.buffer, bias.type = len(model.buffers) - 1, schema.TensorType.INT32
+        raw.builtinOptions.quantizedBiasType = schema.TensorType.INT32
+        changed += 1
+    return changed
+
+
 def set_note(model: Any, note: Mapping[str, Any]) -> None:
     """Leave edgepack's note in the model's metadata, in place of an earlier one."""
     import numpy as np

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from edgepack.exporters.sources.base import Source, sources
 from edgepack.exporters.sources.inputs import other_sizes, parse, random_inputs
-from edgepack.toolchain.errors import SourceError, UsageError
+from edgepack.toolchain.errors import SourceError, UsageError, not_finite
 from edgepack.toolchain.files import hash_file
+from edgepack.toolchain.passes.weights import nan_or_inf
 from edgepack.toolchain.program import Case, Part, Program, Signature, TensorSpec
 from edgepack.toolchain.results import SourceFacts
 
@@ -76,11 +77,14 @@ class OnnxSource(Source):
         """The model as a program of one part, with reference calls recorded.
 
         Raises:
-            SourceError: It cannot be run as it came.
+            SourceError: It cannot be run as it came, or its weights hold NaN or infinity.
             UsageError: `--inputs` does not fit the graph's inputs.
         """
         model = self.model()
         _external_files(model, self.path)
+        bad = nan_or_inf(model)
+        if bad:
+            raise not_finite(bad, str(self.path))
         signature, sizes = self._signature(model)
         upper = {spec.name: _index_bound(model, spec.name) for spec in signature.inputs}
         cases = self._record(signature, sizes, upper)

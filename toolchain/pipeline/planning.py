@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgepack.targets.base import Offer, Target
-from edgepack.toolchain.errors import UnknownNameError, UsageError
+from edgepack.toolchain.errors import TargetError
 from edgepack.toolchain.pipeline.candidates import Candidate
 from edgepack.toolchain.results import CandidateResult, Comparison, Placement
 
@@ -20,7 +20,7 @@ def selected(target: Target, offers: Sequence[Offer], precision: str) -> list[Of
     """The offers that a recipe's precision asks for; those not worth building stay, with their reason.
 
     Raises:
-        UsageError: The target has no such precision.
+        TargetError: The target has no such precision; other targets of the run go on.
     """
     if precision == "auto":
         return list(offers)
@@ -31,13 +31,12 @@ def selected(target: Target, offers: Sequence[Offer], precision: str) -> list[Of
         if offer.precision == precision or (precision == "int8" and offer.precision.startswith("int8"))
     ]
     if not chosen:
-        if precision == "fp32" and not target.float_precision:
-            raise UsageError(
-                f"{target.name} has no floating-point kernels, so there is no fp32 artifact for it",
-                where=target.name,
-                todo=f"Use --precision auto, or one of: {', '.join(o.precision for o in offers)}",
-            )
-        raise UnknownNameError("precision", precision, [o.precision for o in offers], where=target.name)
+        why = "" if target.float_precision else "; it has no floating-point kernels"
+        raise TargetError(
+            f"{target.name} offers no {precision}{why}",
+            where=target.name,
+            todo=f"Use --precision auto, or one of: {', '.join(offer.precision for offer in offers)}",
+        )
     return chosen
 
 

@@ -6,14 +6,13 @@ import time
 from pathlib import Path
 
 from edgepack.exporters.sources import Source
-from edgepack.toolchain.errors import EdgepackError, SourceError
+from edgepack.toolchain.errors import EdgepackError, not_finite
 from edgepack.toolchain.pipeline import judging
 from edgepack.toolchain.pipeline.workbench import Workbench, versions
 from edgepack.toolchain.program import Part, Program
 from edgepack.toolchain.results import SourceFacts, StageRecord
 
 _DISTRIBUTIONS = ("torch", "transformers", "onnx-ir", "onnxscript", "onnxruntime")
-_SHOWN = 5
 
 
 def program_folder(bench: Workbench, source: Source, fingerprint: str | None) -> Path:
@@ -44,12 +43,7 @@ def _build(bench: Workbench, source: Source, folder: Path, record: StageRecord) 
     model = part.model()
     bad = nan_or_inf(model)
     if bad:
-        more = f" and {len(bad) - _SHOWN} more" if len(bad) > _SHOWN else ""
-        raise SourceError(
-            f"The weights hold NaN or infinity: {', '.join(bad[:_SHOWN])}{more}",
-            where=source.request.model,
-            todo="Save the model again from a sound checkpoint",
-        )
+        raise not_finite(bad, source.request.model)
     raw = part.path
     record.changes = clean_up(model)
     path = save(model, folder, "main")

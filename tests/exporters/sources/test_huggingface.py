@@ -88,7 +88,9 @@ def test_an_index_that_leads_out_of_the_folder(folder, name):
 
 def test_an_index_with_a_missing_shard(folder):
     (folder / "model.safetensors").unlink()
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"weight": "one.safetensors"}}))
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"weight": "one.safetensors"}})
+    )
     refuse(folder, "one.safetensors", "missing")
 
 

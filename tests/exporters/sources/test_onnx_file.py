@@ -60,7 +60,9 @@ def test_references_are_recorded_over_sizes_within_the_tables_range(path):
     assert len({case.inputs["ids"].shape for case in part.cases}) == 3
     table, weight = (numpy_helper.to_array(t) for t in embedding_model().graph.initializer)
     for case in part.cases:
-        np.testing.assert_allclose(case.outputs["y"], table[case.inputs["ids"]] @ weight, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            case.outputs["y"], table[case.inputs["ids"]] @ weight, rtol=1e-5, atol=1e-6
+        )
     # Random ids use the whole table, not only its first rows.
     assert max(int(case.inputs["ids"].max()) for case in part.cases) > 4
 
@@ -129,7 +131,11 @@ def test_inputs_give_sizes(path):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("ids:float32[1,2]", "the graph's input is"), ("ids:int64[1]", "the graph's input is"), ("x:int64[1,2]", "no input 'x'")],
+    [
+        ("ids:float32[1,2]", "the graph's input is"),
+        ("ids:int64[1]", "the graph's input is"),
+        ("x:int64[1,2]", "no input 'x'"),
+    ],
 )
 def test_inputs_that_do_not_fit(path, text, said):
     with pytest.raises(UsageError, match=said):

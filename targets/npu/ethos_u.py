@@ -1,0 +1,183 @@
+"""npu:ethos-u*: models for Arm's Ethos-U NPUs, compiled by Vela, which estimates time and memory.
+
+There is no Ethos-U here: the numerics are those of the quantized TFLite file that goes into Vela, run
+on the host, and the time is Vela's estimate. Ethos-U computes with integers only, so there is no fp32.
+
+Two precisions are offered. `int8-static` runs everything on the NPU and ruins transformers: a residual
+stream has outliers that 8 bits per tensor cannot hold. `int16x8-static` keeps them, and for it the
+graph is first rewritten into operators that the NPU has with 16 bits (see `quantize`); on MiniLM that
+leaves 8 of 455 operators on the CPU instead of 84 of 416.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
+from edgepack.targets.mobile import _litert_lowering as lowering
+from edgepack.targets.npu import vela_report
+from edgepack.toolchain import tflite
+from edgepack.toolchain.errors import TargetError, ToolchainFailedError
+from edgepack.toolchain.program import Lowered, Part, Program
+from edgepack.toolchain.results import Tool
+from edgepack.toolchain.subprocesses import run_tool
+
+VELA = Requirement("ethos-u-vela", lowering.INSTALL)
+# Not `python -m ethosu.vela`: that module's file is not a program in every version.
+VELA_COMMAND = (sys.executable, "-c", "import sys; from ethosu.vela.vela import main; sys.exit(main())")
+
+
+@dataclass(frozen=True)
+class Accelerator:
+    """One configuration of the hardware, by the names of Vela's own `Arm/vela.ini`.
+
+    Attributes:
+        config: Accelerator and its MACs per cycle.
+        system: Clock, and bandwidths and latencies of its memories.
+        memory: Which memory holds weights and activations.
+        title: For people.
+        wide_matmul: Whether it multiplies two activations of 16 bits (Ethos-U85 does).
+    """
+
+    config: str
+    system: str
+    memory: str
+    title: str
+    wide_matmul: bool = False
+
+
+ACCELERATORS = (
+    Accelerator(
+        "ethos-u55-128", "Ethos_U55_High_End_Embedded", "Shared_Sram", "Arm Ethos-U55, 128 MACs, 500 MHz"
+    ),
+    Accelerator("ethos-u65-512", "Ethos_U65_High_End", "Dedicated_Sram", "Arm Ethos-U65, 512 MACs, 1 GHz"),
+    Accelerator(
+        "ethos-u85-512",
+        "Ethos_U85_SYS_DRAM_High",
+        "Dedicated_Sram_512KB",
+        "Arm Ethos-U85, 512 MACs, 1 GHz",
+        wide_matmul=True,
+    ),
+)
+
+
+class EthosU(Target):
+    """An Ethos-U of one configuration; the subclasses below only say which."""
+
+    accelerator: ClassVar[Accelerator]
+    session = "litert"
+    runs_here = False
+    float_precision = False
+    vela: Sequence[str] = VELA_COMMAND
+    """What starts Vela: another program in its place for tests."""
+
+    def requirements(self) -> Sequence[Requirement]:
+        """Converter, quantizer, the host's runtime and Vela, all in the default installation."""
+        return (lowering.CONVERTER, lowering.QUANTIZER, lowering.RUNTIME, VELA)
+
+    def lower_key(self) -> str:
+        """The lowering that is shared with mobile:litert."""
+        return lowering.LOWER_KEY
+
+    def lower(self, program: Program, part: Part, context: Context, folder: Path) -> Lowered:
+        """A float `.tflite` with static shapes; errors as in `_litert_lowering.lower`."""
+        return lowering.lower(self.name, program, part, context, folder)
+
+    def offers(self, lowered: Lowered) -> Sequence[Offer]:
+        """8 bits, and 16-bit activations in operators that the NPU has."""
+        del lowered
+        wide: dict[str, Any] = {"integer_npu": True}
+        if not self.accelerator.wide_matmul:
+            wide["matmul_bits"] = 8
+        return (Offer("int8-static", "litert-static"), Offer("int16x8-static", "litert-static", wide))
+
+    def compile(self, lowered: Lowered, context: Context, folder: Path) -> Compiled:
+        """Compile with Vela, and read its estimate, memory, and what it left on the CPU.
+
+        Raises:
+            TargetError: The model is not quantized.
+            ToolchainFailedError: Vela crashed, hung, wrote nothing or nonsense, or placed nothing.
+        """
+        if lowered.precision not in {"int8-static", "int16x8-static"}:
+            raise TargetError(
+                f"{self.name} computes with integers only, and the model is {lowered.precision}",
+                where=f"part {lowered.part}",
+                todo="Use --precision int8 or auto",
+            )
+        tool = Tool(name=VELA.distribution, version=VELA.version or "unknown")
+        work = folder.resolve() / "vela"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(parents=True)
+        try:
+            return self._compiled(lowered, context, folder, work, tool)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    def _compiled(self, lowered: Lowered, context: Context, folder: Path, work: Path, tool: Tool) -> Compiled:
+        source = work / f"{lowered.part}.tflite"
+        shutil.copyfile(lowered.path, source)
+        compiled = work / f"{lowered.part}_vela.tflite"
+        chip = self.accelerator
+        run = run_tool(
+            "Vela",
+            [
+                *self.vela,
+                str(source),
+                f"--accelerator-config={chip.config}",
+                "--config=Arm/vela.ini",
+                f"--system-config={chip.system}",
+                f"--memory-mode={chip.memory}",
+                "--show-cpu-operations",
+                f"--output-dir={work}",
+            ],
+            time_limit_s=context.time_limit_s,
+            cwd=work,
+            expect=[compiled],
+        )
+        placement = vela_report.read_placement(source, compiled, run.stdout, tool, chip.config)
+        summaries = sorted(work.glob("*_summary_*.csv"))
+        if not summaries:
+            raise ToolchainFailedError("Vela ended with exit code 0 and wrote no summary", where=chip.config)
+        summary = vela_report.read_summary(summaries[0])
+        shipped, check = f"{lowered.part}_{chip.config}.tflite", f"{lowered.part}_host-check.tflite"
+        shutil.move(compiled, folder / shipped)
+        model = tflite.read(source)
+        narrowed = tflite.narrow_biases(model)
+        tflite.write(model, folder / check) if narrowed else shutil.move(source, folder / check)
+        share = placement.accelerator / (placement.accelerator + placement.cpu)
+        return Compiled(
+            files=(shipped,),
+            run_file=check,
+            placement=placement,
+            tool=tool,
+            estimate=summary.latency(),
+            metrics=summary.metrics(tool),
+            notes=(
+                f"{share:.1%} of the operators run on the NPU; {placement.cpu} on the CPU, "
+                "whose time is not in Vela's estimate",
+                f"Vela was given {chip.system} and {chip.memory} of its Arm/vela.ini: another board, another time",
+                "Numerics are those of the quantized TFLite model run on this host, not of the hardware",
+            ),
+        )
+
+
+def _register(accelerator: Accelerator) -> type[EthosU]:
+    """A target class for one row of the table."""
+    name = f"npu:{accelerator.config}"
+    body = {
+        "name": name,
+        "title": accelerator.title,
+        "accelerator": accelerator,
+        "__doc__": accelerator.title,
+    }
+    made = type(accelerator.config.title().replace("-", ""), (EthosU,), body | {"__module__": __name__})
+    targets.register(name)(made)
+    return made
+
+
+EthosU55, EthosU65, EthosU85 = map(_register, ACCELERATORS)
