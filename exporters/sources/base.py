@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgepack.toolchain.errors import SourceError
@@ -32,6 +33,7 @@ class SourceRequest:
         inputs: Specifications such as "ids:int64[1,seq=128]", for sources that do not know theirs.
         trust_pickle: The user allows unpickling, which can run any code.
         trust_remote_code: The user allows running code that lies in the model's folder.
+        cwd: Where a factory's module is looked for first; the current folder when empty.
     """
 
     model: str
@@ -39,10 +41,22 @@ class SourceRequest:
     inputs: tuple[str, ...] = ()
     trust_pickle: bool = False
     trust_remote_code: bool = False
+    cwd: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `from_json`."""
         return asdict(self)
+
+    def anywhere(self) -> SourceRequest:
+        """The same model for a process that runs in another folder: paths absolute."""
+        location, colon, name = self.model.rpartition(":")
+        if Path(self.model).exists():
+            model = str(Path(self.model).resolve())
+        elif colon and Path(location).is_file():
+            model = f"{Path(location).resolve()}:{name}"
+        else:
+            model = self.model
+        return replace(self, model=model, cwd=self.cwd or str(Path.cwd()))
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> SourceRequest:

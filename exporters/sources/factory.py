@@ -75,7 +75,7 @@ class FactorySource(Source):
                 sys.modules[path.stem] = module
                 spec.loader.exec_module(module)
             else:
-                sys.path.insert(0, str(Path.cwd()))
+                sys.path.insert(0, self.request.cwd or str(Path.cwd()))
                 module = importlib.import_module(location)
         except SourceError:
             raise

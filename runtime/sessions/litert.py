@@ -85,6 +85,11 @@ class LitertSession(Session):
             for spec in self.signature.outputs
         }
 
+    @classmethod
+    def tensors(cls, path: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Every tensor of one call by name (`tensors` below)."""
+        return tensors(path, inputs)
+
     def close(self) -> None:
         """Release the runtime's memory."""
         self._interpreter = None

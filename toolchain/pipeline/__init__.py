@@ -84,7 +84,7 @@ def run(
         with bench.log.stage("fingerprint"):
             fingerprint = source.fingerprint()
         folder = program_folder(bench, source, fingerprint)
-        bundle = _targets(bench, wanted, folder, source.request.to_json(), fingerprint, out)
+        bundle = _targets(bench, wanted, folder, source.request.anywhere().to_json(), fingerprint, out)
     journal_end(out)
     return bundle
 

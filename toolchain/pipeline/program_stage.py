@@ -19,6 +19,8 @@ def program_folder(bench: Workbench, source: Source, fingerprint: str | None) ->
     """Folder of the program of `source`: exported, checked for NaN, cleaned, verified after each."""
     request = source.request.to_json()
     location = request.pop("model")
+    # Where a process stands, and where the model lies, does not change it (see `key` for the exception).
+    request.pop("cwd")
     key = {
         "source": source.kind,
         "fingerprint": fingerprint or f"run {bench.run_id}",
