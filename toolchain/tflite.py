@@ -71,13 +71,18 @@ def read(path: Path) -> Any:
     Raises:
         SourceError: The file is missing or is not a TFLite model.
     """
+    import numpy as np
     from ai_edge_litert.tools import flatbuffer_utils
 
     _check(path)
     try:
-        return flatbuffer_utils.read_model(str(path))
+        model = flatbuffer_utils.read_model(str(path))
     except Exception as error:
         raise SourceError(f"The TFLite file cannot be read: {error}", where=str(path)) from error
+    for buffer in model.buffers:
+        if buffer.data is not None and not isinstance(buffer.data, np.ndarray):
+            buffer.data = np.frombuffer(buffer.data, np.uint8)  # anything else is written byte by byte
+    return model
 
 
 def write(model: Any, path: Path) -> None:
@@ -131,11 +136,12 @@ def count_integer(model: Any) -> int:
 
 
 def narrow_biases(model: Any) -> int:
-    """Store 64-bit biases of fully connected layers with 32 bits where that cannot change a result.
+    """Store 64-bit biases of fully connected layers with 32 bits where no sum can leave 32 bits.
 
-    With 16-bit activations the bias is 64 bits wide, and LiteRT then accumulates in 64 bits, three
-    times as slow. Accumulating in 32 is exact as long as no sum can leave them: for every output,
-    32768 sum|w| + |b| < 2^31. Only layers of which that is true are changed, in place.
+    With 16-bit activations the bias is 64 bits wide, and LiteRT then accumulates in 64 bits, four
+    times as slow, and scales the sum by a factor of 15 bits instead of 31. Accumulating in 32 gives
+    the same sums as long as 32768 sum|w| + |b| < 2^31 for every output; only such layers are changed,
+    in place.
 
     Returns:
         How many layers were changed.
@@ -202,10 +208,13 @@ def read_note(path: Path) -> dict[str, Any]:
                     continue
                 buffer = model.Buffers(entry.Buffer())
                 start, size = buffer.Offset(), buffer.Size()
-                if start > 1:  # beyond the flatbuffer itself
-                    raw = data[start : start + size]
-                else:
-                    raw = bytes(map(buffer.Data, range(buffer.DataLength())))
+                # Above 1, the offset is that of bytes beyond the flatbuffer itself.
+                inline = start <= 1
+                raw = (
+                    bytes(map(buffer.Data, range(buffer.DataLength())))
+                    if inline
+                    else data[start : start + size]
+                )
                 note: dict[str, Any] = json.loads(raw)
                 return note
         except Exception as error:

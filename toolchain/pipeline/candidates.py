@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepack.quantize.base import CalibrationData, quantizers
 from edgepack.quantize.data import fit, fit_feed, load
+from edgepack.runtime.environment import usable_cores
 from edgepack.targets.base import Compiled, Context, Offer, Target
 from edgepack.toolchain import parity
 from edgepack.toolchain.errors import EdgepackError, GateError, UsageError
 from edgepack.toolchain.pipeline import judging, recording
-from edgepack.toolchain.pipeline.workbench import Workbench, read_json, versions
+from edgepack.toolchain.pipeline.workbench import RECORDS_FILE, Workbench, read_json, versions
 from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.results import Calibration, Latency, Measurement, Parity, Placement, StageRecord, Tool
 
@@ -81,6 +82,7 @@ class Builder:
     folder: Path
     source: Mapping[str, Any]
     _references: dict[str, list[dict[str, np.ndarray]]] = field(default_factory=dict)
+    _judged_folders: dict[tuple[str, str], Path] = field(default_factory=dict)
 
     @cached_property
     def sizes(self) -> dict[str, int]:
@@ -213,58 +215,56 @@ class Builder:
         return out, compiled_from_json(read_json(out / COMPILED_FILE))
 
     def _judge(self, candidate: Candidate, base: Lowered) -> Parity:
-        """The artifact on the host against the reference: cases for float, held-out data for the rest."""
-        target, offer, lowered = candidate.target, candidate.offer, candidate.lowered
-        assert candidate.folder is not None and lowered is not None  # noqa: S101, PT018
-        gate = self.gate(offer)
-        quantized = offer.quantizer is not None
-        key = self._judging_key(candidate, gate, quantized=quantized)
-
-        def build(_: Path, record: StageRecord) -> None:
-            feeds, reference, name, data = self.judged_on(lowered, quantized=quantized)
-            got = judging.run(
-                target.session, candidate.run_path, lowered.signature, feeds, self.bench.recipe.threads
-            )
-            also = ("top1", "neighbours") if quantized else ()
-            record.parity = parity.compare(reference, got, gate, also=also, reference_name=name, data=data)
-            if quantized and not record.parity.passed:
-                record.parity.worst = judging.worst_tensors(
-                    target.session, base.path, candidate.run_path, feeds[0]
-                )
-
-        folder = self.bench.keep("verify", key, build, target=target.name, precision=offer.precision)
-        record = StageRecord.model_validate(read_json(folder / "stages.json"))
+        """The artifact on the host against the reference; the record of it is kept for `recorded`."""
+        record = StageRecord.model_validate(read_json(self._judged(candidate, base.path) / RECORDS_FILE))
         assert record.parity is not None  # noqa: S101
         return record.parity
 
     def recorded(self, candidate: Candidate) -> Path:
-        """Folder of the calls that travel with an artifact (`recording`)."""
-        lowered, target, offer = candidate.lowered, candidate.target, candidate.offer
+        """Folder of the calls that travel with a judged artifact (`recording`)."""
+        return self._judged_folders[candidate.target.name, candidate.offer.precision]
+
+    def _judged(self, candidate: Candidate, float_file: Path) -> Path:
+        """Cases for float, held-out data for the rest; targets that run the same file share the result."""
+        target, offer, lowered = candidate.target, candidate.offer, candidate.lowered
         assert candidate.folder is not None and lowered is not None  # noqa: S101, PT018
-        quantized, gate = offer.quantizer is not None, self.gate(offer)
-
-        def build(folder: Path, record: StageRecord) -> None:
-            feeds, reference, _, record.detail = self.judged_on(lowered, quantized=quantized)
-            count = recording.fitting(feeds, reference)
-            threads = self.bench.recipe.threads
-            got = judging.run(target.session, candidate.run_path, lowered.signature, feeds[:count], threads)
-            recording.write(folder, feeds[:count], reference[:count], got, gate)
-
-        key = self._judging_key(candidate, gate, quantized=quantized)
-        return self.bench.keep("record", key, build, target=target.name, precision=offer.precision)
-
-    def _judging_key(
-        self, candidate: Candidate, gate: Mapping[str, float], *, quantized: bool
-    ) -> dict[str, Any]:
-        needs = (requirement.distribution for requirement in candidate.target.requirements())
-        assert candidate.folder is not None  # noqa: S101
-        return {
-            "artifact": self.bench.digest(candidate.folder),
+        gate = self.gate(offer)
+        quantized = offer.quantizer is not None
+        key = {
+            "files": self._run_hashes(candidate),
+            "session": target.session,
             "program": self.bench.digest(self.folder),
             "data": self.data.fingerprint if quantized else "cases",
-            "gate": dict(gate),
-            "versions": versions("onnxruntime", *needs),
+            "signature": asdict(lowered.signature),
+            "gate": gate,
+            "versions": versions("onnxruntime", *(r.distribution for r in target.requirements())),
         }
+
+        def build(folder: Path, record: StageRecord) -> None:
+            feeds, reference, name, data = self.judged_on(lowered, quantized=quantized)
+            # Some integer kernels take a second a call; their results do not depend on threads.
+            threads = (
+                max(self.bench.recipe.threads, usable_cores()) if quantized else self.bench.recipe.threads
+            )
+            got = judging.run(target.session, candidate.run_path, lowered.signature, feeds, threads)
+            also = ("top1", "neighbours") if quantized else ()
+            record.parity = parity.compare(reference, got, gate, also=also, reference_name=name, data=data)
+            if quantized and not record.parity.passed:
+                worst = judging.worst_tensors(target.session, float_file, candidate.run_path, feeds[0])
+                record.parity.worst = worst
+            count = recording.fitting(feeds, reference)
+            recording.write(folder, feeds[:count], reference[:count], got[:count], gate)
+
+        folder = self.bench.keep("verify", key, build, target=target.name, precision=offer.precision)
+        self._judged_folders[target.name, offer.precision] = folder
+        return folder
+
+    def _run_hashes(self, candidate: Candidate) -> list[str]:
+        """Hashes of the file that the host runs, and of the weights beside it."""
+        assert candidate.folder is not None and candidate.compiled is not None  # noqa: S101, PT018
+        run_file = candidate.compiled.run_file
+        hashes = self.bench.cache.hashes(candidate.folder)
+        return [pair.sha256 for name, pair in sorted(hashes.items()) if name.startswith(run_file)]
 
     def judged_on(
         self, lowered: Lowered, *, quantized: bool
