@@ -60,18 +60,18 @@ class CopyTarget(Target):
     def lower_key(self):
         return "copy"
 
-    def lower(self, program, part, context, folder):
+    def lower(self, program, part, context, folder):  # noqa: ARG002 - the interface
         for file in part.path.parent.glob(f"{part.path.name}*"):
             shutil.copy(file, folder)
         return Lowered(part.name, "onnx", folder / part.path.name, part.signature)
 
-    def offers(self, lowered):
+    def offers(self, lowered):  # noqa: ARG002 - the interface
         return [
             Offer(p, None if p == "fp32" else "noise", {} if p == "fp32" else {"level": LEVELS[p]})
             for p in self.precisions
         ]
 
-    def compile(self, lowered, context, folder):
+    def compile(self, lowered, context, folder):  # noqa: ARG002 - the interface
         for file in lowered.path.parent.glob(f"{lowered.path.name}*"):
             shutil.copy(file, folder)
         placement = Placement(
@@ -90,7 +90,7 @@ class Noise(Quantizer):
     static = True
     calls: list[Any] = []  # noqa: RUF012 - shared on purpose: counts over instances
 
-    def quantize(self, lowered, precision, data, folder, **options):
+    def quantize(self, lowered, precision, data, folder, **options):  # noqa: ARG002 - the interface
         import onnx
 
         Noise.calls.append(precision)
@@ -124,6 +124,7 @@ def copy_target(add_target):
     """Register a CopyTarget with given class attributes and methods."""
 
     def add(**attributes: Any) -> str:
-        return add_target(type("Copy", (CopyTarget,), attributes))
+        name: str = add_target(type("Copy", (CopyTarget,), attributes))
+        return name
 
     return add

@@ -8,6 +8,7 @@ import pytest
 
 import edgepack
 from edgepack.toolchain import errors
+from edgepack.toolchain.events import Event
 from edgepack.toolchain.journal import journal_path
 
 
@@ -312,7 +313,7 @@ def test_a_changed_file_fails_verification_and_is_not_run(model, tmp_path, cache
 
 
 def test_stages_are_told_as_they_come(model, tmp_path, cache, copy_target):
-    events = []
+    events: list[Event] = []
     run(model, tmp_path / "out", cache, targets=copy_target(), listener=events.append)
     begun = [event.text for event in events if event.kind == "begin"]
     assert begun[0] == "fingerprint"
