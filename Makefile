@@ -2,6 +2,7 @@
 # make test    ruff, mypy and every test          make quick   the tests that take less than 5 s each
 # make bench   the benchmarks                     make lint    ruff and mypy
 # make format  ruff's formatter                   make dist    sdist and wheel into dist/
+# make docs    the tables in README.md and docs/ that are written from the code
 # make clean   what was made, but the environment make distclean   the environment too
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ OUT ?= build/minilm
 TARGETS ?= cpu,npu,mobile
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test quick bench lint format dist system clean distclean
+.PHONY: help venv demo test quick bench lint format docs dist system clean distclean
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
@@ -54,6 +55,9 @@ bench: $(INSTALLED)
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(INSTALLED)
+	$(BIN)/python tools/targets_table.py README.md docs/targets.md
 
 dist: $(INSTALLED)
 	$(BIN)/python -m build

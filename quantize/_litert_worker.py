@@ -107,7 +107,15 @@ def calibrate(path: Path, recipe: Any, request: Mapping[str, Any]) -> Any:
     tool = calibrator.Calibrator(str(path), num_threads=request["threads"], mode=mode, qsv_update_func=update)
     for sample in _samples(Path(request["samples"]), path):
         tool.calibrate({tflite.SIGNATURE_KEY: [sample]}, recipe)
-    return tool.get_model_qsvs()
+    graph = tflite.read(path).subgraphs[0]
+    ranks = {
+        tensor.name.decode(): 0 if tensor.shape is None else len(tensor.shape) for tensor in graph.tensors
+    }
+    # The quantizer wants an extreme to have as many axes as its tensor; the native code gives one.
+    return {
+        name: {kind: value.reshape([1] * max(ranks[name], 1)) for kind, value in extremes.items()}
+        for name, extremes in tool.get_model_qsvs().items()
+    }
 
 
 def _samples(folder: Path, path: Path) -> Iterator[dict[str, np.ndarray]]:

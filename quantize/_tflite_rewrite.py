@@ -188,8 +188,8 @@ def rewrite_for_integer_npu(model: Any) -> dict[str, int]:
 
 
 def _squared_difference(graph: _Graph, op: Any) -> Rewritten:
-    output = op.outputs[0]
-    subtract, difference = graph.binary("SUB", *op.inputs, output, graph.name(output) + "/difference")
+    (a, b), (output,) = op.inputs, op.outputs
+    subtract, difference = graph.binary("SUB", a, b, output, graph.name(output) + "/difference")
     return [subtract, graph.op("MUL", [difference, difference], output)]
 
 

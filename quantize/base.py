@@ -47,6 +47,8 @@ class Quantizer(ABC):
 
     format: ClassVar[str]
     static: ClassVar[bool]
+    uses_data: ClassVar[bool] = False
+    """Whether real inputs make its result better although it works without any."""
 
     @abstractmethod
     def quantize(

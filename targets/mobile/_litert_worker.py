@@ -24,10 +24,17 @@ if TYPE_CHECKING:
     import torch
 
 # Operators through which an image stays an image of the same layout on its way to a convolution.
-_TRANSPARENT = frozenset(
-    "constant_pad_nd reflection_pad2d replication_pad2d add sub mul div clamp clone detach alias contiguous "
-    "_to_copy native_batch_norm _native_batch_norm_legit_no_training".split()
+_PADS = ("constant_pad_nd", "reflection_pad2d", "replication_pad2d")
+_POINTWISE = (
+    "add",
+    "sub",
+    "mul",
+    "div",
+    "clamp",
+    "native_batch_norm",
+    "_native_batch_norm_legit_no_training",
 )
+_TRANSPARENT = frozenset({*_PADS, *_POINTWISE, "clone", "detach", "alias", "contiguous", "_to_copy"})
 _CONVOLUTIONS = frozenset({"convolution", "conv2d", "_convolution", "mkldnn_convolution"})
 
 
@@ -151,7 +158,7 @@ def image_inputs(module: torch.nn.Module, arguments: Sequence[torch.Tensor]) -> 
     found: set[int] = set()
     keep: list[Any] = list(arguments)  # an id means something only as long as its tensor lives
 
-    class Watch(TorchDispatchMode):
+    class Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(
             self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
         ) -> Any:
@@ -171,7 +178,7 @@ def image_inputs(module: torch.nn.Module, arguments: Sequence[torch.Tensor]) -> 
             return result
 
     if origin:
-        with torch.no_grad(), Watch():
+        with torch.no_grad(), Watch():  # type: ignore[no-untyped-call]
             module(*arguments)
     return sorted(found)
 

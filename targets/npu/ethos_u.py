@@ -28,8 +28,7 @@ from edgepack.toolchain.results import Tool
 from edgepack.toolchain.subprocesses import run_tool
 
 VELA = Requirement("ethos-u-vela", lowering.INSTALL)
-# Not `python -m ethosu.vela`: that module's file is not a program in every version.
-VELA_COMMAND = (sys.executable, "-c", "import sys; from ethosu.vela.vela import main; sys.exit(main())")
+VELA_COMMAND = (sys.executable, "-m", "ethosu.vela")
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,11 @@ class EthosU(Target):
 
     def _compiled(self, lowered: Lowered, context: Context, folder: Path, work: Path, tool: Tool) -> Compiled:
         source = work / f"{lowered.part}.tflite"
-        shutil.copyfile(lowered.path, source)
+        model = tflite.read(lowered.path)
+        if tflite.narrow_biases(model):
+            tflite.write(model, source)
+        else:
+            shutil.copyfile(lowered.path, source)
         compiled = work / f"{lowered.part}_vela.tflite"
         chip = self.accelerator
         run = run_tool(
@@ -146,9 +149,7 @@ class EthosU(Target):
         summary = vela_report.read_summary(summaries[0])
         shipped, check = f"{lowered.part}_{chip.config}.tflite", f"{lowered.part}_host-check.tflite"
         shutil.move(compiled, folder / shipped)
-        model = tflite.read(source)
-        narrowed = tflite.narrow_biases(model)
-        tflite.write(model, folder / check) if narrowed else shutil.move(source, folder / check)
+        shutil.move(source, folder / check)
         share = placement.accelerator / (placement.accelerator + placement.cpu)
         return Compiled(
             files=(shipped,),
@@ -158,8 +159,7 @@ class EthosU(Target):
             estimate=summary.latency(),
             metrics=summary.metrics(tool),
             notes=(
-                f"{share:.1%} of the operators run on the NPU; {placement.cpu} on the CPU, "
-                "whose time is not in Vela's estimate",
+                f"{share:.1%} of the operators run on the NPU; Vela's estimate leaves out the other {placement.cpu}",
                 f"Vela was given {chip.system} and {chip.memory} of its Arm/vela.ini: another board, another time",
                 "Numerics are those of the quantized TFLite model run on this host, not of the hardware",
             ),

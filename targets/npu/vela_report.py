@@ -25,8 +25,7 @@ _CURES: tuple[tuple[str | None, str, str], ...] = (
     (
         "EMBEDDING_LOOKUP",
         "",
-        "Look the embeddings up outside the model and feed them as int8 or int16, or accept it: a lookup "
-        "computes nothing",
+        "Look the embeddings up outside the model and feed them as integers, or accept it: it computes nothing",
     ),
     ("CAST", "", "Feed this input as float or in the model's integer type, so that nothing is left to cast"),
     (

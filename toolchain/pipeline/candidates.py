@@ -177,7 +177,9 @@ class Builder:
         if offer.quantizer is None:
             return base, base_folder
         quantizer = quantizers.get(offer.quantizer)()
-        data = fit(self.data, base.signature) if quantizer.static else None
+        # Noise says nothing of outliers: what can do without data does so rather than learn from it.
+        wanted = quantizer.static or (quantizer.uses_data and self.data.facts.kind != "synthetic")
+        data = fit(self.data, base.signature) if wanted else None
         if data is not None:
             candidate.calibration = data.facts
 

@@ -1,0 +1,68 @@
+"""Levels the few channels of an activation that are far larger than the rest, before it is quantized.
+
+One scale serves a whole activation tensor. A transformer's activations have a few channels in which single
+tokens are ten times larger than anything else; they take the levels away from all others. Dividing those
+channels by factors f and multiplying the rows of the weight by them changes nothing in exact arithmetic
+(Xiao et al. 2022, SmoothQuant, arXiv:2211.10438, equation 3):
+
+    x W = (x / f) (f W),        f_j = max(1, peak_j / quantile_97(peak))
+
+with peak_j the largest |x_j| over the calibration samples. SmoothQuant balances every channel against its
+weights; here only the outliers are brought down to the rest, which left sentence embeddings closer to the
+float model's and does not depend on a choice of exponent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgepack.quantize._onnx_observe import abs_peak_per_channel, observe
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgepack.quantize.base import Feeds
+
+QUANTILE = 0.97
+"""Channels above this share of all are outliers and are brought down to it."""
+
+MIN_GAIN = 2.0
+"""An activation is left alone unless leveling makes its range smaller at least by this factor (one bit)."""
+
+MAX_SAMPLES = 32
+"""Peaks settle quickly: no more samples than these are run."""
+
+
+def channel_factors(path: Path, tensors: Sequence[str], samples: Iterable[Feeds]) -> dict[str, np.ndarray]:
+    """Factors f, float32 of shape [channels], of those tensors that gain by leveling.
+
+    Args:
+        path: The float model.
+        tensors: Names of activations whose last axis is the channels.
+        samples: Inputs of the model by name; the first `MAX_SAMPLES` are used.
+
+    Raises:
+        UsageError: There is no sample.
+        TargetError: The model does not run on a sample.
+    """
+    from itertools import islice
+
+    import numpy as np
+
+    peaks: dict[str, np.ndarray] = {}
+    for seen in observe(path, tensors, abs_peak_per_channel, islice(samples, MAX_SAMPLES)):
+        peaks = {name: np.maximum(peaks[name], now) if peaks else now for name, now in seen.items()}
+    factors = {name: factors_of(peak) for name, peak in peaks.items()}
+    return {name: values for name, values in factors.items() if values is not None}
+
+
+def factors_of(peak: np.ndarray) -> np.ndarray | None:
+    """f from the peaks of all channels, or None when the range would not shrink by `MIN_GAIN`."""
+    import numpy as np
+
+    level = float(np.quantile(peak, QUANTILE)) if peak.ndim == 1 else 0.0
+    if level <= 0 or not np.isfinite(peak).all() or float(peak.max()) < MIN_GAIN * level:
+        return None
+    return np.maximum(1.0, peak / level).astype(np.float32)

@@ -1,0 +1,118 @@
+"""Finds what dynamic quantization can change in a graph: matrix products with, and lookups in, a constant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgepack.toolchain.passes.graphs import standard
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx_ir as ir
+
+MIN_ELEMENTS = 4096
+"""Weights below this stay float: quantizing the input would cost more than the product saves."""
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """y = x W (+ bias), W constant of shape [inputs, outputs] once transposed where the node says so.
+
+    Attributes:
+        node: The MatMul or Gemm.
+        input: x, float32.
+        weight: W as it is stored.
+        transposed: Whether it is stored as [outputs, inputs].
+        alpha: Factor of the product (Gemm), 1 for MatMul.
+        bias: C of a Gemm whose beta is 1, or None.
+    """
+
+    node: ir.Node
+    input: ir.Value
+    weight: ir.TensorProtocol
+    transposed: bool
+    alpha: float
+    bias: ir.Value | None
+
+    @property
+    def inputs(self) -> int:
+        """Length of a row of x."""
+        return int(self.weight.shape.numpy()[1 if self.transposed else 0])
+
+    def oriented(self, values: np.ndarray) -> np.ndarray:
+        """The weight's array as [inputs, outputs], alpha included."""
+        import numpy as np
+
+        matrix = values.T if self.transposed else values
+        return np.ascontiguousarray(matrix if self.alpha == 1 else matrix * np.float32(self.alpha))
+
+
+@dataclass(frozen=True, eq=False)
+class Lookup:
+    """Gather of rows of a constant table [rows, width]."""
+
+    node: ir.Node
+    table: ir.TensorProtocol
+    indices: ir.Value
+
+
+def linears(graph: ir.Graph) -> dict[ir.Value, list[Linear]]:
+    """MatMul and Gemm nodes with a large constant float32 matrix, those with the same input together."""
+    groups: dict[ir.Value, list[Linear]] = {}
+    for node in graph:
+        found = _linear(node)
+        if found is not None:
+            groups.setdefault(found.input, []).append(found)
+    return groups
+
+
+def lookups(graph: ir.Graph) -> Iterator[Lookup]:
+    """Gather nodes over rows of a large constant float32 matrix that nothing but such nodes uses."""
+    for node in graph:
+        found = _lookup(node)
+        if found is None:
+            continue
+        table = node.inputs[0]
+        assert table is not None
+        if all(_lookup(user) is not None for user in table.consumers()):
+            yield found
+
+
+def large_matrix(value: ir.Value | None) -> ir.TensorProtocol | None:
+    """The tensor of a constant float32 matrix of at least `MIN_ELEMENTS`, else None."""
+    import onnx_ir as ir
+
+    if value is None or value.is_graph_input() or not value.is_initializer() or value.const_value is None:
+        return None
+    tensor = value.const_value
+    fits = tensor.dtype is ir.DataType.FLOAT and len(tensor.shape) == 2 and tensor.size >= MIN_ELEMENTS  # noqa: PLR2004
+    return tensor if fits else None
+
+
+def _linear(node: ir.Node) -> Linear | None:
+    if not standard(node, "MatMul", "Gemm"):
+        return None
+    source, matrix = node.inputs[0], node.inputs[1]
+    tensor = large_matrix(matrix)
+    if source is None or source.is_initializer() or tensor is None:
+        return None
+    if node.op_type == "MatMul":
+        return Linear(node, source, tensor, transposed=False, alpha=1.0, bias=None)
+    bias = node.inputs[2] if len(node.inputs) > 2 else None  # noqa: PLR2004
+    beta = node.attributes.get_float("beta", 1.0)
+    if node.attributes.get_int("transA", 0) or (bias is not None and beta != 1):
+        return None
+    transposed = bool(node.attributes.get_int("transB", 0))
+    return Linear(node, source, tensor, transposed, node.attributes.get_float("alpha", 1.0), bias)
+
+
+def _lookup(node: ir.Node) -> Lookup | None:
+    if not standard(node, "Gather") or node.attributes.get_int("axis", 0) != 0:
+        return None
+    table, indices = node.inputs
+    tensor = large_matrix(table)
+    if tensor is None or indices is None or table is None or table.is_graph_output():
+        return None
+    return Lookup(node, tensor, indices)

@@ -1,0 +1,65 @@
+"""Ranges of activations from calibration samples, merged sample by sample.
+
+`min-max` keeps the smallest and largest value ever seen. `mean` averages every sample's own extremes, which
+a single unusual sample cannot stretch (the idea of ORT's moving average, without its dependence on order).
+Both need a few numbers per tensor, whatever the number of samples and their sizes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from edgepack.quantize._onnx_observe import extremes, observe
+from edgepack.toolchain.errors import TargetError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgepack.quantize.base import Feeds
+
+Merge = Literal["min-max", "mean"]
+
+
+def ranges(
+    path: Path, tensors: Sequence[str], samples: Iterable[Feeds], merge: Merge = "min-max"
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Lowest and highest value of every tensor, as float32 scalars.
+
+    Args:
+        path: The float model.
+        tensors: Names of its float activations.
+        samples: Inputs of the model by name.
+        merge: How samples are merged.
+
+    Raises:
+        UsageError: There is no sample.
+        TargetError: The model does not run on a sample, or a tensor is not finite.
+    """
+    import numpy as np
+
+    merged: dict[str, np.ndarray] = {}
+    count = 0
+    for seen in observe(path, tensors, extremes, samples):
+        count += 1
+        for name, value in seen.items():
+            if count == 1:
+                merged[name] = value.astype(np.float64)
+            elif merge == "mean":
+                merged[name] += (value - merged[name]) / count
+            elif name.endswith(":min"):
+                merged[name] = np.minimum(merged[name], value)
+            else:
+                merged[name] = np.maximum(merged[name], value)
+    broken = [name for name, value in merged.items() if not np.isfinite(value)]
+    if broken:
+        raise TargetError(
+            f"The tensor '{broken[0].rpartition(':')[0]}' is not finite on the calibration data",
+            where=str(path),
+            todo="Look at the samples, and for a mask made of infinities in the model",
+        )
+    return {
+        name: (np.float32(merged[f"{name}:min"]).reshape(()), np.float32(merged[f"{name}:max"]).reshape(()))
+        for name in tensors
+    }

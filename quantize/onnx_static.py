@@ -1,0 +1,174 @@
+"""`onnx-static`: int8 weights and activations, ranges fixed by calibration, in QDQ form.
+
+ONNX Runtime's own quantizer places the QuantizeLinear and DequantizeLinear pairs; the ranges are computed
+here, in one pass over the samples with memory that does not grow (`_onnx_ranges`).
+
+Weights are int8 per channel. Activations are uint8 on x86, whose VNNI instructions multiply uint8 by int8
+(int8 by int8 ran at little more than float's speed there), and int8 on ARM.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepack.quantize._onnx_ranges import ranges
+from edgepack.quantize.base import CalibrationData, Quantizer, quantizers
+from edgepack.toolchain.errors import TargetError, UnknownNameError, UsageError
+
+if TYPE_CHECKING:
+    import onnx
+
+    from edgepack.toolchain.program import Lowered
+
+_MIN_OPSET = 13  # per-channel QuantizeLinear and DequantizeLinear
+_MERGES = ("min-max", "mean")
+
+
+@quantizers.register("onnx-static")
+class OnnxStatic(Quantizer):
+    """Static int8 in QDQ form for the operators that ONNX Runtime has int8 kernels for."""
+
+    format = "onnx"
+    static = True
+
+    def quantize(
+        self, lowered: Lowered, precision: str, data: CalibrationData | None, folder: Path, **options: Any
+    ) -> Lowered:
+        """Write `<part>.onnx` and its data file into `folder`.
+
+        Args:
+            lowered: The float model.
+            precision: "int8-static".
+            data: Samples that fix the ranges.
+            folder: Where to write.
+            options: `merge`: "min-max" (default) or "mean", how samples are merged; `activations`:
+                "uint8" or "int8", by default what this machine's processor multiplies fastest;
+                `exclude`: names of nodes that stay float.
+
+        Raises:
+            UsageError: No calibration data, or an unknown option value.
+            TargetError: Nothing was quantized, or the model does not run on the samples.
+        """
+        if data is None:
+            raise UsageError(
+                "Static quantization needs calibration data",
+                where=f"part {lowered.part}",
+                todo="Give it with --calibration",
+            )
+        merge = options.get("merge", "min-max")
+        if merge not in _MERGES:
+            raise UnknownNameError("merge of ranges", merge, _MERGES)
+        activations = options.get("activations") or activation_type(platform.machine())
+        model = _typed_model(lowered.path)
+        _check_opset(model, lowered.part)
+        found = ranges(lowered.path, _float_tensors(model), data, merge)
+        before = {name for node in model.graph.node for name in node.output}
+        quantized = _insert_pairs(model, found, activations, options.get("exclude", ()))
+        changed = _fed_by_dequantize(quantized, before)
+        if not changed:
+            raise TargetError(
+                "ONNX Runtime's quantizer changed no node",
+                where=f"part {lowered.part}",
+                todo="Use --precision fp32 for this target",
+            )
+        path = _save(quantized, folder, lowered.part)
+        return lowered.quantized(
+            path,
+            precision,
+            changed,
+            f"activations {activations}, weights int8 per channel, ranges by {merge} over "
+            f"{len(data.samples)} samples",
+        )
+
+
+def activation_type(machine: str) -> str:
+    """ "int8" on ARM, "uint8" elsewhere, for `platform.machine()`."""
+    return "int8" if machine.lower().startswith(("arm", "aarch64")) else "uint8"
+
+
+def _typed_model(path: Path) -> onnx.ModelProto:
+    """The model with weights in memory and the type of every tensor inferred."""
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    # Inference reads no large weights, and a graph with them would not fit into protobuf above 2 GB.
+    model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    onnx.load_external_data_for_model(model, str(path.parent))
+    for initializer in model.graph.initializer:
+        del initializer.external_data[:]
+    return model
+
+
+def _check_opset(model: onnx.ModelProto, part: str) -> None:
+    version = next((entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"}), 0)
+    if version < _MIN_OPSET:
+        raise TargetError(
+            f"Static quantization per channel needs operator set {_MIN_OPSET}, the model has {version}",
+            where=f"part {part}",
+            todo="Export the model again with a newer operator set",
+        )
+
+
+def _float_tensors(model: onnx.ModelProto) -> list[str]:
+    """Names of all float32 activations, in graph order."""
+    import onnx
+
+    constants = {initializer.name for initializer in model.graph.initializer}
+    infos = (*model.graph.input, *model.graph.value_info, *model.graph.output)
+    floats = {i.name for i in infos if i.type.tensor_type.elem_type == onnx.TensorProto.FLOAT}
+    names = [i.name for i in model.graph.input]
+    names += [name for node in model.graph.node for name in node.output]
+    return [name for name in dict.fromkeys(names) if name in floats and name not in constants]
+
+
+def _insert_pairs(
+    model: onnx.ModelProto, found: dict[str, Any], activations: str, exclude: Sequence[str]
+) -> onnx.ModelProto:
+    from onnxruntime.quantization import CalibrationMethod, QuantType
+    from onnxruntime.quantization.calibrate import TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
+
+    types = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
+    if activations not in types:
+        raise UnknownNameError("activation type", activations, types)
+    quantizer = QDQQuantizer(
+        model,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=types[activations],
+        tensors_range=TensorsData(CalibrationMethod.MinMax, found),
+        nodes_to_quantize=[],
+        nodes_to_exclude=list(exclude),
+        op_types_to_quantize=sorted({*QDQRegistry, *QLinearOpsRegistry}),
+        extra_options={},
+    )
+    quantizer.quantize_model()
+    result: onnx.ModelProto = quantizer.model.model
+    return result
+
+
+def _fed_by_dequantize(model: onnx.ModelProto, before: set[str]) -> int:
+    """How many of the original nodes now compute on dequantized inputs."""
+    nodes = model.graph.node
+    dequantized = {name for node in nodes if node.op_type == "DequantizeLinear" for name in node.output}
+    pairs = ("QuantizeLinear", "DequantizeLinear")
+    return sum(
+        1
+        for node in nodes
+        if node.op_type not in pairs
+        and dequantized.intersection(node.input)
+        and before.intersection(node.output)
+    )
+
+
+def _save(model: onnx.ModelProto, folder: Path, part: str) -> Path:
+    import onnx_ir as ir
+
+    from edgepack.toolchain.passes.storage import save
+
+    return save(ir.serde.deserialize_model(model), folder, part)

@@ -1,0 +1,123 @@
+"""cpu:onnxruntime: `.onnx` files for ONNX Runtime's CPU provider, run here.
+
+Which precision suits which model follows from where its multiplications are (`convolution_share`):
+dynamic int8 has a fast kernel for matrix products and none for convolutions, where it ran at a tenth of
+fp32's speed; static int8 (QDQ) has both.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
+from edgepack.toolchain.errors import TargetError
+from edgepack.toolchain.program import Lowered, Part, Program
+from edgepack.toolchain.results import Placement, Tool
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+RUNTIME = Requirement("onnxruntime", "pip install edgepack")
+ONE_FILE_BYTES = 32 << 20
+"""Weights above this lie in `<part>.onnx.data`, which the runtime maps; below, one file is handier."""
+_CONVOLUTIONAL = 0.5
+_CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
+_PRODUCTS = frozenset({"MatMul", "Gemm"})
+
+
+@targets.register("cpu:onnxruntime")
+class OnnxRuntimeCpu(Target):
+    """ONNX Runtime on the CPU."""
+
+    name = "cpu:onnxruntime"
+    title = "ONNX Runtime on a CPU"
+    session = "onnxruntime"
+
+    def requirements(self) -> Sequence[Requirement]:
+        """The runtime, in the default installation."""
+        return (RUNTIME,)
+
+    def lower_key(self) -> str:
+        """The program's own ONNX form."""
+        return "onnx"
+
+    def lower(self, program: Program, part: Part, context: Context, folder: Path) -> Lowered:
+        """The cleaned graph as it is; dimensions that vary go on varying."""
+        from edgepack.toolchain.passes.storage import save
+
+        del program, context
+        return Lowered(part.name, "onnx", save(part.model(), folder, part.name), part.signature)
+
+    def offers(self, lowered: Lowered) -> Sequence[Offer]:
+        """Int8 forms by where the multiplications are, and fp32."""
+        import onnx_ir as ir
+
+        convolutions, products = multiplications(ir.load(lowered.path).graph)
+        total = convolutions + products
+        static = Offer("int8-static", "onnx-static")
+        if not total:
+            none = "no convolution or matrix product with constant weights is in the graph"
+            return (
+                Offer("fp32"),
+                Offer("int8-dynamic", "onnx-dynamic", not_built=none),
+                Offer("int8-static", "onnx-static", not_built=none),
+            )
+        share = convolutions / total
+        if share > _CONVOLUTIONAL:
+            slow = f"{share:.0%} of the multiplications are convolutions: dynamic int8 is far slower than fp32 there"
+            return (static, Offer("fp32"), Offer("int8-dynamic", "onnx-dynamic", not_built=slow))
+        return (Offer("int8-dynamic", "onnx-dynamic"), static, Offer("fp32"))
+
+    def compile(self, lowered: Lowered, context: Context, folder: Path) -> Compiled:
+        """Write the graph with the weights it uses and no others, streaming.
+
+        Raises:
+            TargetError: The lowered file is not ONNX.
+        """
+        import onnx_ir as ir
+
+        from edgepack.toolchain.passes.storage import save
+
+        del context
+        if lowered.format != "onnx":
+            raise TargetError(f"{self.name} takes ONNX, not {lowered.format}", where=f"part {lowered.part}")
+        model = ir.load(lowered.path)
+        weights = [v.const_value for v in model.graph.initializers.values() if v.const_value is not None]
+        if sum(weight.nbytes for weight in weights) <= ONE_FILE_BYTES:
+            folder.mkdir(parents=True, exist_ok=True)
+            path = folder / f"{lowered.part}.onnx"
+            ir.save(ir.external_data.load_to_model(model), path)
+        else:
+            path = save(model, folder, lowered.part, reuse=False)
+        names = [path.name, *sorted(p.name for p in folder.glob(f"{path.name}.*"))]
+        return Compiled(
+            files=tuple(names),
+            run_file=path.name,
+            placement=Placement(accelerator=0, cpu=len(model.graph)),
+            tool=Tool(name=RUNTIME.distribution, version=RUNTIME.version or "unknown"),
+        )
+
+
+def multiplications(graph: ir.Graph) -> tuple[int, int]:
+    """Multiplications with constant weights of one call: in convolutions, and in matrix products.
+
+    A weight is used once for every position of the output that is not a channel of its own; positions
+    along dimensions that vary count once.
+    """
+    convolutions = products = 0
+    for node in graph.all_nodes():
+        if len(node.inputs) < 2 or node.inputs[1] is None or not node.outputs:  # noqa: PLR2004 - data and weight
+            continue
+        weight, out = node.inputs[1], node.outputs[0]
+        if weight.const_value is None or weight.shape is None or out.shape is None:
+            continue
+        size = math.prod(weight.shape.numpy())
+        numbers = [dim if isinstance(dim, int) else 1 for dim in out.shape]
+        if node.op_type in _CONVOLUTIONS:
+            convolutions += size * math.prod(numbers[2:])
+        elif node.op_type in _PRODUCTS:
+            products += size * math.prod(numbers[:-1])
+    return convolutions, products
