@@ -149,7 +149,12 @@ def _work(source: Source, folder: Path, rungs: list[str], time_limit_s: float) -
         answer_file.unlink(missing_ok=True)
         request.write_text(
             json.dumps(
-                {"source": source.request.anywhere().to_json(), "folder": str(folder), "rungs": rungs, "lean": lean}
+                {
+                    "source": source.request.anywhere().to_json(),
+                    "folder": str(folder),
+                    "rungs": rungs,
+                    "lean": lean,
+                }
             )
         )
         command = [sys.executable, "-m", "edgepack.exporters._worker", str(request)]

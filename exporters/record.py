@@ -118,7 +118,9 @@ def _finite(cases: Sequence[Case], model: TorchModel) -> None:
     for case in cases:
         for name, value in case.outputs.items():
             if value.dtype.kind == "f" and not np.isfinite(value).all():
-                bad = [key for key, tensor in model.module.state_dict().items() if not tensor.isfinite().all()]
+                bad = [
+                    key for key, tensor in model.module.state_dict().items() if not tensor.isfinite().all()
+                ]
                 if bad:
                     raise not_finite(bad, where)
                 raise SourceError(

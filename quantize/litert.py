@@ -121,6 +121,7 @@ class LitertStatic(_LitertQuantizer):
                 old and 0.05 of the new extreme, the quantizer's own habit); `threads`; `integer_npu`,
                 true to rewrite operators that integer NPUs lack with 16 bits (see `_tflite_rewrite`);
                 `matmul_bits`, width of products of two activations when it is not the activations';
+                `classifier`, "float" or "int16" for the results of fully connected layers that are outputs;
                 `correct_biases` of convolutional models (true by default, see `_tflite_bias`).
 
         Raises:
@@ -146,6 +147,7 @@ class LitertStatic(_LitertQuantizer):
             "integer_npu": False,
             "matmul_bits": None,
             "correct_biases": True,
+            "classifier": None,
         }
         request |= _known(options, {"time_limit_s", *request} - {"mode", "activation_bits"})
         folder.mkdir(parents=True, exist_ok=True)

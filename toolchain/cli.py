@@ -232,9 +232,10 @@ def doctor(json_: Json = False, debug: Debug = False) -> None:
 @cache_app.command("info")
 def cache_info(json_: Json = False) -> None:
     """Where the cache is and how much it holds."""
-    from edgepack.toolchain.cache import Cache
+    with _errors(debug=False):
+        from edgepack.toolchain.cache import Cache
 
-    info = Cache().info()
+        info = Cache().info()
     if json_:
         typer.echo(json.dumps(asdict(info) | {"root": str(info.root)}))
     else:
@@ -245,9 +246,10 @@ def cache_info(json_: Json = False) -> None:
 @cache_app.command("clear")
 def cache_clear() -> None:
     """Remove every entry that no running process uses."""
-    from edgepack.toolchain.cache import Cache
+    with _errors(debug=False):
+        from edgepack.toolchain.cache import Cache
 
-    typer.echo(f"{Cache().clear() / 2**20:.1f} MiB freed")
+        typer.echo(f"{Cache().clear() / 2**20:.1f} MiB freed")
 
 
 @app.command()

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack.exporters.sources.base import Source, TorchModel, sources
+from edgepack.exporters.sources.base import Source, SourceRequest, TorchModel, sources
 from edgepack.exporters.sources.inputs import parse, random_inputs
 from edgepack.toolchain.errors import SourceError
 from edgepack.toolchain.program import Signature, TensorSpec
@@ -58,9 +58,7 @@ class FactorySource(Source):
 
     def open_torch(self) -> TorchModel:
         made = self._call(self._factory())
-        return from_module(
-            *_split(made, self.request.model), self.request.inputs, self.request.model, self.kind
-        )
+        return from_module(*_split(made, self.request.model), self.request)
 
     def _factory(self) -> Callable[[], Any]:
         location, _, name = self.request.model.rpartition(":")
@@ -110,24 +108,20 @@ def _split(made: object, where: str) -> tuple[torch.nn.Module, object]:
     return module, examples
 
 
-def from_module(
-    module: torch.nn.Module, examples: object, inputs: tuple[str, ...], location: str, kind: str
-) -> TorchModel:
+def from_module(module: torch.nn.Module, examples: object, request: SourceRequest) -> TorchModel:
     """A TorchModel of a module that is already there.
 
     Args:
         module: Any nn.Module; it is put in eval mode.
         examples: Tensors as a tuple, or a dict by parameter name, or a single tensor, or None.
-        inputs: Input specifications, which come first when given.
-        location: What the report calls it.
-        kind: Source kind for the report.
+        request: What the user asked for; its input specifications come before the examples.
 
     Raises:
         SourceError: There are no inputs, or they do not fit forward.
     """
-    module = module.eval()
-    if inputs:
-        specs, sizes = parse(inputs)
+    module, location = module.eval(), request.model
+    if request.inputs:
+        specs, sizes = parse(request.inputs)
         values: dict[str, np.ndarray] = {}
     elif examples is not None:
         specs, sizes, values = _from_examples(module, examples, location)
@@ -157,9 +151,10 @@ def from_module(
 
     parameters = sum(p.numel() for p in module.parameters())
     facts = SourceFacts(
-        kind=kind,
+        kind=FactorySource.kind,
         location=location,
         fingerprint="",
+        task=request.task,
         architecture=type(module).__name__,
         parameters=parameters,
         weight_bytes=sum(t.numel() * t.element_size() for t in module.state_dict().values()),

@@ -1,12 +1,15 @@
 """`.pt2`: a torch ExportedProgram saved by torch.export.save.
 
-The archive is a zip. Its tensors are read with weights_only, so that nothing in it is run.
+The archive is a zip whose parts may be pickles. Unless pickles are trusted they are read with
+weights_only, so that nothing in them is run; by itself torch falls back to running them.
 """
 
 from __future__ import annotations
 
+import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +22,8 @@ from edgepack.toolchain.results import SourceFacts
 
 if TYPE_CHECKING:
     import numpy as np
+
+_FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 
 
 @sources.register("pt2")
@@ -55,7 +60,8 @@ class ExportedProgramSource(Source):
 
         path = Path(self.request.model)
         try:
-            exported = torch.export.load(path)
+            with _weights_only(only=not self.request.trust_pickle):
+                exported = torch.export.load(path)
         except Exception as error:
             raise SourceError(
                 f"torch {torch.__version__} cannot load {path.name}: {type(error).__name__}: {error}",
@@ -84,6 +90,21 @@ class ExportedProgramSource(Source):
         )
         module = exported.module()
         return TorchModel(module, Signature(specs, ()), example, facts, sizes=sizes, limits=ranges)
+
+
+@contextmanager
+def _weights_only(*, only: bool) -> Iterator[None]:
+    """Have every torch.load within refuse what is not tensors, whatever its caller asks for."""
+    before = os.environ.get(_FORCE)
+    if only:
+        os.environ[_FORCE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop(_FORCE, None)
+        else:
+            os.environ[_FORCE] = before
 
 
 def _inputs(

@@ -93,7 +93,8 @@ class EthosU(Target):
         wide: dict[str, Any] = {"integer_npu": True}
         if not self.accelerator.wide_matmul:
             wide["matmul_bits"] = 8
-        return (Offer("int8-static", "litert-static"), Offer("int16x8-static", "litert-static", wide))
+        narrow = {"classifier": "int16"}  # an int16 result is still one of the NPU's own types
+        return (Offer("int8-static", "litert-static", narrow), Offer("int16x8-static", "litert-static", wide))
 
     def compile(self, lowered: Lowered, context: Context, folder: Path) -> Compiled:
         """Compile with Vela, and read its estimate, memory, and what it left on the CPU.

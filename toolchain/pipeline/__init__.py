@@ -136,7 +136,7 @@ class _Made:
     candidates: list[Candidate]
     results: list[CandidateResult]
     chosen: Candidate | None
-    rejected: Candidate | None
+    rejected: list[Candidate]
     comparisons: dict[str, Comparison]
 
 
@@ -166,7 +166,7 @@ def _targets(
     failures = [Failure(target=t.name, error=str(e), exit_code=e.exit_code) for t, e in errors]
     for entry in made:
         failures += _failure(entry)
-    if all(entry.chosen is None and entry.rejected is None for entry in made):
+    if all(entry.chosen is None and not entry.rejected for entry in made):
         raise next(c.error for entry in made for c in entry.candidates if c.error is not None)
     manifest = Manifest(
         edgepack=versions()["edgepack"],
@@ -184,9 +184,9 @@ def _targets(
             for entry in made:
                 if entry.chosen is not None:
                     manifest.artifacts.append(_artifact(bench, builder, writer, entry, entry.chosen, env))
-                elif entry.rejected is not None:
+                for candidate in entry.rejected:
                     manifest.rejected.append(
-                        _artifact(bench, builder, writer, entry, entry.rejected, env, rejected=True)
+                        _artifact(bench, builder, writer, entry, candidate, env, rejected=True)
                     )
         manifest.stages = bench.log.stages
         manifest.warnings = bench.log.warnings
@@ -222,17 +222,19 @@ def _one_target(bench: Workbench, builder: Builder, target: Target, env: Environ
         for candidate in passed:
             candidate.latency = latencies[candidate.offer.precision]
     chosen, why = planning.choose(passed, comparisons) if passed else (None, "")
+    # Kept apart only when nothing ships: then somebody wants to see how far it is off.
     failed = [candidate for candidate in candidates if candidate.parity is not None and not candidate.passed]
-    rejected = (
-        max(failed, key=lambda c: (c.parity.cosine if c.parity else None) or -1.0)
-        if failed and not chosen
-        else None
-    )
+    rejected = [] if chosen else sorted(failed, key=_cosine, reverse=True)
     results = [
         planning.result(c, builder.part.name, chosen, why, comparisons.get(c.offer.precision), _size(c))
         for c in candidates
     ]
     return _Made(candidates, results, chosen, rejected, comparisons)
+
+
+def _cosine(candidate: Candidate) -> float:
+    cosine = candidate.parity.cosine if candidate.parity else None
+    return -1.0 if cosine is None else cosine
 
 
 def _size(candidate: Candidate) -> int | None:
@@ -246,9 +248,14 @@ def _failure(entry: _Made) -> list[Failure]:
     if entry.chosen is not None:
         return []
     target = entry.candidates[0].target
-    if entry.rejected is not None and entry.rejected.parity is not None:
+    if entry.rejected:
+        why = " / ".join(
+            f"{c.offer.precision} failed its gate: {'; '.join(c.parity.failed)}"
+            for c in entry.rejected
+            if c.parity
+        )
         error: EdgepackError = GateError(
-            f"{entry.rejected.offer.precision} failed its gate: {'; '.join(entry.rejected.parity.failed)}",
+            why,
             where=target.name,
             todo="It is kept under rejected/; try --precision auto, real --calibration data, or a gate of your own",
         )

@@ -1,3 +1,6 @@
+import contextlib
+import io
+import os
 import zipfile
 
 import numpy as np
@@ -63,6 +66,29 @@ def test_a_zip_that_is_no_program(tmp_path):
     source.check()
     with pytest.raises(SourceError, match=r"cannot load net\.pt2"):
         source.open_torch()
+
+
+class Evil:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.mkdir, (str(self.path),))
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_a_pickle_inside_runs_only_when_trusted(saved, tmp_path, trusted):
+    evil = io.BytesIO()
+    torch.save({"args": Evil(tmp_path / "pwned")}, evil)
+    path = tmp_path / "net.pt2"
+    with zipfile.ZipFile(saved) as whole, zipfile.ZipFile(path, "w") as archive:
+        for info in whole.infolist():
+            hostile = "sample_inputs" in info.filename
+            archive.writestr(info, evil.getvalue() if hostile else whole.read(info))
+    source = open_source(SourceRequest(str(path), trust_pickle=trusted))
+    with contextlib.suppress(SourceError, TypeError, ValueError):
+        opened(source)
+    assert (tmp_path / "pwned").exists() == trusted
 
 
 def test_a_missing_file():
