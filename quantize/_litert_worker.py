@@ -9,7 +9,6 @@ Answers with {"ok": true, "changed": operators that became integer, "notes": [..
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
@@ -57,8 +56,10 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
         tflite.write(model, source)
         notes = [f"Rewrote {count} x {rule}" for rule, count in counts.items() if count]
     recipe = _recipe(request)
-    if request.get("classifier"):
-        notes += _classifier(recipe, tflite.read(source), request["classifier"])
+    if request.get("ends"):
+        from edgepack.quantize._tflite_ends import widen_ends
+
+        notes += widen_ends(recipe, tflite.read(source), request["ends"])
     tool = quantizer.Quantizer(str(source), recipe.get_quantization_recipe())
     ranges = calibrate(source, recipe, request) if request["mode"] == "static" else None
     result = tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)
@@ -94,36 +95,6 @@ def _recipe(request: Mapping[str, Any]) -> Any:
             ALL, operation.BATCH_MATMUL, activation_num_bits=request["matmul_bits"], weight_num_bits=8
         )
     return recipe
-
-
-def _classifier(recipe: Any, model: Any, width: str) -> list[str]:
-    """Give the fully connected layers that make the outputs a finer result than 8 bits.
-
-    Scores over many classes differ by less than one of 256 steps: EfficientNet-Lite0's own fp32
-    scores, rounded to 8 bits and nothing else, change the top class of 2.5 % of photographs.
-    """
-    from ai_edge_quantizer import algorithm_manager, qtyping
-
-    operation, outputs = qtyping.TFLOperationName, set(map(int, model.subgraphs[0].outputs))
-    scopes = [
-        f"^{re.escape(operator.name)};?$"
-        for operator, raw in zip(tflite.operators(model), model.subgraphs[0].operators, strict=True)
-        if operator.op == "FULLY_CONNECTED" and int(raw.outputs[0]) in outputs
-    ]
-    for scope in scopes:
-        if width == "int16":
-            for kind in (operation.FULLY_CONNECTED, operation.OUTPUT):
-                recipe.add_static_config(scope, kind, activation_num_bits=16, weight_num_bits=8)
-        else:
-            recipe.add_dynamic_config(scope, operation.FULLY_CONNECTED, num_bits=8)
-            recipe.add_quantization_config(
-                scope, operation.OUTPUT, algorithm_key=algorithm_manager.AlgorithmName.NO_QUANTIZE
-            )
-    return (
-        [f"Kept {len(scopes)} output layers at {width}: 8 bits would merge neighbouring scores"]
-        if scopes
-        else []
-    )
 
 
 def calibrate(path: Path, recipe: Any, request: Mapping[str, Any]) -> Any:

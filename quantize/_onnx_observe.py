@@ -55,19 +55,19 @@ def abs_peak_per_channel(value: ir.Value, version: int) -> Sequence[tuple[str, S
 
     rank = len(value.shape) if value.shape is not None else 1
     magnitude = ir.node("Abs", [value])
-    nodes = [magnitude, *_reduce("ReduceMax", magnitude.outputs[0], version, list(range(rank - 1)))]
+    nodes = [magnitude, *reduce_nodes("ReduceMax", magnitude.outputs[0], version, list(range(rank - 1)))]
     return [(str(value.name), nodes)]
 
 
 def extremes(value: ir.Value, version: int) -> Sequence[tuple[str, Sequence[ir.Node]]]:
     """Probe: the smallest and the largest value, as `<name>:min` and `<name>:max`."""
     return [
-        (f"{value.name}:min", _reduce("ReduceMin", value, version)),
-        (f"{value.name}:max", _reduce("ReduceMax", value, version)),
+        (f"{value.name}:min", reduce_nodes("ReduceMin", value, version)),
+        (f"{value.name}:max", reduce_nodes("ReduceMax", value, version)),
     ]
 
 
-def _reduce(op: str, value: ir.Value, version: int, axes: list[int] | None = None) -> list[ir.Node]:
+def reduce_nodes(op: str, value: ir.Value, version: int, axes: list[int] | None = None) -> list[ir.Node]:
     """A reduction over `axes`, by default all of them, that keeps no dimension for them."""
     import numpy as np
     import onnx_ir as ir

@@ -121,7 +121,7 @@ class LitertStatic(_LitertQuantizer):
                 old and 0.05 of the new extreme, the quantizer's own habit); `threads`; `integer_npu`,
                 true to rewrite operators that integer NPUs lack with 16 bits (see `_tflite_rewrite`);
                 `matmul_bits`, width of products of two activations when it is not the activations';
-                `classifier`, "float" or "int16" for the results of fully connected layers that are outputs;
+                `ends`, "float" or "int16" for a convolutional stem and for scores (see `_tflite_ends`);
                 `correct_biases` of convolutional models (true by default, see `_tflite_bias`).
 
         Raises:
@@ -147,7 +147,7 @@ class LitertStatic(_LitertQuantizer):
             "integer_npu": False,
             "matmul_bits": None,
             "correct_biases": True,
-            "classifier": None,
+            "ends": None,
         }
         request |= _known(options, {"time_limit_s", *request} - {"mode", "activation_bits"})
         folder.mkdir(parents=True, exist_ok=True)

@@ -11,10 +11,11 @@ Dimensions are integers, or names when they may vary; dtypes are numpy's names (
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from edgepack.toolchain.errors import EdgepackError
 
@@ -82,6 +83,43 @@ class Case:
     outputs: dict[str, np.ndarray]
 
 
+class StoredCases(Sequence[Case]):
+    """Cases that `Program.save` wrote, read when the first one is asked for.
+
+    Args:
+        path: The .npz file.
+        labels: The cases' labels.
+    """
+
+    def __init__(self, path: Path, labels: tuple[str, ...]) -> None:
+        self._path = path
+        self._labels = labels
+
+    @cached_property
+    def _cases(self) -> list[Case]:
+        import numpy as np
+
+        with np.load(self._path, allow_pickle=False) as arrays:
+
+            def side(index: int, name: str) -> dict[str, np.ndarray]:
+                start = f"{index}/{name}/"
+                return {key.removeprefix(start): arrays[key] for key in arrays.files if key.startswith(start)}
+
+            return [Case(label, side(i, "in"), side(i, "out")) for i, label in enumerate(self._labels)]
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    @overload
+    def __getitem__(self, index: int) -> Case: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Case]: ...
+
+    def __getitem__(self, index: int | slice) -> Case | Sequence[Case]:
+        return self._cases[index]
+
+
 @dataclass
 class Part:
     """One graph of a program.
@@ -91,12 +129,26 @@ class Part:
         path: The ONNX file on disk; its weights may lie in external files beside it.
         signature: Inputs and outputs.
         cases: Reference calls; the first is of the size that examples were given in, the others differ.
+        sizes: Sizes of the named dimensions in the first case, where they are known already.
     """
 
     name: str
     path: Path
     signature: Signature
-    cases: list[Case] = field(default_factory=list)
+    cases: Sequence[Case] = ()
+    sizes: dict[str, int] | None = None
+
+    def example_sizes(self) -> dict[str, int]:
+        """Size of every named dimension in the first case."""
+        if self.sizes is None:
+            first = self.cases[0].inputs
+            self.sizes = {
+                dim: int(first[spec.name].shape[axis])
+                for spec in self.signature.inputs
+                for axis, dim in enumerate(spec.shape)
+                if isinstance(dim, str)
+            }
+        return self.sizes
 
     def model(self) -> ir.Model:
         """The graph, weights mapped from disk and not read."""
@@ -141,6 +193,7 @@ class Program:
                     "file": part.path.relative_to(folder).as_posix(),
                     "signature": asdict(part.signature),
                     "labels": [case.label for case in part.cases],
+                    "sizes": part.example_sizes(),
                 }
             )
         data = {
@@ -158,29 +211,19 @@ class Program:
         Raises:
             EdgepackError: The folder does not hold a program.
         """
-        import numpy as np
-
         try:
             data = json.loads((folder / PROGRAM_FILE).read_text())
         except (OSError, ValueError) as error:
             raise EdgepackError(f"A stored program cannot be read: {error}", where=str(folder)) from error
         parts = {}
         for entry in data["parts"]:
-            with np.load(folder / f"{entry['name']}.cases.npz", allow_pickle=False) as arrays:
-                cases = [
-                    Case(
-                        label=label,
-                        inputs={
-                            k.split("/", 2)[2]: arrays[k] for k in arrays.files if k.startswith(f"{i}/in/")
-                        },
-                        outputs={
-                            k.split("/", 2)[2]: arrays[k] for k in arrays.files if k.startswith(f"{i}/out/")
-                        },
-                    )
-                    for i, label in enumerate(entry["labels"])
-                ]
+            cases = StoredCases(folder / f"{entry['name']}.cases.npz", tuple(entry["labels"]))
             parts[entry["name"]] = Part(
-                entry["name"], folder / entry["file"], Signature.from_json(entry["signature"]), cases
+                entry["name"],
+                folder / entry["file"],
+                Signature.from_json(entry["signature"]),
+                cases,
+                entry["sizes"],
             )
         links = tuple(StateLink(**link) for link in data["links"])
         return Program(parts, links, data["source"], data["notes"])

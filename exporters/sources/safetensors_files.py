@@ -9,6 +9,7 @@ from edgepack.toolchain.errors import SourceError
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+_MAX_HEADER = 100_000_000  # the format's own limit
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
 
 
@@ -54,13 +55,30 @@ def weight_files(folder: Path, *, trust_pickle: bool) -> list[Path]:
 
 
 def check_header(path: Path) -> None:
-    """Raise SourceError unless `path` is a whole safetensors file."""
-    from safetensors import SafetensorError, safe_open
+    """Raise SourceError unless `path` is a whole safetensors file.
 
+    The format: 8 bytes little-endian header length, a JSON object of that length with "data_offsets"
+    [begin, end) for every tensor, then the data without holes (huggingface/safetensors, README).
+    Checked here rather than by the library, whose Python interface wants numpy or torch for it.
+    """
     try:
-        with safe_open(path, framework="np") as file:
-            file.keys()
-    except (SafetensorError, OSError) as error:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or length > min(size - 8, _MAX_HEADER):  # noqa: PLR2004 - see the format
+                raise ValueError(f"its header would be {length} bytes long, the file has {size}")
+            header = json.loads(file.read(length))
+        spans = sorted(
+            tuple(entry["data_offsets"]) for name, entry in header.items() if name != "__metadata__"
+        )
+        end = 0
+        for begin, stop in spans:
+            if begin != end or stop < begin:
+                raise ValueError(f"its tensors do not follow one another at byte {begin}")
+            end = stop
+        if end != size - 8 - length:
+            raise ValueError(f"its tensors need {end} bytes, the file has {size - 8 - length} for them")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise SourceError(
             f"{path.name} is not a whole safetensors file: {error}",
             where=str(path),

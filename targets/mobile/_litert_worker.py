@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
 
 # Operators through which an image stays an image of the same layout on its way to a convolution.
-_PADS = ("constant_pad_nd", "reflection_pad2d", "replication_pad2d")
+_EXTENTS = ("constant_pad_nd", "reflection_pad2d", "replication_pad2d", "slice")
 _POINTWISE = (
     "add",
     "sub",
@@ -34,7 +34,7 @@ _POINTWISE = (
     "native_batch_norm",
     "_native_batch_norm_legit_no_training",
 )
-_TRANSPARENT = frozenset({*_PADS, *_POINTWISE, "clone", "detach", "alias", "contiguous", "_to_copy"})
+_TRANSPARENT = frozenset({*_EXTENTS, *_POINTWISE, "clone", "detach", "alias", "contiguous", "_to_copy"})
 _CONVOLUTIONS = frozenset({"convolution", "conv2d", "_convolution", "mkldnn_convolution"})
 
 

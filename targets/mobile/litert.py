@@ -44,7 +44,7 @@ class Litert(Target):
     def offers(self, lowered: Lowered) -> Sequence[Offer]:
         """Dynamic int8 first for products of matrices, static int8 first for convolutions."""
         share = tflite.convolution_share(tflite.read(lowered.path)) or 0.0
-        static = Offer("int8-static", "litert-static", {"classifier": "float"})
+        static = Offer("int8-static", "litert-static", {"ends": "float"})
         wide = Offer(
             "int16x8-static",
             "litert-static",

@@ -205,7 +205,9 @@ def _one_target(bench: Workbench, builder: Builder, target: Target, env: Environ
     from edgepack.toolchain.pipeline import measuring
 
     lowered, lowered_folder = builder.lower(target)
-    offers = planning.selected(target, target.offers(lowered), bench.recipe.precision)
+    offers = planning.selected(
+        target, builder.offers(target, lowered, lowered_folder), bench.recipe.precision
+    )
     candidates = [
         Candidate(target, offer) if offer.not_built else builder.build(target, offer, lowered, lowered_folder)
         for offer in offers

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 COMPILED_FILE = "compiled.json"
+OFFERS_FILE = "offers.json"
 _CLASSIFIERS = ("image-classification", "text-classification", "audio-classification")
 
 
@@ -87,13 +88,8 @@ class Builder:
     @cached_property
     def sizes(self) -> dict[str, int]:
         """Size of every named dimension for static targets and timing."""
-        example = self.part.cases[0].inputs
-        return {
-            dim: self.bench.recipe.size_of(dim, int(example[spec.name].shape[axis]))
-            for spec in self.part.signature.inputs
-            for axis, dim in enumerate(spec.shape)
-            if isinstance(dim, str)
-        }
+        recipe = self.bench.recipe
+        return {name: recipe.size_of(name, example) for name, example in self.part.example_sizes().items()}
 
     @cached_property
     def data(self) -> CalibrationData:
@@ -158,6 +154,25 @@ class Builder:
         }
         folder = self.bench.keep(f"lower to {target.lower_key()}", key, build, part=self.part.name)
         return Lowered.load(folder), folder
+
+    def offers(self, target: Target, lowered: Lowered, folder: Path) -> list[Offer]:
+        """What the target offers for the lowered part; kept, because finding out reads the graph."""
+
+        def build(out: Path, record: StageRecord) -> None:
+            offers = target.offers(lowered)
+            record.detail = ", ".join(offer.precision for offer in offers if offer.not_built is None)
+            rows = [{**asdict(offer), "options": dict(offer.options)} for offer in offers]
+            (out / OFFERS_FILE).write_text(json.dumps(rows))
+
+        key = {
+            "target": target.name,
+            "lowered": self.bench.digest(folder),
+            "versions": versions(*(r.distribution for r in target.requirements())),
+        }
+        return [
+            Offer(**row)
+            for row in read_json(self.bench.keep("plan", key, build, target=target.name) / OFFERS_FILE)
+        ]
 
     def build(self, target: Target, offer: Offer, base: Lowered, base_folder: Path) -> Candidate:
         """Quantize, compile and judge one offer; an error is kept in the candidate, not raised."""
