@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from importlib import metadata
 from pathlib import Path
 
 from edgepack.exporters.sources import SourceRequest, open_source
@@ -29,7 +30,7 @@ from edgepack.toolchain.journal import journal_end, journal_read, journal_stage,
 from edgepack.toolchain.pipeline import assembling, planning
 from edgepack.toolchain.pipeline.candidates import Builder, Candidate
 from edgepack.toolchain.pipeline.program_stage import program_folder, source_facts
-from edgepack.toolchain.pipeline.workbench import Workbench, versions
+from edgepack.toolchain.pipeline.workbench import Workbench
 from edgepack.toolchain.program import Program
 from edgepack.toolchain.recipe import Recipe, make
 from edgepack.toolchain.results import (
@@ -169,7 +170,7 @@ def _targets(
     if all(entry.chosen is None and not entry.rejected for entry in made):
         raise next(c.error for entry in made for c in entry.candidates if c.error is not None)
     manifest = Manifest(
-        edgepack=versions()["edgepack"],
+        edgepack=metadata.version("edgepack"),
         bundle=bench.recipe.out,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         command=assembling.command(bench.recipe),

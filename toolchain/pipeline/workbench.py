@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import edgepack
 from edgepack.toolchain import files
 from edgepack.toolchain.cache import Cache
 from edgepack.toolchain.events import Log
@@ -85,10 +88,21 @@ class Workbench:
         return self._digests[folder]
 
 
+@cache
+def own_code() -> str:
+    """Hash over edgepack's own source: a changed quantizer or judge makes old results stale at once."""
+    digest = hashlib.sha256()
+    root = Path(edgepack.__file__).parent
+    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
+        for file in sorted(folder.rglob("*.py")):
+            digest.update(f"{file.relative_to(folder).as_posix()}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
 def versions(*distributions: str) -> dict[str, str]:
-    """Installed versions, edgepack's own included; "" for what is not installed. Part of every key."""
-    found = {}
-    for name in ("edgepack", *distributions):
+    """Installed versions and edgepack's own code; "" for what is not installed. Part of every key."""
+    found = {"edgepack": own_code()}
+    for name in distributions:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -52,7 +52,8 @@ def convolve(image: np.ndarray, weights: np.ndarray, bias: np.ndarray, *, depthw
     padded = np.pad(image, ((1, 1), (1, 1), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(0, 1))
     form = "yxchw,hwc->yxc" if depthwise else "yxchw,ohwc->yxo"
-    return np.clip(np.einsum(form, windows, weights) + bias, 0, 6)
+    result: np.ndarray = np.clip(np.einsum(form, windows, weights) + bias, 0, 6)
+    return result
 
 
 def test_computes_an_image_given_channels_first(models: Models, image: np.ndarray) -> None:
@@ -62,7 +63,8 @@ def test_computes_an_image_given_channels_first(models: Models, image: np.ndarra
 
     def constant(name: str) -> np.ndarray:
         data = model.buffers[named[name].buffer].data
-        return np.frombuffer(bytes(data), np.float32).reshape(named[name].shape)
+        values: np.ndarray = np.frombuffer(bytes(data), np.float32).reshape(named[name].shape)
+        return values
 
     x = convolve(image[0].transpose(1, 2, 0), constant("w0"), constant("b0"), depthwise=False)
     x = convolve(x, constant("w1")[0], constant("b1"), depthwise=True)

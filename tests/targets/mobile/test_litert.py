@@ -153,7 +153,7 @@ def test_lowers_a_network_with_an_image(tmp_path: Path) -> None:
     assert tflite.read_note(lowered.path) == {tflite.CHANNELS_LAST: ["image"]}
     assert "channels-last in the file: [2,16,16,3]" in lowered.notes[0]
     random = np.random.default_rng(6)
-    feeds = {
+    feeds: dict[str, np.ndarray] = {
         "image": random.standard_normal((2, 3, 16, 16)).astype(np.float32),
         "unused": np.arange(2),
         "scale": random.standard_normal((2, 4)).astype(np.float32),

@@ -32,7 +32,7 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Lowered]:
     script = Path(__file__).parents[2] / "tflite_models.py"
     models: dict[str, Lowered] = runpy.run_path(str(script))["write"](tmp_path_factory.mktemp("models"))
     random = np.random.default_rng(5)
-    samples = {
+    samples: dict[str, list[dict[str, np.ndarray]]] = {
         "cnn": [{"image": random.standard_normal((1, 3, 8, 8)).astype(np.float32)} for _ in range(8)],
         "block": [{"ids": random.integers(0, 32, (1, 16))} for _ in range(8)],
     }
