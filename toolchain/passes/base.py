@@ -1,8 +1,9 @@
 """What a clean-up pass is, the registry of passes, and their order.
 
 A pass takes an `onnx_ir.Model`, changes it in place and returns how many things it changed. It never
-changes what the model computes, the names and order of its inputs and outputs, or their named
-dimensions, and it never copies a weight: weights stay where they are mapped from.
+changes what the model computes (but for rounding where weights are multiplied out), the names and order
+of its inputs and outputs, or their named dimensions, and it never copies a weight: weights stay where
+they are mapped from.
 
 The built-in passes run in the order of `ORDER`, which is the order in which they help one another:
 
@@ -13,8 +14,9 @@ The built-in passes run in the order of `ORDER`, which is the order in which the
 5. `identities`: nodes that hand their input on are removed;
 6. `duplicate-initializers`, then 7. `common-subexpressions`: of equal things one is kept;
 8. `transposed-weights`: Transpose of a weight becomes a weight, computed when it is written;
-9. passes of other distributions (entry-point group `edgepack.passes`), by name;
-10. `dead-code`: what nothing uses any more is dropped.
+9. `pads`, 10. `batch-norms`: what a convolution can do by itself goes into it;
+11. passes of other distributions (entry-point group `edgepack.passes`), by name;
+12. `dead-code`: what nothing uses any more is dropped.
 """
 
 from __future__ import annotations
@@ -38,6 +40,8 @@ ORDER = (
     "duplicate-initializers",
     "common-subexpressions",
     "transposed-weights",
+    "pads",
+    "batch-norms",
 )
 LAST = ("dead-code",)
 
