@@ -29,7 +29,9 @@ _OPS = ("Conv", "Gemm")
 _BIAS = 2  # index of the bias among the inputs of both
 
 
-def correct_biases(model: onnx.ModelProto, path: Path, samples: Iterable[Feeds], exclude: Sequence[str] = ()) -> int:
+def correct_biases(
+    model: onnx.ModelProto, path: Path, samples: Iterable[Feeds], exclude: Sequence[str] = ()
+) -> int:
     """Correct the biases of Conv and Gemm nodes with constant weight and bias; returns how many.
 
     Args:
@@ -57,7 +59,9 @@ def correct_biases(model: onnx.ModelProto, path: Path, samples: Iterable[Feeds],
         and node.input[0] not in constants
         and node.name not in exclude
     ]
-    means = _channel_means(path, {node.input[0]: node.op_type for node in nodes}, samples)
+    means = _channel_means(
+        path, {node.input[0]: len(constants[node.input[1]].dims) for node in nodes}, samples
+    )
     for node in nodes:
         weight = _by_output(node, numpy_helper.to_array(constants[node.input[1]]))
         shift = mean_shift(weight, means[node.input[0]], int(_attribute(node, "group", 1)))
@@ -81,17 +85,16 @@ def mean_shift(weight: np.ndarray, mean: np.ndarray, groups: int) -> np.ndarray:
     return shift
 
 
-def _channel_means(path: Path, tensors: dict[str, str], samples: Iterable[Feeds]) -> dict[str, np.ndarray]:
-    """Mean of every channel: axis 1 of what a Conv reads, the last axis of what a Gemm reads."""
+def _channel_means(path: Path, ranks: dict[str, int], samples: Iterable[Feeds]) -> dict[str, np.ndarray]:
+    """Mean of every channel, axis 1 of what Conv and Gemm read, for tensors of these ranks."""
 
     def probe(value: ir.Value, version: int) -> Sequence[tuple[str, Sequence[ir.Node]]]:
-        rank = len(value.shape) if value.shape is not None else 2
-        axes = [axis for axis in range(rank) if axis != 1]
+        axes = [axis for axis in range(ranks[str(value.name)]) if axis != 1]
         return [(str(value.name), reduce_nodes("ReduceMean", value, version, axes))]
 
     totals: dict[str, np.ndarray] = {}
     count = 0
-    for seen in observe(path, list(tensors), probe, samples):
+    for seen in observe(path, ranks, probe, samples):
         count += 1
         totals = {name: now.astype("float64") + totals.get(name, 0) for name, now in seen.items()}
     return {name: total / count for name, total in totals.items()}
@@ -109,5 +112,5 @@ def _by_output(node: onnx.NodeProto, weight: np.ndarray) -> np.ndarray:
 def _attribute(node: onnx.NodeProto, name: str, default: float) -> float:
     for attribute in node.attribute:
         if attribute.name == name:
-            return attribute.f if isinstance(default, float) else attribute.i
+            return float(attribute.f if isinstance(default, float) else attribute.i)
     return default

@@ -14,7 +14,7 @@ float model's and does not depend on a choice of exponent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,12 +35,12 @@ MAX_SAMPLES = 32
 """Peaks settle quickly: no more samples than these are run."""
 
 
-def channel_factors(path: Path, tensors: Sequence[str], samples: Iterable[Feeds]) -> dict[str, np.ndarray]:
+def channel_factors(path: Path, widths: Mapping[str, int], samples: Iterable[Feeds]) -> dict[str, np.ndarray]:
     """Factors f, float32 of shape [channels], of those tensors that gain by leveling.
 
     Args:
         path: The float model.
-        tensors: Names of activations whose last axis is the channels.
+        widths: Names of activations, and how many channels their last axis has.
         samples: Inputs of the model by name; the first `MAX_SAMPLES` are used.
 
     Raises:
@@ -52,17 +52,19 @@ def channel_factors(path: Path, tensors: Sequence[str], samples: Iterable[Feeds]
     import numpy as np
 
     peaks: dict[str, np.ndarray] = {}
-    for seen in observe(path, tensors, abs_peak_per_channel, islice(samples, MAX_SAMPLES)):
+    for seen in observe(path, widths, abs_peak_per_channel(widths), islice(samples, MAX_SAMPLES)):
         peaks = {name: np.maximum(peaks[name], now) if peaks else now for name, now in seen.items()}
     factors = {name: factors_of(peak) for name, peak in peaks.items()}
     return {name: values for name, values in factors.items() if values is not None}
 
 
 def factors_of(peak: np.ndarray) -> np.ndarray | None:
-    """f from the peaks of all channels, or None when the range would not shrink by `MIN_GAIN`."""
+    """Factors from the peaks of all channels, or None when the range would not shrink by `MIN_GAIN`."""
     import numpy as np
 
-    level = float(np.quantile(peak, QUANTILE)) if peak.ndim == 1 else 0.0
-    if level <= 0 or not np.isfinite(peak).all() or float(peak.max()) < MIN_GAIN * level:
+    if not np.isfinite(peak).all():
+        return None
+    level = float(np.quantile(peak, QUANTILE))
+    if level <= 0 or float(peak.max()) < MIN_GAIN * level:
         return None
     return np.maximum(1.0, peak / level).astype(np.float32)

@@ -60,7 +60,10 @@ class Builder:
         if isinstance(tensor, (np.ndarray, np.generic)):
             tensor = ir.Tensor(np.asarray(tensor), name=name)
         value = ir.Value(
-            name=name, const_value=tensor, shape=ir.Shape(tensor.shape), type=ir.TensorType(tensor.dtype)
+            name=name,
+            const_value=tensor,
+            shape=ir.Shape(tensor.shape.numpy()),
+            type=ir.TensorType(tensor.dtype),
         )
         tensor.name = name
         self._graph.register_initializer(value)

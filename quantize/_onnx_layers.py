@@ -54,6 +54,7 @@ class Lookup:
     """Gather of rows of a constant table [rows, width]."""
 
     node: ir.Node
+    value: ir.Value
     table: ir.TensorProtocol
     indices: ir.Value
 
@@ -74,9 +75,7 @@ def lookups(graph: ir.Graph) -> Iterator[Lookup]:
         found = _lookup(node)
         if found is None:
             continue
-        table = node.inputs[0]
-        assert table is not None
-        if all(_lookup(user) is not None for user in table.consumers()):
+        if all(_lookup(user) is not None for user in found.value.consumers()):
             yield found
 
 
@@ -115,4 +114,4 @@ def _lookup(node: ir.Node) -> Lookup | None:
     tensor = large_matrix(table)
     if tensor is None or indices is None or table is None or table.is_graph_output():
         return None
-    return Lookup(node, tensor, indices)
+    return Lookup(node, table, tensor, indices)

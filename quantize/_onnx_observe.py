@@ -6,7 +6,7 @@ memory does not grow with the number of samples, and samples may differ in size.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,14 +49,26 @@ def observe(
         raise UsageError("The calibration data has no sample", todo="Give at least one sample")
 
 
-def abs_peak_per_channel(value: ir.Value, version: int) -> Sequence[tuple[str, Sequence[ir.Node]]]:
-    """Probe: the largest magnitude of every channel (last axis), under the tensor's own name."""
-    import onnx_ir as ir
+def abs_peak_per_channel(widths: Mapping[str, int]) -> Probe:
+    """Probe: the largest magnitude of every channel (last axis), under the tensor's own name.
 
-    rank = len(value.shape) if value.shape is not None else 1
-    magnitude = ir.node("Abs", [value])
-    nodes = [magnitude, *reduce_nodes("ReduceMax", magnitude.outputs[0], version, list(range(rank - 1)))]
-    return [(str(value.name), nodes)]
+    Args:
+        widths: Number of channels of every tensor; the graph may not say so much as their rank.
+    """
+
+    def probe(value: ir.Value, version: int) -> Sequence[tuple[str, Sequence[ir.Node]]]:
+        import numpy as np
+        import onnx_ir as ir
+
+        name = str(value.name)
+        rows = ir.node("Constant", [], {"value": ir.Tensor(np.array([-1, widths[name]], np.int64))})
+        flat = ir.node("Reshape", [value, rows.outputs[0]])
+        magnitude = ir.node("Abs", [flat.outputs[0]])
+        return [
+            (name, [rows, flat, magnitude, *reduce_nodes("ReduceMax", magnitude.outputs[0], version, [0])])
+        ]
+
+    return probe
 
 
 def extremes(value: ir.Value, version: int) -> Sequence[tuple[str, Sequence[ir.Node]]]:
@@ -90,7 +102,7 @@ def _augmented(path: Path, tensors: list[str], probe: Probe) -> tuple[list[str],
     values = {value.name: value for value in graph.inputs}
     values |= {value.name: value for node in graph for value in node.outputs}
     graph.outputs.clear()
-    names = []
+    names: list[str] = []
     for tensor in tensors:
         for name, nodes in probe(values[tensor], graph.opset_imports.get("", 1)):
             for number, node in enumerate(nodes):

@@ -58,7 +58,8 @@ def channel_scales(values: np.ndarray, axis: int) -> np.ndarray:
 
     others = tuple(i for i in range(values.ndim) if i != axis % values.ndim)
     peak = np.maximum(values.max(axis=others), -values.min(axis=others)).astype(np.float32)
-    return np.where(peak > 0, peak / np.float32(LEVELS), np.float32(1)).astype(np.float32)
+    scales: np.ndarray = np.where(peak > 0, peak / np.float32(LEVELS), 1).astype(np.float32)
+    return scales
 
 
 def to_int8(values: np.ndarray, scales: np.ndarray, axis: int) -> np.ndarray:
@@ -70,4 +71,5 @@ def to_int8(values: np.ndarray, scales: np.ndarray, axis: int) -> np.ndarray:
     levels = np.divide(values, scales.reshape(shape), dtype=np.float32)
     np.rint(levels, out=levels)
     np.clip(levels, -LEVELS, LEVELS, out=levels)
-    return levels.astype(np.int8)
+    result: np.ndarray = levels.astype(np.int8)
+    return result

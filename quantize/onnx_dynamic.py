@@ -77,8 +77,8 @@ class OnnxDynamic(Quantizer):
                 where=f"part {lowered.part}",
                 todo="Export the model again with a newer operator set",
             )
-        names = [str(value.name) for value in groups]
-        factors = channel_factors(lowered.path, names, data.samples) if data is not None else {}
+        widths = {str(value.name): group[0].inputs for value, group in groups.items()}
+        factors = channel_factors(lowered.path, widths, data.samples) if data is not None else {}
         for value, group in groups.items():
             _quantize_group(graph, value, group, factors.get(str(value.name)))
         tables = list(lookups(graph)) if options.get("embeddings", True) else []
@@ -107,7 +107,7 @@ def _quantize_group(
         _quantize_product(graph, linear, activation, scale, zero, factors)
 
 
-def _quantize_product(  # noqa: PLR0913 - what one product is made of
+def _quantize_product(
     graph: ir.Graph,
     linear: Linear,
     activation: ir.Value,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgepack.quantize._onnx_bias import correct_biases
 from edgepack.quantize._onnx_ranges import MERGES, ranges
+from edgepack.quantize._onnx_stem import stem
 from edgepack.quantize.base import CalibrationData, Quantizer, quantizers
 from edgepack.toolchain.errors import TargetError, UnknownNameError, UsageError
 
@@ -48,7 +49,7 @@ class OnnxStatic(Quantizer):
             options: `merge`: "min-max", "mean" or "middle" (default), how samples are merged; `correct`
                 (default True): whether biases make up for the rounding of weights; `activations`:
                 "uint8" or "int8", by default what this machine's processor multiplies fastest;
-                `exclude`: names of nodes that stay float.
+                `exclude`: names of nodes that stay float, by default the stem of an image network.
 
         Raises:
             UsageError: No calibration data, or an unknown option value.
@@ -67,7 +68,7 @@ class OnnxStatic(Quantizer):
         model = _typed_model(lowered.path)
         _check_opset(model, lowered.part)
         found = ranges(lowered.path, _float_tensors(model), data, merge)
-        exclude = tuple(options.get("exclude", ()))
+        exclude = tuple(options["exclude"]) if "exclude" in options else tuple(stem(model))
         corrected = correct_biases(model, lowered.path, data, exclude) if options.get("correct", True) else 0
         before = {name for node in model.graph.node for name in node.output}
         quantized = _insert_pairs(model, found, activations, exclude)
@@ -79,17 +80,18 @@ class OnnxStatic(Quantizer):
                 todo="Use --precision fp32 for this target",
             )
         path = _save(quantized, folder, lowered.part)
+        kept = f", {len(exclude)} nodes left float" if exclude else ""
         return lowered.quantized(
             path,
             precision,
             changed,
             f"activations {activations}, weights int8 per channel, ranges by {merge} over "
-            f"{len(data.samples)} samples, {corrected} biases corrected",
+            f"{len(data.samples)} samples, {corrected} biases corrected{kept}",
         )
 
 
 def activation_type(machine: str) -> str:
-    """ "int8" on ARM, "uint8" elsewhere, for `platform.machine()`."""
+    """Type of activations for a `platform.machine()`: "int8" on ARM, "uint8" elsewhere."""
     return "int8" if machine.lower().startswith(("arm", "aarch64")) else "uint8"
 
 
@@ -101,8 +103,8 @@ def _typed_model(path: Path) -> onnx.ModelProto:
     # Inference reads no large weights, and a graph with them would not fit into protobuf above 2 GB.
     model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     onnx.load_external_data_for_model(model, str(path.parent))
-    for initializer in model.graph.initializer:
-        del initializer.external_data[:]
+    for index, node in enumerate(model.graph.node):
+        node.name = node.name or f"{node.op_type}:{index}"  # nodes are excluded by name
     return model
 
 
@@ -175,4 +177,6 @@ def _save(model: onnx.ModelProto, folder: Path, part: str) -> Path:
 
     from edgepack.toolchain.passes.storage import save
 
-    return save(ir.serde.deserialize_model(model), folder, part)
+    result = ir.serde.deserialize_model(model)
+    result.graph.sort()  # ORT's quantizer appends nodes wherever it happens to be
+    return save(result, folder, part)

@@ -72,19 +72,21 @@ class OnnxRuntimeCpu(Target):
         return (Offer("int8-dynamic", "onnx-dynamic"), static, Offer("fp32"))
 
     def compile(self, lowered: Lowered, context: Context, folder: Path) -> Compiled:
-        """Write the graph with the weights it uses and no others, streaming.
+        """Write the graph with the weights it uses and no others, streaming, tuned for this runtime.
 
         Raises:
             TargetError: The lowered file is not ONNX.
         """
         import onnx_ir as ir
 
+        from edgepack.targets.cpu._onnx_tuning import keep_layer_norm_apart
         from edgepack.toolchain.passes.storage import save
 
         del context
         if lowered.format != "onnx":
             raise TargetError(f"{self.name} takes ONNX, not {lowered.format}", where=f"part {lowered.part}")
         model = ir.load(lowered.path)
+        apart = keep_layer_norm_apart(model)
         weights = [v.const_value for v in model.graph.initializers.values() if v.const_value is not None]
         if sum(weight.nbytes for weight in weights) <= ONE_FILE_BYTES:
             folder.mkdir(parents=True, exist_ok=True)
@@ -98,6 +100,8 @@ class OnnxRuntimeCpu(Target):
             run_file=path.name,
             placement=Placement(accelerator=0, cpu=len(model.graph)),
             tool=Tool(name=RUNTIME.distribution, version=RUNTIME.version or "unknown"),
+            notes=(f"{apart} additions kept out of a fused kernel that is slower than its parts",)
+            * (apart > 0),
         )
 
 

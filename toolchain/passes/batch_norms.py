@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx_ir as ir
 
+_CHANNELS = 1 << 16  # parameters are one number a channel
 _EPSILON = 1e-5  # the operator's default
 
 
@@ -41,9 +42,9 @@ def _fold(graph: ir.Graph, norm: ir.Node) -> bool:
         return False
     weight = conv.inputs[1]
     # A training-mode norm uses the batch's own statistics; parameters that are no constants stay outside.
-    parameters = [constant(value) for value in norm.inputs[1:5]]
+    parameters = [constant(value, limit=_CHANNELS) for value in norm.inputs[1:5]]
     bias = conv.inputs[2] if len(conv.inputs) > 2 else None  # noqa: PLR2004 - Conv's third input
-    shift = None if bias is None else constant(bias)
+    shift = None if bias is None else constant(bias, limit=_CHANNELS)
     if (
         weight is None
         or weight.const_value is None

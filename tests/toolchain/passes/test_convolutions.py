@@ -60,6 +60,13 @@ def test_a_norm_behind_a_convolution_is_folded(bias, epsilon):
     assert counts["batch-norms"] == 1
 
 
+def test_many_channels_too():
+    wide = {name: RNG.uniform(0.5, 2, 2000).astype(np.float32) for name in ("s", "t", "m", "v")}
+    weight = RNG.standard_normal((2000, 3, 1, 1), np.float32)
+    kinds, _ = cleaned(model([conv(["x", "w"]), norm()], w=weight, **wide))
+    assert kinds == ["Conv"]
+
+
 def test_grouped_convolutions_too():
     weight = RNG.standard_normal((6, 1, 3, 3), np.float32)
     kinds, _ = cleaned(model([conv(["x", "w"], group=3), norm()], w=weight))
