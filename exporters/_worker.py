@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import json
 import sys
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgepack.toolchain import errors
+from edgepack.toolchain.answers import ANSWER_FILE, write_answer
 
-ANSWER_FILE = "answer.json"
 RAW_FILE = "raw.onnx"
 # Distributions that transformers imports when they are there and that no forward pass needs: leaving
 # them out saves about a second. A model that does need one is opened again with them (`lean` false).
@@ -28,20 +27,7 @@ def main(request_file: str) -> None:
     """Answer one request."""
     request = json.loads(Path(request_file).read_text())
     folder = Path(request["folder"])
-    try:
-        answer = {"ok": True} | work(request, folder)
-    except errors.EdgepackError as error:
-        answer = {
-            "ok": False,
-            "type": type(error).__name__,
-            "what": error.what,
-            "where": error.where,
-            "todo": error.todo,
-            "trace": traceback.format_exc(),
-        }
-    temporary = folder / f"{ANSWER_FILE}.part"
-    temporary.write_text(json.dumps(answer))
-    temporary.rename(folder / ANSWER_FILE)
+    write_answer(folder / ANSWER_FILE, lambda: work(request, folder))
 
 
 def work(request: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgepack.exporters._worker import ANSWER_FILE, RAW_FILE
+from edgepack.exporters._worker import RAW_FILE
 from edgepack.exporters.native.base import Declined, natives
 from edgepack.exporters.sources import Source
 from edgepack.exporters.sources.huggingface import HuggingFaceSource
 from edgepack.exporters.sources.onnx_file import OnnxSource
 from edgepack.exporters.torch_onnx import RUNGS
-from edgepack.toolchain import errors
+from edgepack.toolchain.answers import ANSWER_FILE, error_in, read_answer
 from edgepack.toolchain.errors import EdgepackError, ExportError, ToolchainFailedError
 from edgepack.toolchain.program import Part, Program
 from edgepack.toolchain.results import Parity
@@ -142,7 +142,7 @@ def _work(source: Source, folder: Path, rungs: list[str], time_limit_s: float) -
         EdgepackError: What the worker found, as it found it.
         ExportError: The worker crashed or hung.
     """
-    answer: dict[str, Any] = {}
+    error: EdgepackError | None = None
     for lean in (True, False):
         request = folder / "request.json"
         answer_file = folder / ANSWER_FILE
@@ -166,12 +166,13 @@ def _work(source: Source, folder: Path, rungs: list[str], time_limit_s: float) -
                 cwd=Path.cwd(),
                 expect=[answer_file],
             )
-        except ToolchainFailedError as error:
-            raise ExportError(error.what, where=source.request.model, todo=error.todo) from error
-        answer = json.loads(answer_file.read_text())
-        if answer["ok"]:
+        except ToolchainFailedError as failed:
+            raise ExportError(failed.what, where=source.request.model, todo=failed.todo) from failed
+        answer = read_answer(answer_file)
+        error = error_in(answer)
+        if error is None:
             return answer
         if "ModuleNotFoundError" not in answer["trace"] and "ImportError" not in answer["trace"]:
             break
-    kind: type[EdgepackError] = getattr(errors, answer["type"], ExportError)
-    raise errors.rebuild(kind, answer["what"], answer["where"], answer["todo"])
+    assert error is not None  # noqa: S101 - the loop ran
+    raise error

@@ -59,6 +59,8 @@ def correct_biases(
         and node.input[0] not in constants
         and node.name not in exclude
     ]
+    if not nodes:
+        return 0
     means = _channel_means(
         path, {node.input[0]: len(constants[node.input[1]].dims) for node in nodes}, samples
     )

@@ -10,8 +10,10 @@ of rounded weights (`_onnx_bias`).
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import platform
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,13 @@ if TYPE_CHECKING:
 
     from edgepack.toolchain.program import Lowered
 
+# Operators for which ONNX Runtime's CPU provider has int8 kernels, and those that only move values. Its quantizer
+# would also put pairs around normalizations, which run in float all the same, on rounded values.
+_INT8_OPS = (
+    *("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul", "AveragePool", "GlobalAveragePool"),
+    *("Clip", "Relu", "LeakyRelu", "Sigmoid", "Softmax", "Concat", "MaxPool", "ArgMax", "Where"),
+    *("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Resize", "Split", "Pad", "Slice", "Gather"),
+)
 _MIN_OPSET = 13  # per-channel QuantizeLinear and DequantizeLinear
 
 
@@ -136,7 +145,6 @@ def _insert_pairs(
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
-    from onnxruntime.quantization.registry import QDQRegistry, QLinearOpsRegistry
 
     types = {"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}
     if activations not in types:
@@ -150,12 +158,24 @@ def _insert_pairs(
         tensors_range=TensorsData(CalibrationMethod.MinMax, found),
         nodes_to_quantize=[],
         nodes_to_exclude=list(exclude),
-        op_types_to_quantize=sorted({*QDQRegistry, *QLinearOpsRegistry}),
+        op_types_to_quantize=list(_INT8_OPS),
         extra_options={},
     )
-    quantizer.quantize_model()
+    with _quiet():
+        quantizer.quantize_model()
     result: onnx.ModelProto = quantizer.model.model
     return result
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep ORT's quantizer from logging to the root logger: remarks on its own choices, one per tensor."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _fed_by_dequantize(model: onnx.ModelProto, before: set[str]) -> int:

@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 
 from edgepack.runtime.sessions.base import sessions
+from edgepack.toolchain.answers import ANSWER_FILE, write_answer
 from edgepack.toolchain.errors import EdgepackError
 from edgepack.toolchain.program import Signature
 
-REQUEST, INPUTS, ANSWER = "request.json", "inputs.npz", "answer.json"
+REQUEST, INPUTS = "request.json", "inputs.npz"
 
 
 def high_water_bytes(status: Path = Path("/proc/self/status")) -> int:
@@ -53,14 +54,8 @@ def measure(folder: Path, request: dict[str, object]) -> dict[str, int]:
 
 def main(request_file: Path) -> None:
     """Answer one request; errors of edgepack's tree go into the answer, others end the process."""
-    answer: dict[str, object]
     folder = request_file.parent
-    try:
-        answer = {**measure(folder, json.loads(request_file.read_text()))}
-    except EdgepackError as error:
-        kind = type(error).__name__
-        answer = {"error": {"kind": kind, "what": error.what, "where": error.where, "todo": error.todo}}
-    (folder / ANSWER).write_text(json.dumps(answer))
+    write_answer(folder / ANSWER_FILE, lambda: measure(folder, json.loads(request_file.read_text())))
 
 
 if __name__ == "__main__":

@@ -17,9 +17,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgepack.runtime._memory_child import ANSWER, INPUTS, REQUEST
-from edgepack.toolchain import errors
-from edgepack.toolchain.errors import EdgepackError
+from edgepack.runtime._memory_child import INPUTS, REQUEST
+from edgepack.toolchain.answers import ANSWER_FILE, error_in, read_answer
 from edgepack.toolchain.program import Signature
 from edgepack.toolchain.results import Memory
 from edgepack.toolchain.subprocesses import run_tool
@@ -71,17 +70,10 @@ def peak(
             [sys.executable, "-m", "edgepack.runtime._memory_child", REQUEST],
             time_limit_s=time_limit_s,
             cwd=folder,
-            expect=[folder / ANSWER],
+            expect=[folder / ANSWER_FILE],
         )
-        answer = json.loads((folder / ANSWER).read_text())
-    if "error" in answer:
-        raise _rebuilt(answer["error"])
-    return Memory(kind="measured", **answer)
-
-
-def _rebuilt(parts: Mapping[str, str | None]) -> EdgepackError:
-    """The child's error, of the class that it had there."""
-    kind = getattr(errors, str(parts["kind"]), EdgepackError)
-    error: EdgepackError = kind.__new__(kind)
-    EdgepackError.__init__(error, str(parts["what"]), where=parts["where"], todo=parts["todo"])
-    return error
+        answer = read_answer(folder / ANSWER_FILE)
+    error = error_in(answer)
+    if error is not None:
+        raise error
+    return Memory(kind="measured", **{key: value for key, value in answer.items() if key != "ok"})

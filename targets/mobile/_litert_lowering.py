@@ -13,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from edgepack.targets.base import Context, Requirement
-from edgepack.toolchain import errors
+from edgepack.toolchain.answers import ANSWER_FILE, error_in, read_answer
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError, UsageError
 from edgepack.toolchain.program import Lowered, Part, Program, Signature, TensorSpec
 from edgepack.toolchain.subprocesses import run_tool
 
 LOWER_KEY = "litert-torch"
 MODEL_FILE = "model.tflite"
-ANSWER_FILE = "answer.json"
 REQUEST_FILE = "request.json"
 WORKER = "edgepack.targets.mobile._litert_worker"
 INSTALL = "pip install edgepack"
@@ -65,12 +64,13 @@ def lower(target: str, program: Program, part: Part, context: Context, folder: P
             cwd=folder,
             expect=[answer_file],
         )
-        answer = json.loads(answer_file.read_text())
+        answer = read_answer(answer_file)
     finally:
         (folder / REQUEST_FILE).unlink(missing_ok=True)
         answer_file.unlink(missing_ok=True)
-    if not answer["ok"]:
-        raise rebuilt(answer)
+    error = error_in(answer)
+    if error is not None:
+        raise error
     path = folder / MODEL_FILE
     if not path.is_file() or path.stat().st_size == 0:
         raise ToolchainFailedError("litert-torch ended with exit code 0 and wrote no model", where=target)
@@ -94,15 +94,6 @@ def pin(signature: Signature, sizes: Any, where: str) -> Signature:
             ) from None
 
     return Signature(tuple(map(fixed, signature.inputs)), tuple(map(fixed, signature.outputs)))
-
-
-def rebuilt(answer: dict[str, Any]) -> errors.EdgepackError:
-    """The error that a worker wrote down, in its own class when it is one of the tree."""
-    kind = getattr(errors, str(answer.get("type")), TargetError)
-    if kind is errors.UnknownNameError or not issubclass(kind, errors.EdgepackError):
-        kind = errors.UsageError
-    error: errors.EdgepackError = kind(answer["what"], where=answer["where"], todo=answer["todo"])
-    return error
 
 
 def _check_source(target: str, program: Program, part: Part) -> None:

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import json
 import sys
-import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack.toolchain.errors import EdgepackError, TargetError
+from edgepack.toolchain.answers import ANSWER_FILE, write_answer
+from edgepack.toolchain.errors import TargetError
 from edgepack.toolchain.program import Signature
 
 if TYPE_CHECKING:
@@ -40,24 +40,9 @@ _CONVOLUTIONS = frozenset({"convolution", "conv2d", "_convolution", "mkldnn_conv
 
 def main(request_file: str) -> None:
     """Answer one request."""
-    from edgepack.targets.mobile._litert_lowering import ANSWER_FILE
-
     request = json.loads(Path(request_file).read_text())
     folder = Path(request["folder"])
-    try:
-        answer: dict[str, Any] = {"ok": True, "notes": work(request, folder)}
-    except EdgepackError as error:
-        answer = {
-            "ok": False,
-            "type": type(error).__name__,
-            "what": error.what,
-            "where": error.where,
-            "todo": error.todo,
-            "trace": traceback.format_exc(),
-        }
-    temporary = folder / f"{ANSWER_FILE}.part"
-    temporary.write_text(json.dumps(answer))
-    temporary.rename(folder / ANSWER_FILE)
+    write_answer(folder / ANSWER_FILE, lambda: {"notes": work(request, folder)})
 
 
 def work(request: Mapping[str, Any], folder: Path) -> list[str]:

@@ -43,7 +43,7 @@ def lowered(
 def attention_like(folder: Path, opset: int = 20) -> Lowered:
     """Embeddings, three products of one input, and a Gemm with a transposed weight, a factor and a bias."""
     rng = np.random.default_rng(0)
-    weights = {
+    weights: dict[str, np.ndarray] = {
         "table": rng.normal(size=(ROWS, WIDTH)).astype(np.float32),
         **{k: rng.normal(size=(WIDTH, WIDTH)).astype(np.float32) / 8 for k in ("wq", "wk", "wv")},
         "wo": rng.normal(size=(80, WIDTH)).astype(np.float32) / 8,
@@ -89,9 +89,9 @@ def test_products_of_one_input_share_its_quantization(tmp_path):
     assert not counts["MatMul"] + counts["Gemm"]
     assert made.changed_nodes == 5
     assert made.precision == "int8-dynamic"
-    large = [v for v in graph.initializers.values() if v.const_value.size > ROWS]
-    assert len(large) == 5
-    assert {v.const_value.dtype for v in large} == {ir.DataType.INT8}
+    constants = [v.const_value for v in graph.initializers.values() if v.const_value is not None]
+    large = [tensor.dtype for tensor in constants if tensor.size > ROWS]
+    assert large == [ir.DataType.INT8] * 5
     onnx.checker.check_model(str(made.path), full_check=True)
 
 
@@ -138,7 +138,7 @@ def test_a_table_that_also_multiplies_is_not_looked_up_in_int8(tmp_path):
     base = lowered(tmp_path / "float", nodes, {k: v.astype(np.float32) for k, v in weights.items()})
     made = OnnxDynamic().quantize(base, "int8-dynamic", None, tmp_path / "int8")
     assert made.changed_nodes == 1
-    assert ir.load(made.path).graph.initializers["table"].const_value.dtype is ir.DataType.FLOAT
+    assert ir.load(made.path).graph.initializers["table"].dtype is ir.DataType.FLOAT
     feeds = tokens(0, 5)
     assert error(run(base.path, feeds), run(made.path, feeds)) < 0.03
 
@@ -184,7 +184,7 @@ def test_int8_weights_are_computed_only_when_asked_for():
 
     def adjust(values: np.ndarray) -> np.ndarray:
         calls.append(values.shape)
-        return values.T
+        return np.ascontiguousarray(values.T)
 
     lazy, scales = quantized(ir.tensor(np.eye(3, 5, dtype=np.float32)), 1, adjust, "w")
     assert len(calls) == 1  # for the scales

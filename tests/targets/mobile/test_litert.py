@@ -130,17 +130,6 @@ def test_a_converter_that_fails(
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_errors_of_the_worker_keep_their_class() -> None:
-    error = lowering.rebuilt({"type": "SourceError", "what": "w", "where": "x", "todo": "t"})
-    assert (type(error).__name__, error.exit_code, str(error)) == ("SourceError", 5, "w (x). t.")
-    assert isinstance(
-        lowering.rebuilt({"type": "UnknownNameError", "what": "w", "where": None, "todo": None}), UsageError
-    )
-    assert isinstance(
-        lowering.rebuilt({"type": "len", "what": "w", "where": None, "todo": None}), EdgepackError
-    )
-
-
 @pytest.mark.slow
 def test_lowers_a_network_with_an_image(tmp_path: Path) -> None:
     import torch
