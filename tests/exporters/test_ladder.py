@@ -123,7 +123,7 @@ def tiny_bert(folder, **changes):
 
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=50, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        vocab_size=50, hidden_size=32, num_hidden_layers=1, num_attention_heads=4, intermediate_size=64,
         max_position_embeddings=40, **changes,
     )  # fmt: skip
     BertModel(config).save_pretrained(folder)
@@ -139,9 +139,8 @@ def test_bert_is_written_from_its_weights(tmp_path):
     assert max(case.inputs["input_ids"].shape[1] for case in part.cases) <= 40
 
 
-@pytest.mark.parametrize("changes", [{"hidden_act": "relu"}, {"type_vocab_size": 1}])
-def test_a_bert_that_the_native_exporter_does_not_know_is_traced(tmp_path, changes):
-    result = climbed(tiny_bert(tmp_path / "bert", **changes), tmp_path)
+def test_a_bert_that_the_native_exporter_does_not_know_is_traced(tmp_path):
+    result = climbed(tiny_bert(tmp_path / "bert", hidden_act="relu"), tmp_path)
     assert result.rung == "dynamo"
     assert result.left[0].startswith("native: ")
     assert any("finite mask" in note for note in result.program.notes)
@@ -164,7 +163,6 @@ def test_a_wrong_native_graph_is_left_for_tracing(tmp_path, monkeypatch):
     ("family", "config", "task"),
     [
         ("RobertaForSequenceClassification", "RobertaConfig", "text-classification"),
-        ("DistilBertForTokenClassification", "DistilBertConfig", "token-classification"),
         ("ViTForImageClassification", "ViTConfig", "image-classification"),
     ],
 )
@@ -174,7 +172,6 @@ def test_other_families_from_their_configuration(tmp_path, family, config, task)
     small = {
         "RobertaConfig": {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2,
                           "intermediate_size": 48, "max_position_embeddings": 66, "num_labels": 3},
-        "DistilBertConfig": {"vocab_size": 60, "dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 48},
         "ViTConfig": {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 48,
                       "image_size": 32, "patch_size": 8, "num_labels": 5},
     }[config]  # fmt: skip

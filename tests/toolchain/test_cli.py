@@ -119,3 +119,43 @@ def test_the_cache_is_shown_and_emptied(own_cache):
     del own_cache
     assert json.loads(edgepack("cache", "info", "--json").stdout)["root"]
     assert edgepack("cache", "clear").returncode == 0
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_the_model_is_exported(minilm, tmp_path):
+    """One sentence, exit code 130, no process and no half-written file left; only the journal to resume from."""
+    import signal
+    import time
+    from pathlib import Path
+
+    out = tmp_path / "out"
+    words = ["export", str(minilm), "--target", "cpu", "--out", str(out), "--no-cache", "--precision", "fp32"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgepack", *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+    def workers():
+        found = []
+        for status in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                line = status.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                parent = (status.parent / "stat").read_text().rpartition(")")[2].split()[1]
+            except OSError:
+                continue
+            if "edgepack.exporters._worker" in line and parent == str(process.pid):
+                found.append(int(status.parent.name))
+        return found
+
+    deadline = time.monotonic() + 60
+    while not (started := workers()) and time.monotonic() < deadline:
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.05)
+    assert started
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Interrupted" in stderr
+    assert "--resume" in stderr
+    assert "Traceback" not in stderr
+    assert not any(Path(f"/proc/{pid}").exists() for pid in started)
+    assert [path.name for path in tmp_path.iterdir()] == [".out.run.json"]

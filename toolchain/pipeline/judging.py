@@ -53,6 +53,14 @@ def _first_wrong_output(part: Part, got: Sequence[Outputs]) -> str | None:
     return None
 
 
+def first_wrong_between(good: Path, bad: Path, feed: Feed) -> str | None:
+    """The first tensor that two ONNX files both name and disagree on."""
+    from edgepack.runtime.sessions.onnxruntime import tensors
+
+    found = locate.between(good, bad, feed, tensors).first_wrong
+    return found.tensor if found else None
+
+
 def case_feeds(part: Part, signature: Signature) -> list[Outputs]:
     """The inputs of a part's cases, cut or padded where `signature` is static."""
     return [fit_feed(case.inputs, signature) for case in part.cases]

@@ -52,7 +52,7 @@ def _build(bench: Workbench, source: Source, folder: Path, record: StageRecord) 
     cleaned = Part("main", path, part.signature, part.cases)
     record.parity = judging.judge_part(cleaned)
     if not record.parity.passed:
-        wrong = record.parity.first_wrong
+        wrong = judging.first_wrong_between(raw, path, part.cases[0].inputs) or record.parity.first_wrong
         raise EdgepackError(
             f"The clean-up passes changed the model's outputs ({'; '.join(record.parity.failed)})",
             where=f"first wrong tensor: {wrong}" if wrong else "clean-up",

@@ -84,6 +84,27 @@ def test_auto_ships_what_passes_and_shows_what_does_not(model, tmp_path, cache, 
     assert any("random values" in warning for warning in bundle.manifest.warnings)
 
 
+def test_a_pass_that_breaks_the_graph_is_caught_and_the_first_wrong_tensor_named(
+    model, tmp_path, cache, copy_target, monkeypatch
+):
+    from edgepack.toolchain.passes.base import passes
+
+    def breaking(graph):
+        import onnx_ir as ir
+
+        relu = next((node for node in graph.graph if node.op_type == "Relu"), None)
+        if relu is None:
+            return 0
+        relu.op_type = "Neg"
+        assert isinstance(graph, ir.Model)
+        return 1
+
+    passes.names()
+    monkeypatch.setitem(passes._members, "breaking", breaking)
+    with pytest.raises(errors.EdgepackError, match="first wrong tensor: r"):
+        run(model, tmp_path / "out", cache, targets=copy_target())
+
+
 def test_a_failed_gate_is_kept_apart_with_exit_code_3(model, tmp_path, cache, copy_target):
     name = copy_target(precisions=("fp32", "int8-static"))
     with pytest.raises(errors.GateError, match="int8-static failed its gate") as caught:
@@ -180,25 +201,40 @@ def test_a_lowering_that_lies_is_caught_by_its_gate(model, tmp_path, cache, copy
         run(model, tmp_path / "out", cache, targets=copy_target(lower=lower))
 
 
-@pytest.mark.parametrize("stage", ["lower", "compile", "quantize"])
+@pytest.mark.parametrize(
+    "stage", ["export", "lower", "quantize", "compile", "verify", "measure", "memory", "bundle"]
+)
 def test_interrupted_in_any_stage_and_resumed(model, tmp_path, cache, copy_target, monkeypatch, stage):
     """Ctrl-C leaves the old bundle and a journal; --resume does only what is missing."""
+    from edgepack.runtime import memory, timing
+    from edgepack.toolchain import report
+    from edgepack.toolchain.pipeline import program_stage, recording
+
     interrupt = [True]
 
     def raising(original):
-        def wrapped(self, *args, **options):
+        def wrapped(*args, **options):
             if interrupt[0]:
                 raise KeyboardInterrupt
-            return original(self, *args, **options)
+            return original(*args, **options)
 
         return wrapped
 
     precisions = ("fp32", "int8-dynamic")
     name = copy_target(precisions=precisions)
-    kind = noise() if stage == "quantize" else edgepack_target(name)
-    monkeypatch.setattr(kind, stage, raising(getattr(kind, stage)))
+    place, attribute = {
+        "export": (program_stage, "_build"),
+        "lower": (edgepack_target(name), "lower"),
+        "quantize": (noise(), "quantize"),
+        "compile": (edgepack_target(name), "compile"),
+        "verify": (recording, "write"),
+        "measure": (timing, "measure_together"),
+        "memory": (memory, "peak"),
+        "bundle": (report, "write"),
+    }[stage]
+    monkeypatch.setattr(place, attribute, raising(getattr(place, attribute)))
     with pytest.raises(KeyboardInterrupt):
-        run(model, tmp_path / "out", cache, targets=name)
+        run(model, tmp_path / "out", cache, targets=name, measure=True)
     assert not (tmp_path / "out").exists()
     assert journal_path(tmp_path / "out").exists()
     assert not [
@@ -209,7 +245,7 @@ def test_interrupted_in_any_stage_and_resumed(model, tmp_path, cache, copy_targe
     assert bundle.artifacts
     assert bundle.manifest.recipe["model"] == str(model)
     exported = next(s for s in bundle.manifest.stages if s.name == "export")
-    assert exported.cached
+    assert exported.cached == (stage != "export")
     assert not journal_path(tmp_path / "out").exists()
 
 
