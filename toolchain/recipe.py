@@ -37,7 +37,7 @@ class Recipe(BaseModel):
         trust_remote_code: Allow running code that lies in the model's folder.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
     model: str
     out: str = "build"

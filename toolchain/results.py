@@ -17,7 +17,7 @@ Verdict = Literal["faster", "slower", "can't tell"]
 class Result(BaseModel):
     """Base of all results: unknown keys are errors, instances compare by value."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", defer_build=True)
 
 
 class Tool(Result):
