@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgepack.toolchain.api import doctor, export, list_targets, load, verify
+    from edgepack.toolchain.api import doctor, export, list_targets, load, open_program, verify
     from edgepack.toolchain.bundle import Bundle
     from edgepack.toolchain.errors import EdgepackError
     from edgepack.toolchain.recipe import Recipe
@@ -29,6 +29,7 @@ _HOMES = {
     "export": "edgepack.toolchain.api",
     "load": "edgepack.toolchain.api",
     "list_targets": "edgepack.toolchain.api",
+    "open_program": "edgepack.toolchain.api",
     "verify": "edgepack.toolchain.api",
 }
 
@@ -41,6 +42,7 @@ __all__ = [
     "export",
     "list_targets",
     "load",
+    "open_program",
     "verify",
 ]
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from edgepack.exporters.sources import Source, SourceRequest, TorchModel, open_source
+from edgepack.exporters.sources import Source, SourceRequest, TorchModel, TorchPart, open_source
 
-__all__ = ["Source", "SourceRequest", "TorchModel", "open_source", "open_torch"]
+__all__ = ["Source", "SourceRequest", "TorchModel", "TorchPart", "open_source", "open_torch"]
 
 
-def open_torch(source: Mapping[str, Any]) -> TorchModel:
-    """The torch model of a source given as JSON (`SourceRequest.to_json`), output names filled in.
+def open_torch(source: Mapping[str, Any], part: str = "main") -> TorchPart:
+    """A part of the torch model of a source given as JSON (`SourceRequest.to_json`), output names filled in.
 
     Runs the model's own code: call it in a worker process.
 
@@ -23,5 +23,5 @@ def open_torch(source: Mapping[str, Any]) -> TorchModel:
     from edgepack.exporters.record import record
 
     model = open_source(SourceRequest.from_json(source)).open_torch()
-    _, signature = record(model)
-    return replace(model, signature=signature)
+    _, signature = record(model.parts[part])
+    return replace(model.parts[part], signature=signature)

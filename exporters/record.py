@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from edgepack.exporters.sources.base import TorchModel
+from edgepack.exporters.sources.base import TorchPart
 from edgepack.exporters.sources.inputs import other_sizes
 from edgepack.toolchain.errors import ExportError, SourceError, not_finite
-from edgepack.toolchain.program import Case, Signature, TensorSpec
+from edgepack.toolchain.program import Case, Signature, TensorSpec, size_of
 
 if TYPE_CHECKING:
     import numpy as np
 
 
-def record(model: TorchModel) -> tuple[list[Case], Signature]:
+def record(part: TorchPart) -> tuple[list[Case], Signature]:
     """Call the source framework's model on three inputs, of two sizes and more where sizes may vary.
 
     Returns:
@@ -24,22 +25,22 @@ def record(model: TorchModel) -> tuple[list[Case], Signature]:
         SourceError: forward raised, or returned something that is not tensors, or NaN.
         ExportError: Two calls with the same input gave different outputs.
     """
-    where = model.facts.location
-    call = model.reference or model.module
-    sets = other_sizes(model.sizes, model.limits)
+    where = part.where
+    call = part.reference or part.module
+    sets = [part.sizes, *part.size_sets] if part.size_sets else other_sizes(part.sizes, part.limits)
     cases: list[Case] = []
     names: list[str] = []
     for index, sizes in enumerate(sets):
-        inputs = model.example(sizes, index)
-        outputs = _call(call, inputs, model)
+        inputs = part.example(sizes, index)
+        outputs = _call(call, inputs, part)
         names = list(outputs)
         if index == 0:
-            _same_twice(outputs, _call(call, inputs, model), where)
+            _same_twice(outputs, _call(call, inputs, part), where)
         label = ", ".join(f"{k}={v}" for k, v in sizes.items()) or f"seed {index}"
         cases.append(Case(label, inputs, outputs))
-    _finite(cases, model)
+    _finite(cases, part)
     outputs_spec = tuple(_output_spec(name, cases, sets) for name in names)
-    return cases, Signature(model.signature.inputs, outputs_spec)
+    return cases, Signature(part.signature.inputs, outputs_spec)
 
 
 def flatten_outputs(result: object, where: str, names: Sequence[str] = ()) -> dict[str, Any]:
@@ -77,10 +78,10 @@ def flatten_outputs(result: object, where: str, names: Sequence[str] = ()) -> di
     return named
 
 
-def _call(call: Any, inputs: Mapping[str, np.ndarray], model: TorchModel) -> dict[str, np.ndarray]:
+def _call(call: Any, inputs: Mapping[str, np.ndarray], part: TorchPart) -> dict[str, np.ndarray]:
     import torch
 
-    where = model.facts.location
+    where = part.where
 
     try:
         with torch.no_grad():
@@ -92,7 +93,7 @@ def _call(call: Any, inputs: Mapping[str, np.ndarray], model: TorchModel) -> dic
             where=where,
             todo=f"It was called with {shapes}; give inputs that fit with --inputs",
         ) from error
-    flat = flatten_outputs(result, where, model.output_names)
+    flat = flatten_outputs(result, where, part.output_names)
     return {name: value.detach().cpu().numpy() for name, value in flat.items()}
 
 
@@ -111,16 +112,14 @@ def _same_twice(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray
             )
 
 
-def _finite(cases: Sequence[Case], model: TorchModel) -> None:
+def _finite(cases: Sequence[Case], part: TorchPart) -> None:
     import numpy as np
 
-    where = model.facts.location
+    where = part.where
     for case in cases:
         for name, value in case.outputs.items():
             if value.dtype.kind == "f" and not np.isfinite(value).all():
-                bad = [
-                    key for key, tensor in model.module.state_dict().items() if not tensor.isfinite().all()
-                ]
+                bad = [key for key, tensor in part.module.state_dict().items() if not tensor.isfinite().all()]
                 if bad:
                     raise not_finite(bad, where)
                 raise SourceError(
@@ -131,17 +130,23 @@ def _finite(cases: Sequence[Case], model: TorchModel) -> None:
 
 
 def _output_spec(name: str, cases: Sequence[Case], sets: Sequence[Mapping[str, int]]) -> TensorSpec:
-    """A dimension that follows a named size over all cases bears its name; one that stays is a number."""
+    """A dimension that follows a named size, or the sum of two, over all cases bears its name.
+
+    One that stays is a number; one that varies otherwise gets a name of its own.
+    """
     arrays = [case.outputs[name] for case in cases]
     if len({array.ndim for array in arrays}) > 1:
         raise SourceError(f"The output '{name}' changes its number of dimensions with the input's size")
     shape: list[int | str] = []
     for axis in range(arrays[0].ndim):
         lengths = [int(array.shape[axis]) for array in arrays]
+        sums = ["+".join(sorted(pair)) for pair in combinations(sets[0], 2)]
         follows = [
-            s for s in sets[0] if all(length == sizes[s] for length, sizes in zip(lengths, sets, strict=True))
+            dim
+            for dim in (*sets[0], *sums)
+            if all(length == size_of(dim, sizes) for length, sizes in zip(lengths, sets, strict=True))
         ]
-        if len(set(lengths)) == 1 and not (follows and len({sizes[follows[0]] for sizes in sets}) > 1):
+        if len(set(lengths)) == 1 and not (follows and len({size_of(follows[0], s) for s in sets}) > 1):
             shape.append(lengths[0])
         else:
             shape.append(follows[0] if follows else f"{name}_{axis}")

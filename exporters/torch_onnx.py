@@ -17,24 +17,26 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack.exporters.sources.base import TorchModel
-from edgepack.toolchain.program import Signature, TensorSpec
+from edgepack.exporters.sources.base import TorchPart
+from edgepack.toolchain.program import Signature, TensorSpec, terms
 
 if TYPE_CHECKING:
     import torch
 
+    from edgepack.exporters.weight_file import WeightFile
+
 RUNGS = ("dynamo", "dynamo-strict", "static")
-DATA_FILE = "raw.onnx.data"
 
 
-def export(model: TorchModel, signature: Signature, rung: str, path: Path) -> Signature:
+def export(part: TorchPart, signature: Signature, rung: str, path: Path, weights: WeightFile) -> Signature:
     """Write `path` by one rung.
 
     Args:
-        model: The opened model.
+        part: The opened part.
         signature: With outputs filled in.
         rung: One of RUNGS.
-        path: The ONNX file; weights go to `raw.onnx.data` beside it.
+        path: The ONNX file.
+        weights: Receives its weights, shared with the other parts.
 
     Returns:
         The signature of the graph: as given, or with numbers only after the static rung.
@@ -44,16 +46,16 @@ def export(model: TorchModel, signature: Signature, rung: str, path: Path) -> Si
     """
     import torch
 
-    arrays = model.example(model.sizes, 0)
+    arrays = part.example(part.sizes, 0)
     args = tuple(torch.from_numpy(value.copy()) for value in arrays.values())
     static = rung == "static"
-    shapes = None if static else _dynamic_shapes(model.module, signature, model.limits)
+    shapes = None if static else _dynamic_shapes(part.module, signature, part.limits)
     # The exporter reports its progress and its worries on standard output; the reason a rung is
     # left goes into the ladder's record instead.
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        exported = _torch_export(model.module, args, shapes, strict=rung == "dynamo-strict")
+        exported = _torch_export(part.module, args, shapes, strict=rung == "dynamo-strict")
         program = torch.onnx.export(
             exported,
             dynamo=True,
@@ -64,9 +66,9 @@ def export(model: TorchModel, signature: Signature, rung: str, path: Path) -> Si
         )
         assert program is not None  # noqa: S101 - dynamo=True returns a program
         _name_dimensions(program.model, signature, static=static)
-        _save(program.model, path)
+        weights.save(program.model, path)
     if static:
-        return _pinned(signature, model)
+        return _pinned(signature, part)
     return signature
 
 
@@ -79,13 +81,26 @@ def _torch_export(
 
 
 def _dynamic_shapes(module: torch.nn.Module, signature: Signature, limits: dict[str, int]) -> tuple[Any, ...]:
-    """Per input {axis: Dim}, one Dim a name; wrapped once for forwards that take *inputs."""
+    """Per input {axis: Dim}, one Dim a name; those of a forward's *inputs are wrapped once more.
+
+    A sum of names is left to torch to find: it has no way of saying one. If it takes it for a
+    constant instead, the cases of other sizes show it.
+    """
     from torch.export import Dim
 
-    dims = {name: Dim(name, max=limits[name]) if name in limits else Dim(name) for name in signature.symbols}
+    dims: dict[str, Any] = {
+        name: Dim(name, max=limits[name]) if name in limits else Dim(name) for name in signature.symbols
+    }
+    sums = {d for s in signature.inputs for d in s.shape if len(terms(d)) > 1}
+    if sums:
+        # Names that enter a sum must be free to be related to it.
+        dims |= dict.fromkeys([*map(str, sums), *(n for d in sums for n in terms(d))], Dim.AUTO)
     each = tuple({i: dims[d] for i, d in enumerate(s.shape) if isinstance(d, str)} for s in signature.inputs)
-    parameters = inspect.signature(module.forward).parameters.values()
-    return (each,) if any(p.kind is p.VAR_POSITIONAL for p in parameters) else each
+    parameters = list(inspect.signature(module.forward).parameters.values())
+    if not any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return each
+    named = sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in parameters)
+    return (*each[:named], each[named:])
 
 
 def _name_dimensions(model: Any, signature: Signature, *, static: bool) -> None:
@@ -98,25 +113,19 @@ def _name_dimensions(model: Any, signature: Signature, *, static: bool) -> None:
                 value.shape = ir.Shape(spec.shape)
 
 
-def _pinned(signature: Signature, model: TorchModel) -> Signature:
+def _pinned(signature: Signature, part: TorchPart) -> Signature:
     import torch
 
-    arrays = model.example(model.sizes, 0)
+    arrays = part.example(part.sizes, 0)
     with torch.no_grad():
-        result = model.module(*(torch.from_numpy(v.copy()) for v in arrays.values()))
+        result = part.module(*(torch.from_numpy(v.copy()) for v in arrays.values()))
     from edgepack.exporters.record import flatten_outputs
 
-    outputs = flatten_outputs(result, model.facts.location).values()
+    outputs = flatten_outputs(result, part.where).values()
     return Signature(
-        tuple(TensorSpec(s.name, s.dtype, s.resolve(model.sizes)) for s in signature.inputs),
+        tuple(TensorSpec(s.name, s.dtype, s.resolve(part.sizes)) for s in signature.inputs),
         tuple(
             TensorSpec(s.name, s.dtype, tuple(value.shape))
             for s, value in zip(signature.outputs, outputs, strict=True)
         ),
     )
-
-
-def _save(model: Any, path: Path) -> None:
-    import onnx_ir as ir
-
-    ir.save(model, path, external_data=DATA_FILE)

@@ -11,16 +11,15 @@ What the data was is a fact that travels with every artifact (`results.Calibrati
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from edgepack.quantize.base import CalibrationData, Feeds
+from edgepack.quantize.base import CalibrationData, Feeds, fingerprint
 from edgepack.quantize.text import Tokenizer, generic_sentences
 from edgepack.toolchain.errors import UsageError
 from edgepack.toolchain.program import Part, Signature, TensorSpec
@@ -72,7 +71,7 @@ def load(
     count = min(samples, len(feeds) - max(2, len(feeds) // 3))
     calibrate, held_out = feeds[:count], feeds[count:]
     facts = Calibration(kind=kind, description=description, samples=len(calibrate), held_out=len(held_out))
-    return CalibrationData(facts, calibrate, held_out, _fingerprint(feeds))
+    return CalibrationData(facts, calibrate, held_out, fingerprint(feeds))
 
 
 def fit(data: CalibrationData, signature: Signature) -> CalibrationData:
@@ -81,7 +80,7 @@ def fit(data: CalibrationData, signature: Signature) -> CalibrationData:
         return data
     samples = [fit_feed(feed, signature) for feed in data.samples]
     held_out = [fit_feed(feed, signature) for feed in data.held_out]
-    return CalibrationData(data.facts, samples, held_out, _fingerprint([*samples, *held_out]))
+    return CalibrationData(data.facts, samples, held_out, fingerprint([*samples, *held_out]))
 
 
 def fit_feed(feed: Feeds, signature: Signature) -> dict[str, np.ndarray]:
@@ -263,12 +262,3 @@ def _check_array(array: np.ndarray, spec: TensorSpec, index: int, where: str) ->
         )
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise UsageError(f"Sample {index} of '{spec.name}' holds NaN or infinity", where=where)
-
-
-def _fingerprint(feeds: Sequence[Feeds] | Iterable[Feeds]) -> str:
-    digest = hashlib.sha256()
-    for feed in feeds:
-        for name, array in feed.items():
-            digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
-            digest.update(array.tobytes())
-    return digest.hexdigest()

@@ -101,6 +101,31 @@ class Compiled:
     metrics: tuple[Measurement, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for `from_json`."""
+        return {
+            "files": self.files,
+            "run_file": self.run_file,
+            "placement": self.placement.model_dump(),
+            "tool": self.tool.model_dump(),
+            "estimate": self.estimate.model_dump() if self.estimate else None,
+            "metrics": [metric.model_dump() for metric in self.metrics],
+            "notes": self.notes,
+        }
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Compiled:
+        """The inverse of `to_json`."""
+        return Compiled(
+            files=tuple(data["files"]),
+            run_file=data["run_file"],
+            placement=Placement.model_validate(data["placement"]),
+            tool=Tool.model_validate(data["tool"]),
+            estimate=Latency.model_validate(data["estimate"]) if data["estimate"] else None,
+            metrics=tuple(Measurement.model_validate(metric) for metric in data["metrics"]),
+            notes=tuple(data["notes"]),
+        )
+
 
 class Target(ABC):
     """A device or runtime that artifacts are built for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from edgepack.toolchain.cache import Cache
     from edgepack.toolchain.doctor import Finding
     from edgepack.toolchain.events import Listener
+    from edgepack.toolchain.links import StatefulProgram
     from edgepack.toolchain.pipeline.verifying import Verification
 
 
@@ -118,6 +120,31 @@ def verify(folder: str | Path, *, tell: Callable[[str], object] = lambda _: None
     return check(load(folder), tell=tell)
 
 
+def open_program(
+    folder: str | Path | Bundle, target: str, *, threads: int = 1
+) -> AbstractContextManager[StatefulProgram]:
+    """A target's parts, loaded, as one program that keeps its states between calls.
+
+    ::
+
+        with edgepack.open_program("build", "cpu:onnxruntime") as program:
+            logits = program.call("prefill", {"input_ids": ids, "attention_mask": mask})["logits"]
+
+    Args:
+        folder: A bundle or its folder.
+        target: Name of a target that shipped.
+        threads: Threads within one operator.
+
+    Raises:
+        BundleError: The folder is no bundle, or its files cannot be read.
+        UnknownNameError: The bundle has no artifact for that target.
+    """
+    from edgepack.toolchain.pipeline.opening import open_program as opened
+
+    bundle = load(folder) if isinstance(folder, (str, Path)) else folder
+    return opened(bundle, target, threads=threads)
+
+
 def list_targets() -> list[TargetInfo]:
     """All targets, installed or not, sorted by name; imports no toolchain."""
     from edgepack.targets.base import targets
@@ -145,4 +172,13 @@ def doctor() -> list[Finding]:
     return examine()
 
 
-__all__ = ["TargetInfo", "doctor", "export", "list_targets", "load", "raise_failures", "verify"]
+__all__ = [
+    "TargetInfo",
+    "doctor",
+    "export",
+    "list_targets",
+    "load",
+    "open_program",
+    "raise_failures",
+    "verify",
+]

@@ -156,7 +156,8 @@ def _parse(text: bytes, place: Path) -> Manifest:
 def names(manifest: Manifest) -> set[str]:
     """Every file that a manifest speaks of."""
     artifacts = (*manifest.artifacts, *manifest.rejected)
-    return set(manifest.files).union(*(artifact.files for artifact in artifacts))
+    programs = {name for p in manifest.programs for name in (p.initial, p.cases) if name is not None}
+    return set(manifest.files).union(programs, *(artifact.files for artifact in artifacts))
 
 
 def check_name(name: str, folder: Path) -> None:

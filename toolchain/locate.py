@@ -108,6 +108,19 @@ def first_wrong(
     return None
 
 
+def first_below(reference: Arrays, got: Arrays, cosine_limit: float) -> str | None:
+    """The first tensor of `got`, in its order, whose cosine with the reference is below the limit.
+
+    The measure of quantized graphs, in which every tensor is off by some rounding: with the gate's own
+    limit it names the place from which on the outputs could no longer pass.
+    """
+    for name in got:
+        error = tensor_error(name, reference[name], got[name]) if name in reference else None
+        if error is not None and error.cosine is not None and error.cosine < cosine_limit:
+            return name
+    return None
+
+
 def worst(
     reference: Arrays, got: Arrays, *, count: int = 5, ops: Mapping[str, str] | None = None
 ) -> list[TensorError]:

@@ -5,17 +5,19 @@ A Program is what an exporter makes of a source: named parts, each an ONNX graph
 and outputs recorded from the source framework. State links say which output of one call feeds
 which input of the next. `Lowered` is one part in the file form that a target works on.
 
-Dimensions are integers, or names when they may vary; dtypes are numpy's names ("float32", "int64").
+Dimensions are integers, or names when they may vary, or sums of names ("past+step"); dtypes are numpy's
+names ("float32", "int64").
 """
 
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from edgepack.toolchain.errors import EdgepackError
 
@@ -25,11 +27,15 @@ if TYPE_CHECKING:
 
 PROGRAM_FILE = "program.json"
 LOWERED_FILE = "lowered.json"
+ROLLOUT_FILE = "rollout.npz"
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """Name, dtype and shape of one input or output; a str dimension may vary, equal names agree."""
+    """Name, dtype and shape of one input or output; a str dimension may vary, equal names agree.
+
+    A dimension such as "past+step" is the sum of the named ones.
+    """
 
     name: str
     dtype: str
@@ -37,10 +43,22 @@ class TensorSpec:
 
     def resolve(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """The shape with every named dimension replaced by `sizes`; an unknown name is a KeyError."""
-        return tuple(dim if isinstance(dim, int) else sizes[dim] for dim in self.shape)
+        return tuple(size_of(dim, sizes) for dim in self.shape)
 
     def __str__(self) -> str:
         return f"{self.name}:{self.dtype}[{','.join(map(str, self.shape))}]"
+
+
+def terms(dim: int | str) -> tuple[str, ...]:
+    """The names that a dimension is the sum of; none for a number."""
+    return () if isinstance(dim, int) else tuple(dim.split("+"))
+
+
+def size_of(dim: int | str, sizes: Mapping[str, int]) -> int:
+    """A dimension's size; an unknown name is a KeyError. A sum that has a size of its own has that one."""
+    if isinstance(dim, int):
+        return dim
+    return sizes[dim] if dim in sizes else sum(sizes[name] for name in terms(dim))
 
 
 @dataclass(frozen=True)
@@ -53,7 +71,15 @@ class Signature:
     @property
     def symbols(self) -> tuple[str, ...]:
         """Names of the dimensions that may vary, in order of first use by an input."""
-        return tuple(dict.fromkeys(dim for spec in self.inputs for dim in spec.shape if isinstance(dim, str)))
+        return tuple(dict.fromkeys(name for spec in self.inputs for dim in spec.shape for name in terms(dim)))
+
+    def input(self, name: str) -> TensorSpec:
+        """The input of that name; a KeyError if there is none."""
+        return {spec.name: spec for spec in self.inputs}[name]
+
+    def output(self, name: str) -> TensorSpec:
+        """The output of that name; a KeyError if there is none."""
+        return {spec.name: spec for spec in self.outputs}[name]
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Signature:
@@ -66,12 +92,31 @@ class Signature:
 
 @dataclass(frozen=True)
 class StateLink:
-    """`output` of `from_part` is fed to `input` of `to_part` at the next call (caches, SSM states)."""
+    """`output` of `from_part` is fed to `input` of `to_part` at the next call (caches, SSM states).
+
+    A state that nothing was linked to yet is `Part.initial`, or zeros: of the size of the dimensions
+    that it shares with the call's other inputs, and of length 0 along the others (an empty cache).
+    """
 
     from_part: str
     output: str
     to_part: str
     input: str
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of a rollout: a part's inputs that no state link feeds, and what must come out.
+
+    Attributes:
+        part: Which part is called.
+        inputs: Its other inputs by name.
+        outputs: Reference outputs by name, from the source framework run over the whole sequence.
+    """
+
+    part: str
+    inputs: dict[str, np.ndarray]
+    outputs: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,41 +128,67 @@ class Case:
     outputs: dict[str, np.ndarray]
 
 
-class StoredCases(Sequence[Case]):
-    """Cases that `Program.save` wrote, read when the first one is asked for.
+Arrays = dict[str, "np.ndarray"]
+T = TypeVar("T")
+
+
+class _Stored(Sequence[T]):
+    """Records in an .npz file, "<index>/in/<name>" and "<index>/out/<name>", read when first asked for.
 
     Args:
         path: The .npz file.
-        labels: The cases' labels.
+        labels: One for every record.
     """
 
     def __init__(self, path: Path, labels: tuple[str, ...]) -> None:
         self._path = path
         self._labels = labels
 
+    @staticmethod
+    @abstractmethod
+    def _record(label: str, inputs: Arrays, outputs: Arrays) -> T: ...
+
     @cached_property
-    def _cases(self) -> list[Case]:
+    def _records(self) -> list[T]:
         import numpy as np
 
+        sides: dict[tuple[int, str], Arrays] = {}
         with np.load(self._path, allow_pickle=False) as arrays:
-
-            def side(index: int, name: str) -> dict[str, np.ndarray]:
-                start = f"{index}/{name}/"
-                return {key.removeprefix(start): arrays[key] for key in arrays.files if key.startswith(start)}
-
-            return [Case(label, side(i, "in"), side(i, "out")) for i, label in enumerate(self._labels)]
+            for key in arrays.files:
+                index, side, name = key.split("/", 2) if not key.startswith("initial/") else ("-1", "", key)
+                sides.setdefault((int(index), side), {})[name] = arrays[key]
+        return [
+            self._record(label, sides.get((i, "in"), {}), sides.get((i, "out"), {}))
+            for i, label in enumerate(self._labels)
+        ]
 
     def __len__(self) -> int:
         return len(self._labels)
 
     @overload
-    def __getitem__(self, index: int) -> Case: ...
+    def __getitem__(self, index: int) -> T: ...
 
     @overload
-    def __getitem__(self, index: slice) -> Sequence[Case]: ...
+    def __getitem__(self, index: slice) -> Sequence[T]: ...
 
-    def __getitem__(self, index: int | slice) -> Case | Sequence[Case]:
-        return self._cases[index]
+    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
+        return self._records[index]
+
+
+class StoredCases(_Stored[Case]):
+    """Cases that `Program.save` wrote."""
+
+    @staticmethod
+    def _record(label: str, inputs: Arrays, outputs: Arrays) -> Case:
+        return Case(label, inputs, outputs)
+
+
+class StoredCalls(_Stored[Call]):
+    """A rollout that `Program.save` wrote."""
+
+    @staticmethod
+    def _record(label: str, inputs: Arrays, outputs: Arrays) -> Call:
+        return Call(label, inputs, outputs)
 
 
 @dataclass
@@ -130,6 +201,7 @@ class Part:
         signature: Inputs and outputs.
         cases: Reference calls; the first is of the size that examples were given in, the others differ.
         sizes: Sizes of the named dimensions in the first case, where they are known already.
+        initial: Values of state inputs before the first call, where they are not zeros.
     """
 
     name: str
@@ -137,6 +209,7 @@ class Part:
     signature: Signature
     cases: Sequence[Case] = ()
     sizes: dict[str, int] | None = None
+    initial: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def example_sizes(self) -> dict[str, int]:
         """Size of every named dimension in the first case."""
@@ -146,7 +219,7 @@ class Part:
                 dim: int(first[spec.name].shape[axis])
                 for spec in self.signature.inputs
                 for axis, dim in enumerate(spec.shape)
-                if isinstance(dim, str)
+                if isinstance(dim, str) and len(terms(dim)) == 1
             }
         return self.sizes
 
@@ -166,15 +239,21 @@ class Program:
         links: State links between (or within) parts.
         source: Facts about the source, as `results.SourceFacts.model_dump()`.
         notes: What the exporter wants the report to say, such as rungs it left and why.
+        rollout: Calls one after the other, from a fresh state: step by step against the full sequence.
     """
 
     parts: dict[str, Part]
     links: tuple[StateLink, ...] = ()
     source: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    rollout: Sequence[Call] = ()
 
     def __iter__(self) -> Iterator[Part]:
         return iter(self.parts.values())
+
+    def states(self, part: str) -> dict[str, StateLink]:
+        """The inputs of a part that state links feed, each with one of its links."""
+        return {link.input: link for link in self.links if link.to_part == part}
 
     def save(self, folder: Path) -> None:
         """Write `program.json` and the cases into `folder`, in which the ONNX files already are."""
@@ -182,10 +261,9 @@ class Program:
 
         parts = []
         for part in self:
-            arrays: dict[str, np.ndarray] = {}
+            arrays = {f"initial/{name}": value for name, value in part.initial.items()}
             for index, case in enumerate(part.cases):
-                arrays |= {f"{index}/in/{name}": value for name, value in case.inputs.items()}
-                arrays |= {f"{index}/out/{name}": value for name, value in case.outputs.items()}
+                arrays |= _side(index, "in", case.inputs) | _side(index, "out", case.outputs)
             np.savez(folder / f"{part.name}.cases.npz", **arrays)  # type: ignore[arg-type]
             parts.append(
                 {
@@ -194,13 +272,20 @@ class Program:
                     "signature": asdict(part.signature),
                     "labels": [case.label for case in part.cases],
                     "sizes": part.example_sizes(),
+                    "initial": list(part.initial),
                 }
             )
+        if self.rollout:
+            calls: dict[str, np.ndarray] = {}
+            for index, call in enumerate(self.rollout):
+                calls |= _side(index, "in", call.inputs) | _side(index, "out", call.outputs)
+            np.savez(folder / ROLLOUT_FILE, **calls)  # type: ignore[arg-type]
         data = {
             "parts": parts,
             "links": [asdict(link) for link in self.links],
             "source": self.source,
             "notes": self.notes,
+            "rollout": [call.part for call in self.rollout],
         }
         (folder / PROGRAM_FILE).write_text(json.dumps(data, indent=1))
 
@@ -217,16 +302,29 @@ class Program:
             raise EdgepackError(f"A stored program cannot be read: {error}", where=str(folder)) from error
         parts = {}
         for entry in data["parts"]:
-            cases = StoredCases(folder / f"{entry['name']}.cases.npz", tuple(entry["labels"]))
+            stored = folder / f"{entry['name']}.cases.npz"
             parts[entry["name"]] = Part(
                 entry["name"],
                 folder / entry["file"],
                 Signature.from_json(entry["signature"]),
-                cases,
+                StoredCases(stored, tuple(entry["labels"])),
                 entry["sizes"],
+                _initial(stored) if entry["initial"] else {},
             )
         links = tuple(StateLink(**link) for link in data["links"])
-        return Program(parts, links, data["source"], data["notes"])
+        rollout = StoredCalls(folder / ROLLOUT_FILE, tuple(data["rollout"])) if data["rollout"] else ()
+        return Program(parts, links, data["source"], data["notes"], rollout)
+
+
+def _side(index: int, side: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"{index}/{side}/{name}": value for name, value in arrays.items()}
+
+
+def _initial(path: Path) -> dict[str, np.ndarray]:
+    import numpy as np
+
+    with np.load(path, allow_pickle=False) as arrays:
+        return {k.removeprefix("initial/"): arrays[k] for k in arrays.files if k.startswith("initial/")}
 
 
 @dataclass(frozen=True)

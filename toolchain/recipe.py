@@ -13,7 +13,7 @@ from edgepack.toolchain.errors import UnknownNameError, UsageError
 from edgepack.toolchain.parity import check_gate
 
 PRECISIONS = ("auto", "fp32", "int8", "int8-dynamic", "int8-static", "int16x8-static")
-DEFAULT_SIZES = {"batch": 1, "sequence": 128}
+DEFAULT_SIZES = {"batch": 1, "sequence": 128, "past": 128, "step": 1}
 
 
 class Recipe(BaseModel):

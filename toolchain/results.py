@@ -185,6 +185,19 @@ class ArtifactResult(Result):
     run: RunFacts | None = None
 
 
+class ProgramResult(Result):
+    """A target's parts as one program: what links their calls, and whether they agree in a row."""
+
+    target: str
+    parts: list[str]
+    links: list[dict[str, str]] = Field(description="`program.StateLink` as JSON")
+    initial: str | None = Field(None, description="file with states that do not start at zero, part/input")
+    rollout: Parity | None = Field(None, description="calls in a row against the full sequence")
+    cases: str | None = Field(None, description="file of the bundle with those calls")
+    calls: list[str] = Field(default_factory=list, description="part of every recorded call, in order")
+    shared_bytes: int | None = Field(None, description="size of the weight file that all parts read")
+
+
 class CandidateResult(Result):
     """One line of the planner's table: what was considered for a target, and what became of it."""
 
@@ -269,6 +282,7 @@ class Manifest(Result):
     source: SourceFacts
     recipe: dict[str, Any]
     artifacts: list[ArtifactResult] = Field(default_factory=list)
+    programs: list[ProgramResult] = Field(default_factory=list, description="of models of several parts")
     rejected: list[ArtifactResult] = Field(default_factory=list)
     candidates: list[CandidateResult] = Field(default_factory=list)
     failures: list[Failure] = Field(default_factory=list)

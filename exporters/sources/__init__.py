@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgepack.exporters.sources.base import Source, SourceRequest, TorchModel, sources
+from edgepack.exporters.sources.base import Source, SourceRequest, TorchModel, TorchPart, sources
 from edgepack.toolchain.errors import SourceError
+from edgepack.toolchain.results import SourceFacts
 
-__all__ = ["Source", "SourceRequest", "TorchModel", "open_source", "sources"]
+__all__ = ["Source", "SourceFacts", "SourceRequest", "TorchModel", "TorchPart", "open_source", "sources"]
 
 _FORMS = "a Hugging Face folder, package.module:factory, file.py:factory, a .pt2 or an .onnx file"
 _PICKLES = (".pt", ".pth", ".bin", ".pkl", ".ckpt")

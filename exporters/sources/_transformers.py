@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from edgepack.exporters.sources import sentence, tasks
-from edgepack.exporters.sources.base import SourceRequest, TorchModel
+from edgepack.exporters.sources.base import SourceRequest, TorchModel, TorchPart
 from edgepack.exporters.sources.inputs import random_inputs
 from edgepack.toolchain.errors import SourceError
 from edgepack.toolchain.program import Signature, TensorSpec
@@ -74,10 +74,9 @@ def open_model(folder: Path, config: Mapping[str, Any], task: str, request: Sour
         parameters=model.num_parameters(),
         weight_bytes=sum(t.numel() * t.element_size() for t in model.state_dict().values()),
     )
-    made = TorchModel(plain, signature, example, facts, plain, sizes, limits, outputs)
-    if "attention_mask" in names:
-        _rewrite_mask(made, model, names, outputs, pooling)
-    return made
+    part = TorchPart(plain, signature, example, str(folder), plain, sizes, limits, outputs)
+    notes = [_rewrite_mask(part, model, names, outputs, pooling)] if "attention_mask" in names else []
+    return TorchModel({"main": part}, facts, notes)
 
 
 @dataclass(frozen=True)
@@ -128,13 +127,13 @@ class Adapter(torch.nn.Module):
 
 
 def _rewrite_mask(
-    made: TorchModel,
+    made: TorchPart,
     model: torch.nn.Module,
     names: list[str],
     outputs: tuple[str, ...],
     pooling: sentence.Pooling | None,
-) -> None:
-    """Use the finite mask where the model gives the same outputs with it, and say so."""
+) -> str:
+    """Use the finite mask where the model gives the same outputs with it; says whether, in words."""
     rewritten = Adapter(model, names, outputs, pooling, finite_mask=True).eval()
     inputs = [torch.from_numpy(v) for v in made.example(made.sizes, 1).values()]
     keep = inputs[names.index("attention_mask")].bool()
@@ -142,10 +141,7 @@ def _rewrite_mask(
         with torch.no_grad():
             before, after = made.module(*inputs), rewritten(*inputs)
     except Exception as error:  # noqa: BLE001 - models refuse a 4-D mask each in their own way
-        made.notes.append(
-            f"finite mask left: the model does not take an additive mask ({type(error).__name__})"
-        )
-        return
+        return f"finite mask left: the model does not take an additive mask ({type(error).__name__})"
     pairs = (
         zip((before,), (after,), strict=True)
         if isinstance(before, torch.Tensor)
@@ -156,10 +152,9 @@ def _rewrite_mask(
         if a.ndim >= 2 and a.shape[:2] == keep.shape:  # noqa: PLR2004
             a, b = a[keep], b[keep]  # noqa: PLW2901
         if (a - b).abs().max() > _SAME * max(1.0, float(a.abs().max())):
-            made.notes.append("finite mask left: the outputs differ with it")
-            return
+            return "finite mask left: the outputs differ with it"
     made.module = rewritten
-    made.notes.append(f"finite mask: masked scores get {MASKED:g} in place of the lowest float32")
+    return f"finite mask: masked scores get {MASKED:g} in place of the lowest float32"
 
 
 def _loader(config: Mapping[str, Any], task: str) -> Any:

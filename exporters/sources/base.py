@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgepack.toolchain.errors import SourceError
-from edgepack.toolchain.program import Signature
+from edgepack.toolchain.program import Call, Signature, StateLink
 from edgepack.toolchain.registry import Registry
 from edgepack.toolchain.results import SourceFacts
 
@@ -65,31 +65,60 @@ class SourceRequest:
 
 
 @dataclass
-class TorchModel:
-    """A model opened in torch, with everything an exporter needs to call it.
+class TorchPart:
+    """One callable part of a model, with everything an exporter needs to call it.
 
     Attributes:
         module: In eval mode; called positionally in the signature's order; a tensor or a tuple of
             tensors comes back, in the signature's order. Known rewrites are applied here.
         signature: Inputs, and outputs once they are known (empty names are filled by `record`).
         example: Makes inputs for given sizes of the named dimensions, from a seed.
-        facts: Facts for the report.
+        where: The model, for messages.
         reference: Called like `module`, without rewrites: the source framework's own answer.
-        sizes: Sizes of the named dimensions of the first reference case.
+        sizes: Sizes of the named dimensions of the first reference case; the graph is traced with them,
+            so sizes of 0 and 1 should be left to `size_sets` (torch.export treats them as constants).
         limits: Largest legal size of a named dimension, where there is one.
         output_names: What positional outputs are called, where the source knows better than a number.
-        notes: Known rewrites that were applied, and those that were left with the reason.
+        size_sets: Sizes of the other reference cases, where not just any will do.
+        initial: Values of state inputs before the first call, where they are not zeros.
     """
 
     module: torch.nn.Module
     signature: Signature
     example: Callable[[Mapping[str, int], int], dict[str, np.ndarray]]
-    facts: SourceFacts
+    where: str = "model"
     reference: Callable[..., Any] | None = None
     sizes: dict[str, int] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
     output_names: tuple[str, ...] = ()
+    size_sets: tuple[dict[str, int], ...] = ()
+    initial: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass
+class TorchModel:
+    """A model opened in torch: its parts, which share one set of weights.
+
+    Attributes:
+        parts: By name, in calling order; a model of one part calls it "main".
+        facts: Facts for the report.
+        notes: Known rewrites that were applied, and those that were left with the reason.
+        links: State links between (or within) parts.
+        rollout: Makes the calls that must agree with the full sequence: parts called one after the
+            other from a fresh state, with reference outputs that the unchanged model gave for the whole
+            sequence at once. Required when there are links.
+    """
+
+    parts: dict[str, TorchPart]
+    facts: SourceFacts
     notes: list[str] = field(default_factory=list)
+    links: tuple[StateLink, ...] = ()
+    rollout: Callable[[], list[Call]] | None = None
+
+    @property
+    def main(self) -> TorchPart:
+        """The only part of a model of one part; a KeyError otherwise."""
+        return self.parts["main"]
 
 
 class Source(ABC):

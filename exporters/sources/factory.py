@@ -1,8 +1,9 @@
 """`package.module:factory` and `file.py:factory`: a callable that returns an nn.Module.
 
 The factory returns the module, or `(module, inputs)` with example inputs as a tuple of tensors or a
-dict by the names of forward's parameters. `--inputs` overrides the examples and names the dimensions
-that may vary; from bare examples the leading dimension is taken for a batch when all inputs share it.
+dict by the names of forward's parameters, or a `TorchModel` when the model has several parts or states.
+`--inputs` overrides the examples and names the dimensions that may vary; from bare examples the leading
+dimension is taken for a batch when all inputs share it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack.exporters.sources.base import Source, SourceRequest, TorchModel, sources
+from edgepack.exporters.sources.base import Source, SourceRequest, TorchModel, TorchPart, sources
 from edgepack.exporters.sources.inputs import parse, random_inputs
 from edgepack.toolchain.errors import SourceError
 from edgepack.toolchain.program import Signature, TensorSpec
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
-_HOW = "A factory takes no argument and returns an nn.Module, or (module, example inputs)"
+_HOW = "A factory takes no argument and returns an nn.Module, (module, example inputs), or a TorchModel"
 
 
 @sources.register("factory")
@@ -58,6 +59,8 @@ class FactorySource(Source):
 
     def open_torch(self) -> TorchModel:
         made = self._call(self._factory())
+        if isinstance(made, TorchModel):
+            return made
         return from_module(*_split(made, self.request.model), self.request)
 
     def _factory(self) -> Callable[[], Any]:
@@ -159,7 +162,8 @@ def from_module(module: torch.nn.Module, examples: object, request: SourceReques
         parameters=parameters,
         weight_bytes=sum(t.numel() * t.element_size() for t in module.state_dict().values()),
     )
-    return TorchModel(module, Signature(specs, ()), example, facts, sizes=dict(sizes))
+    part = TorchPart(module, Signature(specs, ()), example, location, sizes=dict(sizes))
+    return TorchModel({"main": part}, facts)
 
 
 def _from_examples(

@@ -1,7 +1,8 @@
 """Input specifications, "name:dtype[1,seq=128]", and example inputs made from them.
 
 A dimension is a number, which is fixed, or `name=size`, which may vary and is `size` in the first
-example. The example values are random from a seed: integers within the range the caller gives.
+example, or a name that has its size elsewhere, or the sum of two such names, "past+step".
+The example values are random from a seed: integers within the range the caller gives.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from edgepack.toolchain.errors import UnknownNameError, UsageError
-from edgepack.toolchain.program import TensorSpec
+from edgepack.toolchain.program import TensorSpec, terms
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +21,7 @@ DTYPES = (
     "float32", "float16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool",
 )  # fmt: skip
 _SPEC = re.compile(r"^(?P<name>[^:\s]+):(?P<dtype>\w+)\[(?P<dims>[^\]]*)\]$")
+_NAMES = re.compile(r"^[A-Za-z_]\w*(\+[A-Za-z_]\w*)?$")
 _DIM = re.compile(r"^(?:(?P<symbol>[A-Za-z_]\w*)=)?(?P<size>\d+)$")
 
 
@@ -44,29 +46,49 @@ def parse(texts: Iterable[str]) -> tuple[tuple[TensorSpec, ...], dict[str, int]]
             )
         if match["dtype"] not in DTYPES:
             raise UnknownNameError("dtype", match["dtype"], DTYPES, where="--inputs")
-        shape: list[int | str] = []
-        for word in filter(None, (part.strip() for part in match["dims"].split(","))):
-            dim = _DIM.match(word)
-            if not dim or int(dim["size"]) < 1:
-                raise UsageError(
-                    f"The dimension '{word}' of '{text}' is neither a positive number nor name=number",
-                    where="--inputs",
-                    todo='Write it like "ids:int64[1,seq=128]"',
-                )
-            if dim["symbol"]:
-                if sizes.setdefault(dim["symbol"], int(dim["size"])) != int(dim["size"]):
-                    raise UsageError(
-                        f"The dimension '{dim['symbol']}' is given two sizes, {sizes[dim['symbol']]} and {dim['size']}",
-                        where="--inputs",
-                        todo="Give it one size, or two names",
-                    )
-                shape.append(dim["symbol"])
-            else:
-                shape.append(int(dim["size"]))
+        words = filter(None, (part.strip() for part in match["dims"].split(",")))
+        shape = [_sorted(word) if _NAMES.match(word) else _dimension(word, text, sizes) for word in words]
         if any(spec.name == match["name"] for spec in specs):
             raise UsageError(f"The input '{match['name']}' is specified twice", where="--inputs")
         specs.append(TensorSpec(match["name"], match["dtype"], tuple(shape)))
+    _check_names(specs, sizes)
     return tuple(specs), sizes
+
+
+def _sorted(names: str) -> str:
+    """A sum in the one order in which it is written everywhere."""
+    return "+".join(sorted(names.split("+")))
+
+
+def _dimension(word: str, text: str, sizes: dict[str, int]) -> int | str:
+    """A number, or a name whose size is added to `sizes`."""
+    dim = _DIM.match(word)
+    if not dim or int(dim["size"]) < 1:
+        raise UsageError(
+            f"The dimension '{word}' of '{text}' is neither a positive number nor name=number",
+            where="--inputs",
+            todo='Write it like "ids:int64[1,seq=128]"',
+        )
+    if not dim["symbol"]:
+        return int(dim["size"])
+    if sizes.setdefault(dim["symbol"], int(dim["size"])) != int(dim["size"]):
+        raise UsageError(
+            f"The dimension '{dim['symbol']}' is given two sizes, {sizes[dim['symbol']]} and {dim['size']}",
+            where="--inputs",
+            todo="Give it one size, or two names",
+        )
+    return dim["symbol"]
+
+
+def _check_names(specs: Iterable[TensorSpec], sizes: Mapping[str, int]) -> None:
+    for spec in specs:
+        unknown = [name for dim in spec.shape for name in terms(dim) if name not in sizes]
+        if unknown:
+            raise UsageError(
+                f"'{spec}' names the dimension '{unknown[0]}', which has no size",
+                where="--inputs",
+                todo=f"Write the dimension as a number or as {unknown[0]}=number",
+            )
 
 
 def random_inputs(

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack.exporters.sources.base import Source, TorchModel, sources
+from edgepack.exporters.sources.base import Source, TorchModel, TorchPart, sources
 from edgepack.exporters.sources.inputs import random_inputs
 from edgepack.toolchain.errors import SourceError
 from edgepack.toolchain.files import hash_file
@@ -89,7 +89,8 @@ class ExportedProgramSource(Source):
             weight_bytes=sum(t.numel() * t.element_size() for t in exported.state_dict.values()),
         )
         module = exported.module()
-        return TorchModel(module, Signature(specs, ()), example, facts, sizes=sizes, limits=ranges)
+        part = TorchPart(module, Signature(specs, ()), example, facts.location, sizes=sizes, limits=ranges)
+        return TorchModel({"main": part}, facts)
 
 
 @contextmanager

@@ -48,6 +48,7 @@ def lower(target: str, program: Program, part: Part, context: Context, folder: P
     folder = folder.resolve()  # the worker runs in it: a relative path would mean something else there
     request = {
         "source": dict(context.source),
+        "part": part.name,
         "sizes": dict(context.sizes),
         "signature": asdict(signature),
         "folder": str(folder),
@@ -105,9 +106,21 @@ def _check_source(target: str, program: Program, part: Part) -> None:
             todo="Export from where the ONNX file came from (a Hugging Face folder, module:factory, .pt2), "
             "or use --target cpu:onnxruntime; a converter from ONNX to TFLite is planned",
         )
-    if len(program.parts) > 1:
+    growing = _growing(program, part)
+    if growing:
         raise TargetError(
-            f"{target} takes programs of one part, and this one has {', '.join(program.parts)}",
+            f"{target} has fixed shapes, and the state '{growing}' grows from call to call",
             where=f"part {part.name}",
-            todo="Export a single part, or use --target cpu:onnxruntime",
+            todo="Use --target cpu:onnxruntime, or give the model a cache of fixed length",
         )
+
+
+def _growing(program: Program, part: Part) -> str | None:
+    """A state that enters the part with another length than it leaves with; None when there is none."""
+    for link in program.links:
+        if link.to_part == part.name:
+            source = program.parts[link.from_part].signature.output(link.output)
+            into = part.signature.input(link.input)
+            if source.shape != into.shape:
+                return link.input
+    return None

@@ -58,7 +58,7 @@ def work(request: Mapping[str, Any], folder: Path) -> list[str]:
     from edgepack.exporters import open_torch
     from edgepack.targets.mobile._litert_lowering import MODEL_FILE
 
-    model = open_torch(request["source"])
+    model = open_torch(request["source"], request["part"])
     signature = Signature.from_json(request["signature"])
     example = model.example(request["sizes"], 0)
     arguments = [_argument(example, spec.name, spec.shape) for spec in model.signature.inputs]

@@ -11,7 +11,7 @@ from edgepack.exporters.ladder import climb
 from edgepack.exporters.native.base import natives
 from edgepack.exporters.sources import SourceRequest, open_source
 from edgepack.toolchain.errors import ExportError, SourceError
-from edgepack.toolchain.pipeline.judging import judge_part
+from edgepack.toolchain.pipeline.judging import GraphJudge
 
 pytestmark = pytest.mark.slow
 LIMIT = 300.0
@@ -28,7 +28,7 @@ def factory(tmp_path, body, *inputs):
 def climbed(source, tmp_path):
     folder = tmp_path / "out"
     folder.mkdir()
-    return climb(source, folder, judge_part, LIMIT)
+    return climb(source, folder, GraphJudge(), LIMIT)
 
 
 def test_a_plain_network_takes_the_first_rung_with_a_varying_batch(tmp_path):
@@ -45,7 +45,7 @@ def test_a_plain_network_takes_the_first_rung_with_a_varying_batch(tmp_path):
     assert result.rung == "dynamo"
     assert result.left == []
     assert part.signature.inputs[0].shape == ("batch", 3, 8, 8)
-    assert result.parity.inputs_tried == 3
+    assert result.parity["main"].inputs_tried == 3
     # What the graph says of its opset is what is reported, and it is one that the runtime runs.
     assert onnx.load(part.path, load_external_data=False).opset_import[0].version >= 18
 
@@ -100,8 +100,9 @@ def test_a_graph_that_lies_is_left(tmp_path):
             return Branch(), (torch.ones(2, 3),)
         """,
     )
-    with pytest.raises(ExportError, match="outputs differ from the source"):
+    with pytest.raises(ExportError, match="outputs differ from the source") as caught:
         climbed(source, tmp_path)
+    assert "first wrong output is output" in str(caught.value)
 
 
 def test_a_worker_that_dies_is_one_clear_error(tmp_path):
@@ -180,5 +181,5 @@ def test_other_families_from_their_configuration(tmp_path, family, config, task)
     assert json.loads((folder / "config.json").read_text())["architectures"] == [family]
     result = climbed(open_source(SourceRequest(str(folder))), tmp_path)
     assert result.program.source["task"] == task
-    assert result.parity.passed
+    assert result.parity["main"].passed
     assert np.isfinite(result.program.parts["main"].cases[0].outputs["logits"]).all()

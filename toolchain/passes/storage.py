@@ -7,7 +7,9 @@ external data that has more than one link, as it may be an attack.
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,35 +46,62 @@ def save(model: ir.Model, folder: Path, name: str, *, reuse: bool = True) -> Pat
         SourceError: A weight cannot be read.
         OSError: The folder cannot be written to.
     """
+    return save_all({name: model}, folder, f"{name}.onnx", reuse=reuse)[name]
+
+
+def save_all(
+    models: Mapping[str, ir.Model], folder: Path, data: str, *, reuse: bool = True
+) -> dict[str, Path]:
+    """Write several models as `save` does, with one data file for all: `<data>.data`.
+
+    Weights of equal content are stored once, whichever models they are in.
+
+    Args:
+        models: Graphs by file name without ".onnx".
+        folder: Where to write.
+        data: File name of the data file without ".data".
+        reuse: As for `save`.
+
+    Returns:
+        Path of every graph file.
+
+    Raises:
+        SourceError: A weight cannot be read.
+        OSError: The folder cannot be written to.
+    """
     import onnx_ir as ir
 
     folder.mkdir(parents=True, exist_ok=True)
-    _hold_attributes(model)
     root = Path(os.path.realpath(folder))
     stored: dict[ir.Value, ir.TensorProtocol] = {}
     streamed: list[tuple[ir.Value, ir.TensorProtocol]] = []
     taken: set[Path] = set()
-    for value, tensor in _initializers(model):
-        if isinstance(tensor, ir.ExternalTensor):
-            path = external_path(tensor)
-            taken.add(path)
-            if not is_large(tensor):
-                stored[value] = ir.Tensor(array(tensor), dtype=tensor.dtype, name=value.name)
-            elif reuse and path.is_relative_to(root) and path.stat().st_nlink == 1:
-                stored[value] = _reference(
-                    path.relative_to(root).as_posix(), tensor.offset or 0, tensor, value
-                )
-            else:
+    for model in models.values():
+        _hold_attributes(model)
+        for value, tensor in _initializers(model):
+            if isinstance(tensor, ir.ExternalTensor):
+                path = external_path(tensor)
+                taken.add(path)
+                if not is_large(tensor):
+                    stored[value] = ir.Tensor(array(tensor), dtype=tensor.dtype, name=value.name)
+                elif reuse and path.is_relative_to(root) and path.stat().st_nlink == 1:
+                    stored[value] = _reference(
+                        path.relative_to(root).as_posix(), tensor.offset or 0, tensor, value
+                    )
+                else:
+                    streamed.append((value, tensor))
+            elif is_large(tensor):
                 streamed.append((value, tensor))
-        elif is_large(tensor):
-            streamed.append((value, tensor))
     if streamed:
-        stored |= _stream(streamed, root, _free_name(root, name, taken))
-    path = root / f"{name}.onnx"
+        location = _free_name(root, data, taken)
+        stored |= _stream(streamed, root, location, by_content=len(models) > 1)
+    paths = {}
     with substituted(stored):
-        proto = ir.serde.serialize_model(model)
-    _replace(path, proto.SerializeToString())
-    return folder / path.name
+        for name, model in models.items():
+            proto = ir.serde.serialize_model(model)
+            _replace(root / f"{name}.onnx", proto.SerializeToString())
+            paths[name] = folder / f"{name}.onnx"
+    return paths
 
 
 def data_files(model: ir.Model) -> list[Path]:
@@ -113,18 +142,23 @@ def _initializers(model: ir.Model) -> list[tuple[ir.Value, ir.TensorProtocol]]:
 
 
 def _free_name(root: Path, name: str, taken: set[Path]) -> str:
-    candidate, number = f"{name}.onnx.data", 0
+    candidate, number = f"{name}.data", 0
     while root / candidate in taken:
         number += 1
-        candidate = f"{name}.onnx.{number}.data"
+        candidate = f"{name}.{number}.data"
     return candidate
 
 
 def _stream(
-    weights: list[tuple[ir.Value, ir.TensorProtocol]], root: Path, location: str
+    weights: list[tuple[ir.Value, ir.TensorProtocol]], root: Path, location: str, *, by_content: bool
 ) -> dict[ir.Value, ir.TensorProtocol]:
-    """Write the weights one after the other; those that are the same bytes are written once."""
+    """Write the weights one after the other; those that are the same bytes are written once.
+
+    The same bytes are those of one place in a file or in memory and, `by_content`, those of one SHA-256:
+    it is taken while a weight is written, and what proves to be there already is cut off again.
+    """
     written: dict[tuple[object, ...], int] = {}
+    contents: dict[tuple[bytes, int], int] = {}
     references: dict[ir.Value, ir.TensorProtocol] = {}
     temporary = root / f".{location}.{os.getpid()}.tmp"
     try:
@@ -134,9 +168,18 @@ def _stream(
                 if place not in written:
                     step = _PAGE if tensor.nbytes >= _PAGE else _LINE
                     file.seek(-file.tell() % step, os.SEEK_CUR)
-                    written[place] = file.tell()
+                    start = written[place] = file.tell()
+                    digest = hashlib.sha256()
                     for chunk in raw_chunks(tensor):
                         file.write(chunk)
+                        if by_content:
+                            digest.update(chunk)
+                    if by_content:
+                        known = contents.setdefault((digest.digest(), tensor.nbytes), start)
+                        if known != start:
+                            written[place] = known
+                            file.seek(start)
+                            file.truncate()
                 references[value] = _reference(location, written[place], tensor, value)
         temporary.replace(root / location)
     finally:

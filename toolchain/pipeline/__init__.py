@@ -7,7 +7,6 @@ which no target gave anything leaves no bundle.
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -18,29 +17,19 @@ from edgepack.toolchain import report
 from edgepack.toolchain.bundle import Bundle
 from edgepack.toolchain.bundle_writer import BundleWriter, check_out
 from edgepack.toolchain.cache import Cache
-from edgepack.toolchain.errors import (
-    EdgepackError,
-    GateError,
-    ToolchainMissingError,
-    UnknownNameError,
-    UsageError,
-)
+from edgepack.toolchain.errors import EdgepackError, ToolchainMissingError, UnknownNameError, UsageError
 from edgepack.toolchain.events import Listener, Log
 from edgepack.toolchain.journal import journal_end, journal_read, journal_stage, journal_start
-from edgepack.toolchain.pipeline import assembling, planning
-from edgepack.toolchain.pipeline.candidates import Builder, Candidate
+from edgepack.toolchain.pipeline import assembling
+from edgepack.toolchain.pipeline.candidate import Candidate
+from edgepack.toolchain.pipeline.candidates import Builder
+from edgepack.toolchain.pipeline.joining import join
+from edgepack.toolchain.pipeline.making import Made, by_target, make_part
 from edgepack.toolchain.pipeline.program_stage import program_folder, source_facts
 from edgepack.toolchain.pipeline.workbench import Workbench
 from edgepack.toolchain.program import Program
 from edgepack.toolchain.recipe import Recipe, make
-from edgepack.toolchain.results import (
-    ArtifactResult,
-    CandidateResult,
-    Comparison,
-    Environment,
-    Failure,
-    Manifest,
-)
+from edgepack.toolchain.results import ArtifactResult, Environment, Failure, Manifest
 
 _RUN_ID = "run id"
 
@@ -130,17 +119,6 @@ def resolve_targets(names: list[str]) -> list[Target]:
     return list(found.values())
 
 
-@dataclass
-class _Made:
-    """What a target gave: candidates, and the one that ships or the best of those rejected."""
-
-    candidates: list[Candidate]
-    results: list[CandidateResult]
-    chosen: Candidate | None
-    rejected: list[Candidate]
-    comparisons: dict[str, Comparison]
-
-
 def _targets(
     bench: Workbench,
     wanted: list[Target],
@@ -150,23 +128,24 @@ def _targets(
     out: Path,
 ) -> Bundle:
     program = Program.load(folder)
-    part = program.parts["main"]
-    builder = Builder(bench, program, part, folder, source)
-    env = _environment(bench)
-    made: list[_Made] = []
+    builders = [Builder(bench, program, part, folder, source) for part in program]
+    from edgepack.runtime import environment
+
+    env = environment.capture(threads=bench.recipe.threads, spinning=False)
+    made: list[Made] = []
     errors: list[tuple[Target, EdgepackError]] = []
     for target in wanted:
-        try:
-            made.append(_one_target(bench, builder, target, env))
-        except UsageError:
-            raise
-        except EdgepackError as error:
-            errors.append((target, error))
+        for builder in builders:
+            try:
+                made.append(make_part(bench, builder, target, env))
+            except UsageError:
+                raise
+            except EdgepackError as error:
+                errors.append((target, error))
     if not made:
         raise errors[0][1]
     failures = [Failure(target=t.name, error=str(e), exit_code=e.exit_code) for t, e in errors]
-    for entry in made:
-        failures += _failure(entry)
+    failures += [failure for entry in made for failure in entry.failures()]
     if all(entry.chosen is None and not entry.rejected for entry in made):
         raise next(c.error for entry in made for c in entry.candidates if c.error is not None)
     manifest = Manifest(
@@ -176,19 +155,26 @@ def _targets(
         command=assembling.command(bench.recipe),
         source=source_facts(program, fingerprint, bench.digest(folder), bench.recipe.model),
         recipe=bench.recipe.model_dump(),
-        candidates=[line for entry in made for line in entry.results],
         failures=failures,
         environment=env,
     )
+    together = [
+        join(bench, program, folder, entries)
+        for entries in by_target(made)
+        if program.links or len(builders) > 1
+    ]
+    manifest.failures += [entry.failure for entry in together if entry.failure is not None]
+    manifest.candidates = [line for entry in made for line in entry.results]
     with BundleWriter(out) as writer:
         with bench.log.stage("bundle"):
             for entry in made:
                 if entry.chosen is not None:
-                    manifest.artifacts.append(_artifact(bench, builder, writer, entry, entry.chosen, env))
+                    manifest.artifacts.append(_artifact(bench, writer, entry, entry.chosen, env))
                 for candidate in entry.rejected:
-                    manifest.rejected.append(
-                        _artifact(bench, builder, writer, entry, candidate, env, rejected=True)
-                    )
+                    manifest.rejected.append(_artifact(bench, writer, entry, candidate, env, rejected=True))
+            manifest.programs = [
+                assembling.add_program(writer, program, entry) for entry in together if entry.parts
+            ]
         manifest.stages = bench.log.stages
         manifest.warnings = bench.log.warnings
         with writer.storing():
@@ -196,86 +182,10 @@ def _targets(
         return writer.commit(manifest)
 
 
-def _environment(bench: Workbench) -> Environment:
-    from edgepack.runtime import environment
-
-    return environment.capture(threads=bench.recipe.threads, spinning=False)
-
-
-def _one_target(bench: Workbench, builder: Builder, target: Target, env: Environment) -> _Made:
-    from edgepack.toolchain.pipeline import measuring
-
-    lowered, lowered_folder = builder.lower(target)
-    offers = planning.selected(
-        target, builder.offers(target, lowered, lowered_folder), bench.recipe.precision
-    )
-    candidates = [
-        Candidate(target, offer) if offer.not_built else builder.build(target, offer, lowered, lowered_folder)
-        for offer in offers
-    ]
-    passed = [candidate for candidate in candidates if candidate.passed]
-    comparisons: dict[str, Comparison] = {}
-    for candidate in candidates:
-        if candidate.compiled:
-            candidate.latency = candidate.compiled.estimate
-    if target.runs_here and passed and bench.recipe.measure:
-        latencies, comparisons = measuring.time_together(
-            bench, builder, passed, planning.baseline(passed), env
-        )
-        for candidate in passed:
-            candidate.latency = latencies[candidate.offer.precision]
-    chosen, why = planning.choose(passed, comparisons) if passed else (None, "")
-    # Kept apart only when nothing ships: then somebody wants to see how far it is off.
-    failed = [candidate for candidate in candidates if candidate.parity is not None and not candidate.passed]
-    rejected = [] if chosen else sorted(failed, key=_cosine, reverse=True)
-    results = [
-        planning.result(c, builder.part.name, chosen, why, comparisons.get(c.offer.precision), _size(c))
-        for c in candidates
-    ]
-    return _Made(candidates, results, chosen, rejected, comparisons)
-
-
-def _cosine(candidate: Candidate) -> float:
-    cosine = candidate.parity.cosine if candidate.parity else None
-    return -1.0 if cosine is None else cosine
-
-
-def _size(candidate: Candidate) -> int | None:
-    if candidate.folder is None or candidate.compiled is None:
-        return None
-    return sum((candidate.folder / name).stat().st_size for name in candidate.compiled.files)
-
-
-def _failure(entry: _Made) -> list[Failure]:
-    """A target without an artifact: rejected by its gate, or every candidate failed."""
-    if entry.chosen is not None:
-        return []
-    target = entry.candidates[0].target
-    if entry.rejected:
-        why = " / ".join(
-            f"{c.offer.precision} failed its gate: {'; '.join(c.parity.failed)}"
-            for c in entry.rejected
-            if c.parity
-        )
-        error: EdgepackError = GateError(
-            why,
-            where=target.name,
-            todo="It is kept under rejected/; try --precision auto, real --calibration data, or a gate of your own",
-        )
-    else:
-        found = [candidate.error for candidate in entry.candidates if candidate.error]
-        if not found:
-            reasons = "; ".join(f"{c.offer.precision}: {c.offer.not_built}" for c in entry.candidates)
-            found = [UsageError(f"Nothing was built for {target.name}: {reasons}", where=target.name)]
-        error = found[0]
-    return [Failure(target=target.name, error=str(error), exit_code=error.exit_code)]
-
-
 def _artifact(
     bench: Workbench,
-    builder: Builder,
     writer: BundleWriter,
-    entry: _Made,
+    entry: Made,
     candidate: Candidate,
     env: Environment,
     *,
@@ -285,10 +195,10 @@ def _artifact(
 
     memory = profile = None
     if candidate.target.runs_here and bench.recipe.measure and not rejected:
-        memory, profile = measuring.memory_and_profile(bench, builder, candidate, env)
+        memory, profile = measuring.memory_and_profile(bench, entry.builder, candidate, env)
     return assembling.add_artifact(
         writer,
-        builder,
+        entry.builder,
         candidate,
         rejected=rejected,
         comparison=entry.comparisons.get(candidate.offer.precision),

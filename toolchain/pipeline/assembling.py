@@ -7,14 +7,20 @@ from dataclasses import asdict
 from pathlib import Path
 
 from edgepack.toolchain.bundle_writer import BundleWriter
-from edgepack.toolchain.pipeline.candidates import Builder, Candidate
-from edgepack.toolchain.pipeline.recording import BOUNDS_FILE, CASES_FILE
+from edgepack.toolchain.pipeline.candidate import Candidate
+from edgepack.toolchain.pipeline.candidates import Builder
+from edgepack.toolchain.pipeline.joining import Joined
+from edgepack.toolchain.pipeline.recording import BOUNDS_FILE, CASES_FILE, fitting, write_calls
 from edgepack.toolchain.pipeline.workbench import read_json
+from edgepack.toolchain.program import ROLLOUT_FILE, Program
 from edgepack.toolchain.recipe import Recipe
-from edgepack.toolchain.results import ArtifactResult, Comparison, Memory, Profile, RunFacts
+from edgepack.toolchain.results import ArtifactResult, Comparison, Memory, Profile, ProgramResult, RunFacts
 
 REJECTED = "rejected"
 VERIFY = "verify"
+STATES_FILE = "states.npz"
+# A rollout that is cut for its size still shows the states at work.
+_CALLS = 6
 
 
 def add_artifact(
@@ -33,10 +39,15 @@ def add_artifact(
     hashes = builder.bench.cache.hashes(candidate.folder)
     slug = candidate.target.name.replace(":", "-")
     home = f"{REJECTED}/{slug}-{candidate.offer.precision}" if rejected else slug
+    if not Path(compiled.files[0]).name.startswith(builder.part.name) and len(builder.program.parts) > 1:
+        # Files of several parts that bear no part's name would be in one another's way.
+        home = f"{home}/{builder.part.name}"
     for name in dict.fromkeys(
         (*compiled.files, compiled.run_file, *_weights(candidate.folder, compiled.run_file))
     ):
         shipped = name in compiled.files
+        if (writer.folder / _place(home, name, shipped=shipped)).exists():
+            continue  # the weight file that another part has brought
         writer.add(candidate.folder / name, _place(home, name, shipped=shipped), hashes.get(name))
     files = [f"{home}/{name}" for name in compiled.files]
     run_file = _place(home, compiled.run_file, shipped=compiled.run_file in compiled.files)
@@ -80,7 +91,8 @@ def _run_facts(
     lowered = candidate.lowered
     assert lowered is not None  # noqa: S101
     folder = builder.recorded(candidate)
-    name = f"{VERIFY}/{home}/{CASES_FILE}"
+    part = "" if builder.part.name == "main" else f"{builder.part.name}."
+    name = f"{VERIFY}/{home}/{part}{CASES_FILE}"
     writer.add(folder / CASES_FILE, name, builder.bench.cache.hashes(folder).get(CASES_FILE))
     return RunFacts(
         session=candidate.target.session,
@@ -89,6 +101,35 @@ def _run_facts(
         cases=name,
         gate=read_json(folder / BOUNDS_FILE),
     )
+
+
+def add_program(writer: BundleWriter, program: Program, joined: Joined) -> ProgramResult:
+    """Write what it takes to call a target's parts in a row, and say how well they agree."""
+    import numpy as np
+
+    slug = joined.target.replace(":", "-")
+    initial = {f"{part.name}/{name}": value for part in program for name, value in part.initial.items()}
+    result = ProgramResult(
+        target=joined.target,
+        parts=list(joined.parts),
+        links=[asdict(link) for link in program.links],
+        rollout=joined.rollout,
+        shared_bytes=joined.shared_bytes,
+    )
+    with writer.storing():
+        if initial:
+            result.initial = f"{slug}/{STATES_FILE}"
+            (writer.folder / slug).mkdir(exist_ok=True)
+            np.savez(writer.folder / result.initial, **initial)  # type: ignore[arg-type]
+        if program.rollout:
+            count = fitting([c.inputs for c in program.rollout], [c.outputs for c in program.rollout])
+            calls = program.rollout[: max(count, _CALLS)]
+            result.cases = f"{VERIFY}/{slug}/{ROLLOUT_FILE}"
+            result.calls = [call.part for call in calls]
+            (writer.folder / VERIFY / slug).mkdir(parents=True, exist_ok=True)
+            sides = [(c.inputs, c.outputs) for c in calls]
+            write_calls(writer.folder / result.cases, sides)
+    return result
 
 
 def command(recipe: Recipe) -> str:

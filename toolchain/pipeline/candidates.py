@@ -16,9 +16,11 @@ from edgepack.targets.base import Compiled, Context, Offer, Target
 from edgepack.toolchain import parity
 from edgepack.toolchain.errors import EdgepackError, GateError, UsageError
 from edgepack.toolchain.pipeline import judging, recording
+from edgepack.toolchain.pipeline.candidate import Candidate
+from edgepack.toolchain.pipeline.played import played
 from edgepack.toolchain.pipeline.workbench import RECORDS_FILE, Workbench, read_json, versions
 from edgepack.toolchain.program import Lowered, Part, Program
-from edgepack.toolchain.results import Calibration, Latency, Measurement, Parity, Placement, StageRecord, Tool
+from edgepack.toolchain.results import Parity, StageRecord
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,43 +28,6 @@ if TYPE_CHECKING:
 COMPILED_FILE = "compiled.json"
 OFFERS_FILE = "offers.json"
 _CLASSIFIERS = ("image-classification", "text-classification", "audio-classification")
-
-
-@dataclass
-class Candidate:
-    """One precision of one target: what was built and how good it is.
-
-    Attributes:
-        target: The target.
-        offer: The precision and how it is made.
-        folder: The compiled files; None when it was not built or failed.
-        compiled: What the target said of them.
-        lowered: The file before the compiler; its folder holds what numerics are located in.
-        parity: Against the fp32 program (or the source framework); None when not built.
-        calibration: What the quantizer saw.
-        error: Why there is no artifact.
-    """
-
-    target: Target
-    offer: Offer
-    folder: Path | None = None
-    compiled: Compiled | None = None
-    lowered: Lowered | None = None
-    parity: Parity | None = None
-    calibration: Calibration | None = None
-    error: EdgepackError | None = None
-    latency: Latency | None = None
-
-    @property
-    def passed(self) -> bool:
-        """Built, and within its gate."""
-        return self.parity is not None and self.parity.passed
-
-    @property
-    def run_path(self) -> Path:
-        """The file that the host runs."""
-        assert self.folder is not None and self.compiled is not None  # noqa: S101, PT018
-        return self.folder / self.compiled.run_file
 
 
 @dataclass
@@ -96,7 +61,12 @@ class Builder:
         """Calibration and held-out data, with a warning when they are not the user's."""
         recipe = self.bench.recipe
         with self.bench.log.stage("calibration data") as record:
-            data = load(recipe.calibration, self.part, self.sizes, recipe.model, recipe.calibration_samples)
+            if self.program.states(self.part.name):
+                data = played(self.program, self.part, recipe.calibration_samples)
+            else:
+                data = load(
+                    recipe.calibration, self.part, self.sizes, recipe.model, recipe.calibration_samples
+                )
             record.detail = (
                 f"{data.facts.samples} calibrate, {data.facts.held_out} judge: {data.facts.description}"
             )
@@ -134,19 +104,22 @@ class Builder:
                 a.shape != b.shape
                 for a, b in zip(lowered.signature.inputs, self.part.signature.inputs, strict=True)
             )
-            reference = judging.reference_outputs(self.part, feeds) if static else self.part.cases
+            recorded = [case.outputs for case in self.part.cases]
+            reference = judging.reference_outputs(self.part, feeds) if static else recorded
             got = judging.run(target.session, lowered.path, lowered.signature, feeds, 1)
             name = "fp32 program" if static else "source framework"
             record.parity = parity.compare(reference, got, parity.FLOAT_GATE, reference_name=name)
             if not record.parity.passed:
+                wrong = judging.first_wrong_output(reference, got)
                 raise GateError(
                     f"The lowered file disagrees with the program: {'; '.join(record.parity.failed)}",
-                    where=target.name,
+                    where=f"{target.name}, output {wrong}" if wrong else target.name,
                     todo="Report it together with the model",
                 )
 
         key = {
             "lowering": target.lower_key(),
+            "part": self.part.name,
             "program": self.bench.digest(self.folder),
             "sizes": self.sizes,
             "time limit": None,
@@ -171,7 +144,9 @@ class Builder:
         }
         return [
             Offer(**row)
-            for row in read_json(self.bench.keep("plan", key, build, target=target.name) / OFFERS_FILE)
+            for row in read_json(
+                self.bench.keep("plan", key, build, target=target.name, part=self.part.name) / OFFERS_FILE
+            )
         ]
 
     def build(self, target: Target, offer: Offer, base: Lowered, base_folder: Path) -> Candidate:
@@ -211,7 +186,9 @@ class Builder:
             "data": data.fingerprint if data else None,
             "versions": versions(*(r.distribution for r in target.requirements())),
         }
-        folder = self.bench.keep("quantize", key, build, target=target.lower_key(), precision=offer.precision)
+        folder = self.bench.keep(
+            "quantize", key, build, target=target.lower_key(), part=self.part.name, precision=offer.precision
+        )
         return Lowered.load(folder), folder
 
     def _compile(self, candidate: Candidate, folder: Path) -> tuple[Path, Compiled]:
@@ -220,7 +197,7 @@ class Builder:
 
         def build(out: Path, record: StageRecord) -> None:
             compiled = target.compile(lowered, self.context(), out)
-            (out / COMPILED_FILE).write_text(json.dumps(_compiled_json(compiled)))
+            (out / COMPILED_FILE).write_text(json.dumps(compiled.to_json()))
             record.detail = f"{compiled.tool.name} {compiled.tool.version}"
 
         key = {
@@ -228,8 +205,15 @@ class Builder:
             "lowered": self.bench.digest(folder),
             "versions": versions(*(r.distribution for r in target.requirements())),
         }
-        out = self.bench.keep("compile", key, build, target=target.name, precision=candidate.offer.precision)
-        return out, compiled_from_json(read_json(out / COMPILED_FILE))
+        out = self.bench.keep(
+            "compile",
+            key,
+            build,
+            target=target.name,
+            part=self.part.name,
+            precision=candidate.offer.precision,
+        )
+        return out, Compiled.from_json(read_json(out / COMPILED_FILE))
 
     def _judge(self, candidate: Candidate, base: Lowered) -> Parity:
         """The artifact on the host against the reference; the record of it is kept for `recorded`."""
@@ -251,6 +235,7 @@ class Builder:
             "files": self._run_hashes(candidate),
             "session": target.session,
             "program": self.bench.digest(self.folder),
+            "part": self.part.name,
             "data": self.data.fingerprint if quantized else "cases",
             "signature": asdict(lowered.signature),
             "gate": gate,
@@ -267,12 +252,13 @@ class Builder:
             also = ("top1", "neighbours") if quantized else ()
             record.parity = parity.compare(reference, got, gate, also=also, reference_name=name, data=data)
             if quantized and not record.parity.passed:
-                worst = judging.worst_tensors(target.session, float_file, candidate.run_path, feeds[0])
-                record.parity.worst = worst
+                judging.blame(target.session, float_file, candidate.run_path, feeds[0], record.parity)
             count = recording.fitting(feeds, reference)
             recording.write(folder, feeds[:count], reference[:count], got[:count], gate)
 
-        folder = self.bench.keep("verify", key, build, target=target.name, precision=offer.precision)
+        folder = self.bench.keep(
+            "verify", key, build, target=target.name, part=self.part.name, precision=offer.precision
+        )
         self._judged_folders[target.name, offer.precision] = folder
         return folder
 
@@ -317,26 +303,3 @@ class Builder:
                 gate["top1"] = 0.95
             gate |= self.bench.recipe.gate
         return gate
-
-
-def _compiled_json(compiled: Compiled) -> dict[str, Any]:
-    data = {k: getattr(compiled, k) for k in ("files", "run_file", "notes")}
-    return data | {
-        "placement": compiled.placement.model_dump(),
-        "tool": compiled.tool.model_dump(),
-        "estimate": compiled.estimate.model_dump() if compiled.estimate else None,
-        "metrics": [metric.model_dump() for metric in compiled.metrics],
-    }
-
-
-def compiled_from_json(data: Mapping[str, Any]) -> Compiled:
-    """The inverse of what a compile stage wrote."""
-    return Compiled(
-        files=tuple(data["files"]),
-        run_file=data["run_file"],
-        placement=Placement.model_validate(data["placement"]),
-        tool=Tool.model_validate(data["tool"]),
-        estimate=Latency.model_validate(data["estimate"]) if data["estimate"] else None,
-        metrics=tuple(Measurement.model_validate(metric) for metric in data["metrics"]),
-        notes=tuple(data["notes"]),
-    )

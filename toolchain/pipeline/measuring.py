@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from edgepack.runtime import environment, memory, timing
 from edgepack.runtime.sessions.base import sessions
 from edgepack.toolchain.pipeline import judging
-from edgepack.toolchain.pipeline.candidates import Builder, Candidate
+from edgepack.toolchain.pipeline.candidate import Candidate
+from edgepack.toolchain.pipeline.candidates import Builder
 from edgepack.toolchain.pipeline.workbench import Workbench, read_json, versions
 from edgepack.toolchain.program import Signature
 from edgepack.toolchain.results import Comparison, Environment, Latency, Memory, Profile, StageRecord

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from edgepack.targets.base import Offer, Target
 from edgepack.toolchain.errors import TargetError
-from edgepack.toolchain.pipeline.candidates import Candidate
+from edgepack.toolchain.pipeline.candidate import Candidate
 from edgepack.toolchain.results import CandidateResult, Comparison, Placement
 
 

@@ -10,7 +10,7 @@ from edgepack.toolchain.errors import EdgepackError, not_finite
 from edgepack.toolchain.pipeline import judging
 from edgepack.toolchain.pipeline.workbench import Workbench, versions
 from edgepack.toolchain.program import Part, Program
-from edgepack.toolchain.results import SourceFacts, StageRecord
+from edgepack.toolchain.results import Parity, SourceFacts, StageRecord
 
 _DISTRIBUTIONS = ("torch", "transformers", "onnx-ir", "onnxscript", "onnxruntime")
 
@@ -35,35 +35,64 @@ def program_folder(bench: Workbench, source: Source, fingerprint: str | None) ->
 def _build(bench: Workbench, source: Source, folder: Path, record: StageRecord) -> None:
     from edgepack.exporters.ladder import climb
     from edgepack.toolchain.passes.clean_up import clean_up
-    from edgepack.toolchain.passes.storage import save
+    from edgepack.toolchain.passes.storage import data_files, save_all
     from edgepack.toolchain.passes.weights import nan_or_inf
 
     begin = time.perf_counter()
-    climbed = climb(source, folder, judging.judge_part, bench.recipe.time_limit_s)
+    judge = judging.GraphJudge()
+    climbed = climb(source, folder, judge, bench.recipe.time_limit_s)
     record.detail = f"{climbed.rung} in {time.perf_counter() - begin:.1f} s"
-    part = climbed.program.parts["main"]
-    model = part.model()
-    bad = nan_or_inf(model)
-    if bad:
-        raise not_finite(bad, source.request.model)
-    raw = part.path
-    record.changes = clean_up(model)
-    path = save(model, folder, "main")
-    cleaned = Part("main", path, part.signature, part.cases)
-    record.parity = judging.judge_part(cleaned)
-    if not record.parity.passed:
-        wrong = judging.first_wrong_between(raw, path, part.cases[0].inputs) or record.parity.first_wrong
-        raise EdgepackError(
-            f"The clean-up passes changed the model's outputs ({'; '.join(record.parity.failed)})",
-            where=f"first wrong tensor: {wrong}" if wrong else "clean-up",
-            todo="Report it together with the model",
-        )
-    if raw.is_relative_to(folder) and raw != path:
-        raw.unlink()
-    for name in ("request.json", "answer.json"):
-        (folder / name).unlink(missing_ok=True)
     program = climbed.program
-    Program({"main": cleaned}, program.links, program.source, program.notes).save(folder)
+    models = {part.name: part.model() for part in program}
+    for model in models.values():
+        bad = nan_or_inf(model)
+        if bad:
+            raise not_finite(bad, source.request.model)
+        for name, count in clean_up(model).items():
+            record.changes[name] = record.changes.get(name, 0) + count
+    raw = {part.name: part for part in program}
+    paths = save_all(models, folder, "main.onnx" if list(models) == ["main"] else "weights")
+    cleaned = {
+        name: Part(name, paths[name], part.signature, list(part.cases), initial=part.initial)
+        for name, part in raw.items()
+    }
+    program = Program(cleaned, program.links, program.source, program.notes, [*program.rollout])
+    record.parity = _verified(program, raw, judge)
+    used = {path.resolve() for model in models.values() for path in data_files(model)}
+    keep = used | {path.resolve() for part in program for path in data_files(part.model())}
+    for path in folder.iterdir():
+        if path.resolve() not in keep and path not in paths.values():
+            path.unlink()
+    program.save(folder)
+
+
+def _verified(program: Program, raw: dict[str, Part], judge: judging.GraphJudge) -> Parity:
+    """The cleaned parts against the source, each and together; of several parts the worst is given.
+
+    Raises:
+        EdgepackError: Clean-up changed an output; the first wrong tensor is named.
+    """
+    found = {part.name: judge.part(part) for part in program}
+    for name, result in found.items():
+        if not result.passed:
+            part = program.parts[name]
+            feed = part.cases[0].inputs
+            wrong = judging.first_wrong_between(raw[name].path, part.path, feed) or result.first_wrong
+            raise EdgepackError(
+                f"The clean-up passes changed the model's outputs ({'; '.join(result.failed)})",
+                where=f"part {name}, first wrong tensor: {wrong}" if wrong else f"part {name}, clean-up",
+                todo="Report it together with the model",
+            )
+    together = judge.rollout(program)
+    if together is not None:
+        if not together.passed:
+            raise EdgepackError(
+                f"After the clean-up passes the parts called in a row differ from the full sequence "
+                f"({'; '.join(together.failed)})",
+                todo="Report it together with the model",
+            )
+        found["all parts"] = together
+    return min(found.values(), key=lambda parity: (parity.min_cosine is None, parity.min_cosine or 0.0))
 
 
 def source_facts(program: Program, fingerprint: str | None, digest: str, location: str) -> SourceFacts:

@@ -41,8 +41,6 @@ def write(
     gate: Mapping[str, float],
 ) -> None:
     """Write the calls and the bounds that hold on them: the gate, or what the subset reached."""
-    import numpy as np
-
     subset = parity.compare(reference, got, gate, also=("top1", "neighbours"))
     reached = {
         "cosine": subset.cosine,
@@ -56,12 +54,19 @@ def write(
             bounds[name] = min(bounds[name], value - _SLACK)
     if "max_abs_error" in bounds and not subset.passed:
         del bounds["max_abs_error"]
+    write_calls(folder / CASES_FILE, list(zip(feeds, reference, strict=True)))
+    (folder / BOUNDS_FILE).write_text(json.dumps(bounds))
+
+
+def write_calls(path: Path, calls: Sequence[tuple[Arrays, Arrays]]) -> None:
+    """Write inputs and reference outputs, call by call, as `read` reads them."""
+    import numpy as np
+
     arrays: dict[str, np.ndarray] = {}
-    for index, (feed, outputs) in enumerate(zip(feeds, reference, strict=True)):
+    for index, (feed, outputs) in enumerate(calls):
         arrays |= {f"{index}/in/{name}": value for name, value in feed.items()}
         arrays |= {f"{index}/out/{name}": value for name, value in outputs.items()}
-    np.savez_compressed(folder / CASES_FILE, **arrays)  # type: ignore[arg-type]
-    (folder / BOUNDS_FILE).write_text(json.dumps(bounds))
+    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
 
 
 def read(path: Path) -> tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]]]:

@@ -9,8 +9,9 @@ from edgepack.toolchain import parity
 from edgepack.toolchain.bundle import Bundle, Problem, verify_hashes
 from edgepack.toolchain.errors import BundleError
 from edgepack.toolchain.pipeline import judging, recording
+from edgepack.toolchain.pipeline.opening import open_program
 from edgepack.toolchain.program import Signature
-from edgepack.toolchain.results import ArtifactResult, Parity
+from edgepack.toolchain.results import ArtifactResult, Parity, ProgramResult
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ def verify(bundle: Bundle, *, tell: Callable[[str], object] = lambda _: None) ->
             name = f"{artifact.target} {artifact.part} {artifact.precision}"
             tell(name)
             parities[name] = _again(bundle, artifact)
+        for program in bundle.manifest.programs:
+            if program.cases is not None:
+                name = f"{program.target} calls in a row"
+                tell(name)
+                parities[name] = _in_a_row(bundle, program)
     return Verification(problems, parities)
 
 
@@ -64,3 +70,16 @@ def _again(bundle: Bundle, artifact: ArtifactResult) -> Parity:
     return parity.compare(
         reference, got, facts.gate, reference_name=artifact.parity.reference, data="recorded cases"
     )
+
+
+def _in_a_row(bundle: Bundle, program: ProgramResult) -> Parity:
+    """The recorded calls through a target's parts, from a fresh state."""
+    assert program.cases is not None  # noqa: S101 - asked by the caller
+    try:
+        feeds, reference = recording.read(bundle.file(program.cases))
+    except (OSError, ValueError, KeyError) as error:
+        raise BundleError(f"The recorded calls cannot be read: {error}", where=program.cases) from error
+    with open_program(bundle, program.target) as opened:
+        got = [opened.call(part, feed) for part, feed in zip(program.calls, feeds, strict=True)]
+    gate = program.rollout.gate if program.rollout else parity.FLOAT_GATE
+    return parity.compare(reference, got, gate, data=f"{len(got)} calls in a row")

@@ -35,6 +35,7 @@ def markdown(manifest: Manifest) -> str:
     everything = [*manifest.artifacts, *manifest.rejected]
     made = [
         tables.artifacts(manifest),
+        tables.programs(manifest),
         tables.failures(manifest),
         tables.candidates(manifest),
         tables.timing(manifest),

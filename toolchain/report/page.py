@@ -163,6 +163,7 @@ def _tables(manifest: Manifest) -> dict[str, Table]:
         tables.metrics,
         tables.calibration,
         tables.failures,
+        tables.programs,
         facts.tools,
     )
     made = [make(manifest) for make in makers]

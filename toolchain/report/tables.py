@@ -192,3 +192,38 @@ def failures(manifest: Manifest) -> Table:
             for f in manifest.failures
         ],
     )
+
+
+def programs(manifest: Manifest) -> Table:
+    """Models of several parts: how the parts' calls are linked, and how they agree in a row."""
+    return table(
+        "programs",
+        "Parts called in a row",
+        (
+            "Target",
+            "Parts",
+            "#State links",
+            "#Calls",
+            "Verdict",
+            "#Mean cosine",
+            "#Largest error",
+            "#Shared weights",
+        ),
+        [
+            (
+                cells.name(p.target),
+                Cell(", ".join(p.parts)),
+                cells.count(len(p.links)),
+                cells.count(p.rollout.inputs_tried) if p.rollout else Cell(text.DASH),
+                cells.verdict(p.rollout) if p.rollout else Cell("not played"),
+                cells.number(p.rollout.cosine, text.cosine(p.rollout.cosine))
+                if p.rollout
+                else Cell(text.DASH),
+                cells.number(p.rollout.max_abs_error, text.significant(p.rollout.max_abs_error or 0))
+                if p.rollout
+                else Cell(text.DASH),
+                cells.size(p.shared_bytes) if p.shared_bytes else Cell(text.DASH),
+            )
+            for p in manifest.programs
+        ],
+    )

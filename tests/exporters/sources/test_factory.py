@@ -38,13 +38,13 @@ def refuse(source, said):
 
 def recorded(source):
     source.check()
-    return record(source.open_torch())
+    return record(source.open_torch().main)
 
 
 def test_a_module_with_example_inputs_gets_a_varying_batch(write):
     source = write("def make():\n    return Net(), (torch.zeros(4, 6),)")
     source.check()
-    cases, signature = record(source.open_torch())
+    cases, signature = record(source.open_torch().main)
     assert [str(spec) for spec in signature.inputs] == ["x:float32[batch,6]"]
     assert [str(spec) for spec in signature.outputs] == ["output:float32[batch,3]"]
     assert [case.inputs["x"].shape[0] for case in cases] == [4, 1, 7]
@@ -52,13 +52,13 @@ def test_a_module_with_example_inputs_gets_a_varying_batch(write):
 
 def test_inputs_name_what_varies(write):
     source = write("def make():\n    return Net()", "x:float32[1,n=5,6]")
-    _, signature = record(source.open_torch())
+    _, signature = record(source.open_torch().main)
     assert [str(spec) for spec in signature.outputs] == ["output:float32[1,n,3]"]
 
 
 def test_examples_by_name(write):
     source = write("def make():\n    return Net(), {'x': torch.zeros(2, 6), 'scale': torch.ones(2, 1)}")
-    model = source.open_torch()
+    model = source.open_torch().main
     assert [spec.name for spec in model.signature.inputs] == ["x", "scale"]
 
 
@@ -70,7 +70,7 @@ def test_outputs_by_name(write):
         def make():
             return Two(), (torch.zeros(2, 6),)
     """
-    cases, signature = record(write(body).open_torch())
+    cases, signature = record(write(body).open_torch().main)
     assert [spec.name for spec in signature.outputs] == ["a", "b"]
     np.testing.assert_allclose(cases[1].outputs["a"], cases[1].inputs["x"] + 1)
 
@@ -125,7 +125,7 @@ def test_randomness_in_forward_is_found(write):
             return Noisy(), (torch.zeros(2, 6),)
     """
     with pytest.raises(ExportError, match="draws random numbers"):
-        record(write(body).open_torch())
+        record(write(body).open_torch().main)
 
 
 def test_state_in_forward_is_found(write):
@@ -141,7 +141,7 @@ def test_state_in_forward_is_found(write):
             return Counter(), (torch.zeros(2, 6),)
     """
     with pytest.raises(ExportError, match="changes its own state"):
-        record(write(body).open_torch())
+        record(write(body).open_torch().main)
 
 
 @pytest.mark.parametrize("model", ["no_such_file.py:make", "3x.y:make"])

@@ -21,7 +21,8 @@ def test_parse_reads_names_dtypes_and_dimensions():
     [
         (["ids"], "name:dtype"),
         (["ids:int64"], "name:dtype"),
-        (["ids:int64[seq]"], "neither a positive number"),
+        (["ids:int64[seq]"], "'seq', which has no size"),
+        (["ids:int64[seq?]"], "neither a positive number"),
         (["ids:int64[0]"], "neither a positive number"),
         (["ids:int64[n=-3]"], "neither a positive number"),
         (["a:int64[n=3]", "b:int64[n=4]"], "two sizes"),

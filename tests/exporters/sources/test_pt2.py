@@ -25,7 +25,7 @@ def saved(tmp_path_factory):
 def test_an_exported_program_is_recorded_over_sizes(saved):
     source = open_source(SourceRequest(str(saved)))
     source.check()
-    model = source.open_torch()
+    model = source.open_torch().main
     cases, signature = record(model)
     assert len(signature.symbols) == 1
     assert len({case.inputs[signature.inputs[0].name].shape for case in cases}) == 3
@@ -35,7 +35,7 @@ def test_an_exported_program_is_recorded_over_sizes(saved):
 
 def opened(source):
     source.check()
-    return source.open_torch()
+    return source.open_torch().main
 
 
 @pytest.mark.parametrize("keep", [0, 100, -30])

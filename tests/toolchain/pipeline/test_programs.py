@@ -1,0 +1,116 @@
+"""Models of several parts through the whole pipeline: shared weights, calls in a row, fallbacks."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import edgepack
+from edgepack.quantize.base import Quantizer, quantizers
+from edgepack.toolchain.pipeline import run
+from edgepack.toolchain.recipe import make
+from tests.exporters import models
+from tests.toolchain.pipeline.conftest import CopyTarget
+
+pytestmark = pytest.mark.slow
+
+
+def factory(name):
+    return f"{Path(models.__file__)}:{name}"
+
+
+def exported(name, tmp_path, cache, target, **options):
+    recipe = make(model=factory(name), targets=[target], out=str(tmp_path / "out"), measure=False, **options)
+    return run(recipe, cache=cache)
+
+
+def test_a_decoder_ships_two_graphs_over_one_file_of_weights(tmp_path, cache):
+    bundle = exported("decoder", tmp_path, cache, "cpu:onnxruntime", precision="fp32")
+    prefill, decode = bundle.artifacts
+    assert (prefill.part, decode.part) == ("prefill", "decode")
+    assert prefill.files == ["cpu-onnxruntime/prefill.onnx", "cpu-onnxruntime/weights.data"]
+    assert decode.files == ["cpu-onnxruntime/decode.onnx", "cpu-onnxruntime/weights.data"]
+    weights = sum(p.numel() * 4 for p in models.Decoder().parameters())
+    size = bundle.manifest.files["cpu-onnxruntime/weights.data"].size_bytes
+    # Once, and the embedding a second time, transposed for the product at the end.
+    assert size < 1.6 * weights
+    (program,) = bundle.manifest.programs
+    assert program.rollout.passed
+    assert program.rollout.inputs_tried == 1 + models.STEPS
+    assert program.shared_bytes == size
+    report = (bundle.path / "report.html").read_text()
+    assert "Parts called in a row" in report
+    checked = edgepack.verify(bundle.path)
+    assert checked.ok
+    assert "cpu:onnxruntime calls in a row" in checked.parities
+
+
+def test_a_program_is_opened_and_called(tmp_path, cache):
+    import torch
+
+    bundle = exported("decoder", tmp_path, cache, "cpu:onnxruntime", precision="fp32")
+    ids = np.random.default_rng(9).integers(0, models.VOCABULARY, (2, 12))
+    with torch.no_grad():
+        whole = models.Decoder()(torch.from_numpy(ids))[0].numpy()
+    with edgepack.open_program(bundle.path, "cpu:onnxruntime") as program:
+        got = [program.call("prefill", {"ids": ids[:, :5]})["logits"]]
+        got += [program.call("decode", {"ids": ids[:, t : t + 1]})["logits"] for t in range(5, 12)]
+        np.testing.assert_allclose(np.concatenate(got, 1), whole, atol=1e-5)
+        program.reset()
+        # A fresh state is an empty cache: decoding alone gives the whole sequence too.
+        alone = program.call("decode", {"ids": ids})["logits"]
+    np.testing.assert_allclose(alone, whole, atol=1e-5)
+
+
+class Drift(Quantizer):
+    """Scales the constants a little: one step is within its gate, forty are not."""
+
+    format = "onnx"
+    static = False
+
+    def quantize(self, lowered, precision, data, folder, **options):  # noqa: ARG002 - the interface
+        model = onnx.load(lowered.path)
+        for tensor in model.graph.initializer:
+            value = numpy_helper.to_array(tensor)
+            if value.dtype == np.float32 and value.size == 1:
+                tensor.CopyFrom(numpy_helper.from_array(np.asarray(value * 1.1, np.float32), tensor.name))
+        onnx.save(model, folder / "step.onnx")
+        return lowered.quantized(folder / "step.onnx", precision, 1)
+
+
+class Drifting(CopyTarget):
+    """Offers the drifting form first."""
+
+    name = "cpu:drifting"
+
+    def offers(self, lowered):
+        from edgepack.targets.base import Offer
+
+        return [Offer("int8-dynamic", "drift"), *super().offers(lowered)]
+
+
+def test_parts_that_fail_in_company_fall_back_to_floating_point(tmp_path, cache, add_target, monkeypatch):
+    monkeypatch.setitem(quantizers._members, "drift", Drift)
+    bundle = exported("streaming", tmp_path, cache, add_target(Drifting), gate={"cosine": 0.98})
+    (artifact,) = bundle.artifacts
+    by_precision = {c.precision: c for c in bundle.manifest.candidates}
+    assert by_precision["int8-dynamic"].parity.passed
+    assert artifact.precision == "fp32"
+    assert "called in a row failed" in by_precision["fp32"].why
+    assert bundle.manifest.programs[0].rollout.passed
+    assert bundle.manifest.programs[0].initial == "cpu-drifting/states.npz"
+    assert edgepack.verify(bundle.path).ok
+
+
+def test_links_are_checked_in_company_too(tmp_path, cache):
+    path = tmp_path / "crossed.py"
+    path.write_text(
+        "from tests.exporters import models\ndef make():\n    return models.decoder(mistake='crossed')\n"
+    )
+    recipe = make(model=f"{path}:make", targets=["cpu:onnxruntime"], out=str(tmp_path / "out"))
+    with pytest.raises(edgepack.EdgepackError, match="step by step differ from the full sequence") as caught:
+        run(recipe, cache=cache)
+    assert caught.value.exit_code == 5
+    assert not (tmp_path / "out").exists()

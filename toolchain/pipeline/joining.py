@@ -1,0 +1,153 @@
+"""The parts of one target brought together: one file of weights, and calls in a row against the whole.
+
+A part that passes alone can still fail in company: errors of a quantized step run through the cache
+into all that follow. So the chosen parts are played together, and where they fail, the parts fall
+back to floating point; what is shipped has passed as a program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from edgepack.toolchain.errors import GateError
+from edgepack.toolchain.pipeline import judging
+from edgepack.toolchain.pipeline.candidate import Candidate
+from edgepack.toolchain.pipeline.making import Made
+from edgepack.toolchain.pipeline.workbench import RECORDS_FILE, Workbench, read_json, versions
+from edgepack.toolchain.program import Program
+from edgepack.toolchain.results import Failure, Parity, StageRecord
+
+WEIGHTS = "weights"
+
+
+@dataclass
+class Joined:
+    """A target's parts as a program.
+
+    Attributes:
+        target: Name of the target.
+        parts: The candidates that ship, by part; empty when they do not agree in a row.
+        rollout: How well they agree; None for a program without a rollout, or when parts are missing.
+        shared_bytes: Size of the weight file that all parts read, where they share one.
+        failure: Why nothing is shipped.
+    """
+
+    target: str
+    parts: dict[str, Candidate] = field(default_factory=dict)
+    rollout: Parity | None = None
+    shared_bytes: int | None = None
+    failure: Failure | None = None
+
+
+def join(bench: Workbench, program: Program, folder: Path, entries: Sequence[Made]) -> Joined:
+    """Play the chosen parts together, fall back to floating point where they fail, and share their weights.
+
+    Args:
+        bench: The run's tools.
+        program: The program.
+        folder: Its folder in the cache.
+        entries: What one target gave for every part; `chosen` is changed where a part falls back.
+    """
+    target = entries[0].candidates[0].target
+    joined = Joined(target.name)
+    if any(entry.chosen is None for entry in entries) or len(entries) < len(program.parts):
+        return joined
+    chosen = {entry.builder.part.name: entry.chosen for entry in entries if entry.chosen is not None}
+    rollout = _play(bench, program, folder, entries, chosen)
+    floats = {entry.builder.part.name: _float(entry) for entry in entries}
+    if rollout is not None and not rollout.passed and all(floats.values()) and floats != chosen:
+        why = (
+            f"the parts called in a row failed their gate with the faster forms: {'; '.join(rollout.failed)}"
+        )
+        chosen = {name: candidate for name, candidate in floats.items() if candidate is not None}
+        for entry in entries:
+            entry.choose(chosen[entry.builder.part.name], why)
+        rollout = _play(bench, program, folder, entries, chosen)
+    joined.rollout = rollout
+    if rollout is not None and not rollout.passed:
+        for entry in entries:
+            entry.rejected = [chosen[entry.builder.part.name]]
+            entry.choose(None, "")
+        error = GateError(
+            f"The parts called in a row differ from the full sequence: {'; '.join(rollout.failed)}",
+            where=target.name,
+            todo="They are kept under rejected/; try --precision fp32",
+        )
+        joined.failure = Failure(target=target.name, error=str(error), exit_code=error.exit_code)
+        return joined
+    if target.session == judging.REFERENCE_SESSION:
+        chosen, joined.shared_bytes = _share(bench, chosen)
+        for entry in entries:
+            entry.chosen = chosen[entry.builder.part.name]
+    joined.parts = chosen
+    return joined
+
+
+def _float(entry: Made) -> Candidate | None:
+    return next((c for c in entry.candidates if c.passed and c.offer.quantizer is None), None)
+
+
+def _play(
+    bench: Workbench, program: Program, folder: Path, entries: Sequence[Made], chosen: dict[str, Candidate]
+) -> Parity | None:
+    if not program.rollout:
+        return None
+    target = next(iter(chosen.values())).target
+    gates = [entry.builder.gate(chosen[entry.builder.part.name].offer) for entry in entries]
+    # The widest bounds of all parts: one quantized part makes the whole a quantized program.
+    gate = {
+        name: (max if name == "max_abs_error" else min)(g[name] for g in gates)
+        for name in set.intersection(*(set(g) for g in gates)) - {"top1", "neighbours"}
+    }
+
+    def build(_: Path, record: StageRecord) -> None:
+        files = {
+            name: (target.session, candidate.run_path, candidate.lowered.signature)
+            for name, candidate in chosen.items()
+            if candidate.lowered is not None
+        }
+        record.parity = judging.judge_rollout(program, files, gate)
+
+    key = {
+        "program": bench.digest(folder),
+        "parts": {name: bench.digest(c.folder) for name, c in chosen.items() if c.folder},
+        "session": target.session,
+        "gate": gate,
+        "versions": versions("onnxruntime", *(r.distribution for r in target.requirements())),
+    }
+    out = bench.keep("calls in a row", key, build, target=target.name)
+    return StageRecord.model_validate(read_json(out / RECORDS_FILE)).parity
+
+
+def _share(bench: Workbench, chosen: dict[str, Candidate]) -> tuple[dict[str, Candidate], int]:
+    """The same graphs with one file of weights; what two parts have in common is in it once."""
+
+    def build(out: Path, record: StageRecord) -> None:
+        import onnx_ir as ir
+
+        from edgepack.toolchain.passes.storage import save_all
+
+        models = {name: ir.load(candidate.run_path) for name, candidate in chosen.items()}
+        save_all(models, out, WEIGHTS, reuse=False)
+        before = sum(p.stat().st_size for c in chosen.values() if c.folder for p in c.folder.glob("*.onnx*"))
+        after = sum(p.stat().st_size for p in out.iterdir())
+        record.detail = f"{before / 2**20:.1f} MiB in {len(models)} parts, {after / 2**20:.1f} MiB together"
+
+    key = {
+        "parts": {name: bench.digest(c.folder) for name, c in chosen.items() if c.folder},
+        "versions": versions("onnx-ir"),
+    }
+    target = next(iter(chosen.values())).target
+    out = bench.keep("share weights", key, build, target=target.name)
+    weights = out / f"{WEIGHTS}.data"
+    data = (weights.name,) if weights.exists() else ()
+    shared = {}
+    for name, candidate in chosen.items():
+        if candidate.compiled is None:
+            continue
+        graph = f"{name}.onnx"
+        compiled = replace(candidate.compiled, files=(graph, *data), run_file=graph)
+        shared[name] = replace(candidate, folder=out, compiled=compiled)
+    return shared, weights.stat().st_size if data else 0
