@@ -7,7 +7,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from edgepack.toolchain.locate import between, first_wrong, is_wrong, tensor_error, worst
+from edgepack.toolchain.locate import between, first_below, first_wrong, is_wrong, tensor_error, worst
 
 A = {"a": np.array([1.0, 2.0]), "b": np.array([10.0, 0.0]), "c": np.array([3, 4]), "d": np.zeros(2)}
 
@@ -96,3 +96,12 @@ def test_between_two_graphs(tmp_path):
     run.calls.clear()
     assert between(right, wrong, feeds, run, batch=1).first_wrong == found.first_wrong
     assert run.calls == [1] * 8
+
+
+def test_the_first_tensor_below_a_cosine_is_named_in_graph_order():
+    right = {name: np.arange(1.0, 5.0) for name in "abc"}
+    near = right["a"] + 0.01
+    assert first_below(right, {"a": near, "b": near, "c": near}, 0.99) is None
+    assert first_below(right, {"a": near, "b": near[::-1], "c": -near}, 0.99) == "b"
+    # Tensors that only the quantized graph has are nobody's to judge.
+    assert first_below(right, {"new": -near, "c": -near}, 0.99) == "c"

@@ -111,9 +111,11 @@ class Builder:
             record.parity = parity.compare(reference, got, parity.FLOAT_GATE, reference_name=name)
             if not record.parity.passed:
                 wrong = judging.first_wrong_output(reference, got)
+                if lowered.format == "onnx":
+                    wrong = judging.first_wrong_between(self.part.path, lowered.path, feeds[0]) or wrong
                 raise GateError(
                     f"The lowered file disagrees with the program: {'; '.join(record.parity.failed)}",
-                    where=f"{target.name}, output {wrong}" if wrong else target.name,
+                    where=f"{target.name}, first wrong tensor: {wrong}" if wrong else target.name,
                     todo="Report it together with the model",
                 )
 
