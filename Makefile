@@ -11,6 +11,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 OUT ?= build/minilm
 TARGETS ?= cpu,npu,mobile
+# Test files run side by side, the tests of one file in one process.
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test quick bench lint format docs dist system clean distclean
@@ -43,10 +45,10 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 
 test: lint system
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 quick: $(INSTALLED)
-	$(BIN)/python -m pytest -m 'not slow and not benchmark'
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not slow and not benchmark'
 
 bench: $(INSTALLED)
 	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -25,7 +24,7 @@ class CalibrationData:
 
     Attributes:
         facts: Kind, description and counts, as the report states them.
-        samples: Inputs by name; sizes may differ from sample to sample.
+        samples: Inputs by name, read from disk when asked for; sizes may differ from sample to sample.
         held_out: Inputs that no quantizer sees.
         fingerprint: SHA-256 over both.
     """
@@ -37,16 +36,6 @@ class CalibrationData:
 
     def __iter__(self) -> Iterator[Feeds]:
         return iter(self.samples)
-
-
-def fingerprint(feeds: Iterable[Feeds]) -> str:
-    """SHA-256 over names, types, shapes and values."""
-    digest = hashlib.sha256()
-    for feed in feeds:
-        for name, array in feed.items():
-            digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
-            digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 class Quantizer(ABC):

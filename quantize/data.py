@@ -11,15 +11,17 @@ What the data was is a fact that travels with every artifact (`results.Calibrati
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from edgepack.quantize.base import CalibrationData, Feeds, fingerprint
+from edgepack.quantize.base import CalibrationData, Feeds
+from edgepack.quantize.samples import SampleFile, Samples, fingerprint
 from edgepack.quantize.text import Tokenizer, generic_sentences
 from edgepack.toolchain.errors import UsageError
 from edgepack.toolchain.program import Part, Signature, TensorSpec
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 _HOW = "Give a .npz, a folder of .npz files, a .txt of sentences, or python:module:factory (see docs/calibration.md)"
 _MIN_SAMPLES = 4
+MAX_HELD_OUT = 256
+"""How many samples judge at most: their outputs are compared in memory."""
 
 
 def load(
@@ -42,12 +46,12 @@ def load(
         part: The part; its signature says what a sample must be, its cases what is legal.
         sizes: Sizes of named dimensions for samples that are made here.
         model: The source as the user named it; a folder may hold a tokenizer.
-        samples: How many calibrate; up to as many again judge.
+        samples: How many calibrate; up to as many again judge, at most `MAX_HELD_OUT`.
 
     Raises:
         UsageError: The data cannot be read or does not fit the signature.
     """
-    wanted = 2 * samples
+    wanted = samples + min(samples, MAX_HELD_OUT)
     kind: Literal["user", "generic", "synthetic"] = "user"
     if given is not None:
         found, description = _user(given, part.signature, model), given
@@ -59,28 +63,33 @@ def load(
         else:
             kind, description = "synthetic", "random values; no real input was seen"
             found = _synthetic(part, sizes, wanted)
-    feeds = [
+    file = SampleFile(
         _checked(feed, part.signature, index, given or kind)
         for index, feed in enumerate(islice(found, wanted))
-    ]
-    if len(feeds) < _MIN_SAMPLES:
+    )
+    if len(file) < _MIN_SAMPLES:
         raise UsageError(
-            f"The calibration data has {len(feeds)} samples, at least {_MIN_SAMPLES} are needed", where=given
+            f"The calibration data has {len(file)} samples, at least {_MIN_SAMPLES} are needed", where=given
         )
     # With fewer samples than asked for, a third judges: a gate on two samples says nothing.
-    count = min(samples, len(feeds) - max(2, len(feeds) // 3))
-    calibrate, held_out = feeds[:count], feeds[count:]
+    count = min(samples, len(file) - max(2, len(file) // 3))
+    calibrate, held_out = Samples(file, range(count)), Samples(file, range(count, len(file)))
     facts = Calibration(kind=kind, description=description, samples=len(calibrate), held_out=len(held_out))
-    return CalibrationData(facts, calibrate, held_out, fingerprint(feeds))
+    return CalibrationData(facts, calibrate, held_out, fingerprint(Samples(file, range(len(file)))))
 
 
 def fit(data: CalibrationData, signature: Signature) -> CalibrationData:
     """The same samples cut or padded with zeros to a static signature (padded tokens are masked)."""
     if not any(isinstance(d, int) for spec in signature.inputs for d in spec.shape):
         return data
-    samples = [fit_feed(feed, signature) for feed in data.samples]
-    held_out = [fit_feed(feed, signature) for feed in data.held_out]
-    return CalibrationData(data.facts, samples, held_out, fingerprint([*samples, *held_out]))
+
+    def cut(feeds: Sequence[Feeds]) -> Sequence[Feeds]:
+        if isinstance(feeds, Samples):
+            return feeds.changed(lambda feed: fit_feed(feed, signature))
+        return [fit_feed(feed, signature) for feed in feeds]
+
+    shapes = hashlib.sha256(f"{data.fingerprint} {signature.inputs}".encode()).hexdigest()
+    return CalibrationData(data.facts, cut(data.samples), cut(data.held_out), shapes)
 
 
 def fit_feed(feed: Feeds, signature: Signature) -> dict[str, np.ndarray]:

@@ -37,5 +37,7 @@ def test_memory_of_a_torch_source(cost, tmp_path):
     depth, width = 24, 1024
     weights = 4 * depth * (12 * width * width + 13 * width)
     peak = export(cost, tmp_path / "out", depth, width).peak_bytes
-    print(f"\nlargest process {peak / 2**20:.0f} MiB for {weights / 2**20:.0f} MiB of weights: {peak / weights:.2f} x")
+    print(
+        f"\nlargest process {peak / 2**20:.0f} MiB for {weights / 2**20:.0f} MiB of weights: {peak / weights:.2f} x"
+    )
     assert peak <= 2.2 * weights

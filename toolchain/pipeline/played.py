@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 
-from edgepack.quantize.base import CalibrationData, fingerprint
+from edgepack.quantize.base import CalibrationData
+from edgepack.quantize.samples import SampleFile, Samples, fingerprint
 from edgepack.toolchain.links import StatefulProgram
 from edgepack.toolchain.pipeline import judging
 from edgepack.toolchain.program import Part, Program
@@ -25,7 +26,7 @@ def played(program: Program, part: Part, samples: int) -> CalibrationData:
         part: A part that state links feed.
         samples: How many calibrate, at most; as many again judge.
     """
-    feeds = [dict(case.inputs) for case in part.cases]
+    file = SampleFile(case.inputs for case in part.cases)
     with contextlib.ExitStack() as stack:
         opened = {
             other.name: stack.enter_context(
@@ -41,16 +42,16 @@ def played(program: Program, part: Part, samples: int) -> CalibrationData:
             {name: program.parts[name].initial for name in opened},
         )
         for call in program.rollout:
-            if len(feeds) >= 2 * samples:
+            if len(file) >= 2 * samples:
                 break
             if call.part == part.name:
-                feeds.append(player.feed(call.part, call.inputs))
+                file.append(player.feed(call.part, call.inputs))
             player.call(call.part, call.inputs)
-    calibrate, held_out = feeds[::2], feeds[1::2]
+    calibrate, held_out = Samples(file, range(0, len(file), 2)), Samples(file, range(1, len(file), 2))
     facts = Calibration(
         kind="synthetic",
         description="the model's own calls in a row on random inputs, with the states that came of them",
         samples=len(calibrate),
         held_out=len(held_out),
     )
-    return CalibrationData(facts, calibrate, held_out, fingerprint(feeds))
+    return CalibrationData(facts, calibrate, held_out, fingerprint(Samples(file, range(len(file)))))
