@@ -72,7 +72,7 @@ def load(
             f"The calibration data has {len(file)} samples, at least {_MIN_SAMPLES} are needed", where=given
         )
     # With fewer samples than asked for, a third judges: a gate on two samples says nothing.
-    count = min(samples, len(file) - max(2, len(file) // 3))
+    count = min(samples, len(file) - max(2, min(MAX_HELD_OUT, len(file) // 3)))
     calibrate, held_out = Samples(file, range(count)), Samples(file, range(count, len(file)))
     facts = Calibration(kind=kind, description=description, samples=len(calibrate), held_out=len(held_out))
     return CalibrationData(facts, calibrate, held_out, fingerprint(Samples(file, range(len(file)))))

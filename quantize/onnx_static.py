@@ -79,7 +79,7 @@ class OnnxStatic(Quantizer):
         found = ranges(lowered.path, _float_tensors(model), data, merge)
         exclude = tuple(options["exclude"]) if "exclude" in options else tuple(stem(model))
         corrected = correct_biases(model, lowered.path, data, exclude) if options.get("correct", True) else 0
-        before = {name for node in model.graph.node for name in node.output}
+        before = {node.name for node in model.graph.node}
         quantized = _insert_pairs(model, found, activations, exclude)
         changed = _fed_by_dequantize(quantized, before)
         if not changed:
@@ -179,7 +179,10 @@ def _quiet() -> Iterator[None]:
 
 
 def _fed_by_dequantize(model: onnx.ModelProto, before: set[str]) -> int:
-    """How many of the original nodes now compute on dequantized inputs."""
+    """How many of the original nodes, by name, now compute on dequantized inputs.
+
+    Not by output: that of a node which gives an output of the graph is renamed.
+    """
     nodes = model.graph.node
     dequantized = {name for node in nodes if node.op_type == "DequantizeLinear" for name in node.output}
     pairs = ("QuantizeLinear", "DequantizeLinear")
@@ -188,7 +191,7 @@ def _fed_by_dequantize(model: onnx.ModelProto, before: set[str]) -> int:
         for node in nodes
         if node.op_type not in pairs
         and dequantized.intersection(node.input)
-        and before.intersection(node.output)
+        and node.name in before
     )
 
 

@@ -22,7 +22,7 @@ rng = np.random.default_rng(0)
 weight = numpy_helper.from_array(rng.standard_normal((64, 3, 5, 5)).astype(np.float32), "w")
 shapes = {"x": [1, 3, 64, 64], "y": [1, 64, 60, 60]}
 info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
-graph = helper.make_graph([helper.make_node("Conv", ["x", "w"], ["y"])], "g", info[:1], info[1:], [weight])
+graph = helper.make_graph([helper.make_node("Conv", ["x", "w"], ["y"], name="conv")], "g", info[:1], info[1:], [weight])
 path = folder / "main.onnx"
 save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
 signature = Signature((TensorSpec("x", "float32", (1, 3, 64, 64)),), (TensorSpec("y", "float32", (1, 64, 60, 60)),))

@@ -230,3 +230,22 @@ def test_activations_by_machine():
         "int8",
         "int8",
     ]
+
+
+def test_a_node_that_gives_the_output_counts_as_changed(tmp_path):
+    weight = numpy_helper.from_array(
+        np.random.default_rng(0).normal(size=(8, 3, 3, 3)).astype(np.float32), "w"
+    )
+    shapes = {"x": [1, 3, 16, 16], "y": [1, 8, 14, 14]}
+    info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"])], "g", info[:1], info[1:], [weight]
+    )
+    path = tmp_path / "main.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=9), path)
+    feeds = [{"x": np.random.default_rng(i).normal(size=shapes["x"]).astype(np.float32)} for i in range(4)]
+    facts = Calibration(kind="user", description="", samples=4, held_out=0)
+    samples = CalibrationData(facts, feeds, [], "four")
+    lowered = Lowered("main", "onnx", path, Signature((), ()))
+    made = OnnxStatic().quantize(lowered, "int8-static", samples, tmp_path / "out", exclude=())
+    assert made.changed_nodes == 1
