@@ -59,6 +59,7 @@ format: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python tools/targets_table.py README.md docs/targets.md
+	$(BIN)/python tools/onnx_cases_table.py --table
 
 dist: $(INSTALLED)
 	$(BIN)/python -m build

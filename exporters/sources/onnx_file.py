@@ -1,29 +1,45 @@
 """`.onnx`, with its weights inside or in external files beside it.
 
-External data is checked before anything is mapped: a location must stay inside the model's folder,
-exist, and be as long as the tensors say. The reference is ONNX Runtime on the file as it came, with
-every optimization off.
+What the file says is held against what it holds before anything is mapped or run (`_onnx_read`). The
+reference is ONNX Runtime on the file as it came, with every optimization off, on the examples beside the
+file (`_onnx_examples`) or on random inputs. Three things are changed where they have to be, each noted:
+sparse constants become dense, a version that is too new for the runtime is read as the newest it knows
+if that is the same, and an old operator set is converted if the result computes the same.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import shutil
+import tempfile
+import weakref
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from edgepack.exporters import opsets
+from edgepack.exporters.sources import _onnx_cases, _onnx_reference
+from edgepack.exporters.sources._onnx_examples import example_files, examples
+from edgepack.exporters.sources._onnx_read import read
+from edgepack.exporters.sources._onnx_signature import shapeless, signature
+from edgepack.exporters.sources._onnx_tensors import check_tensors
 from edgepack.exporters.sources.base import Source, sources
-from edgepack.exporters.sources.inputs import other_sizes, parse, random_inputs
+from edgepack.exporters.sources.inputs import parse
 from edgepack.toolchain.errors import SourceError, UsageError, not_finite
 from edgepack.toolchain.files import hash_file
+from edgepack.toolchain.passes.storage import save
 from edgepack.toolchain.passes.weights import nan_or_inf
 from edgepack.toolchain.program import Case, Part, Program, Signature, TensorSpec
 from edgepack.toolchain.results import SourceFacts
 
 if TYPE_CHECKING:
+    import onnx
     import onnx_ir as ir
 
 _BATCH, _LENGTH = 2, 16
+_CONVERTED_RELATIVE = 1e-5
+"""A converted model's outputs may differ by rounding, relative to the largest value."""
 
 
 @sources.register("onnx")
@@ -43,122 +59,195 @@ class OnnxSource(Source):
         return Path(self.request.model)
 
     def check(self) -> None:
-        _external_files(self.model(), self.path)
+        model, _ = read(self.path)
+        self._graph(model)
+        signature(model, str(self.path), dict.fromkeys(shapeless(model), 0))
+        example_files(self.path)
 
     def model(self) -> ir.Model:
-        """The graph, weights mapped.
+        """The graph, weights mapped, sparse constants made dense.
 
         Raises:
-            SourceError: The file is missing or not an ONNX model.
+            SourceError: The file is missing, not an ONNX model, broken or hostile.
         """
-        import onnx_ir as ir
-
-        if not self.path.is_file():
-            raise SourceError(f"There is no file {self.path}", where=str(self.path))
-        try:
-            model = ir.load(self.path)
-        except Exception as error:
-            raise SourceError(
-                f"{self.path.name} is not a whole ONNX model: {type(error).__name__}: {str(error)[:200]}",
-                where=str(self.path),
-                todo="Copy or export it again",
-            ) from error
-        if not model.graph.outputs:
-            raise SourceError(f"{self.path.name} holds no graph with outputs", where=str(self.path))
-        return model
+        return self._graph(read(self.path)[0])
 
     def fingerprint(self) -> str | None:
         digest = hashlib.sha256(hash_file(self.path).sha256.encode())
-        for path in _external_files(self.model(), self.path):
+        for path in (*check_tensors(read(self.path)[0], self.path), *example_files(self.path)):
             digest.update(hash_file(path).sha256.encode())
         return digest.hexdigest()
 
-    def program(self) -> Program:
+    def program(self, folder: Path | None = None) -> Program:
         """The model as a program of one part, with reference calls recorded.
+
+        Args:
+            folder: Where the graph is written when it had to be changed; None for a temporary folder
+                that lives as long as the part.
 
         Raises:
             SourceError: It cannot be run as it came, or its weights hold NaN or infinity.
             UsageError: `--inputs` does not fit the graph's inputs.
         """
-        model = self.model()
-        _external_files(model, self.path)
-        bad = nan_or_inf(model)
+        where = str(self.path)
+        model, notes = read(self.path)
+        graph = self._graph(model)
+        bad = nan_or_inf(graph)
         if bad:
-            raise not_finite(bad, str(self.path))
-        signature, sizes = self._signature(model)
-        upper = {spec.name: _index_bound(model, spec.name) for spec in signature.inputs}
-        cases = self._record(signature, sizes, upper)
-        weights = [v.const_value for v in model.graph.initializers.values() if v.const_value is not None]
+            raise not_finite(bad, where)
+        open_ranks = dict.fromkeys(shapeless(model), 0)
+        # Before the runtime is asked: what it says of such inputs is less clear.
+        own = signature(model, where, open_ranks)
+        with _Folder(folder) as place:
+            path, session, told = self._opened(model, place, changed=bool(notes))
+            notes += told
+            run = _onnx_reference.runner(session, [spec.name for spec in own.outputs])
+            cases, told = self._cases(graph, own, run)
+            notes += told
+            if 0 < opsets.standard_version(model) < opsets.OLDEST:
+                path, told = self._modern(model, path, cases, place)
+                notes += told
+            ranks = {name: cases[0].outputs[name].ndim for name in open_ranks}
+            part = Part("main", path, signature(model, where, ranks), cases)
+            place.lives_with(part)
+        weights = [v.const_value for v in graph.graph.initializers.values() if v.const_value is not None]
         facts = SourceFacts(
             kind=self.kind,
-            location=str(self.path),
+            location=where,
             fingerprint="",
             task=self.request.task,
             architecture=model.graph.name,
             parameters=sum(w.size for w in weights),
             weight_bytes=sum(w.nbytes for w in weights),
         )
-        return Program({"main": Part("main", self.path, signature, cases)}, source=facts.model_dump())
+        return Program({"main": part}, source=facts.model_dump(), notes=notes)
 
-    def _signature(self, model: ir.Model) -> tuple[Signature, dict[str, int]]:
+    def _graph(self, model: onnx.ModelProto) -> ir.Model:
+        import onnx_ir as ir
+
+        try:
+            graph = ir.serde.deserialize_model(model)
+        except Exception as error:
+            raise SourceError(
+                f"{self.path.name} is not a sound ONNX model: {type(error).__name__}: {str(error)[:200]}",
+                where=str(self.path),
+                todo="Check it with onnx.checker, or export it again",
+            ) from error
+        ir.external_data.set_base_dir(graph.graph, str(self.path.parent))
+        return graph
+
+    def _opened(
+        self, model: onnx.ModelProto, place: _Folder, *, changed: bool
+    ) -> tuple[Path, Any, list[str]]:
+        """The file to go on with, the reference on it, and notes; `model` becomes what the file holds.
+
+        Raises:
+            SourceError: The runtime takes neither the model nor what ONNX's converter makes of it.
+        """
+        version = opsets.standard_version(model)
+        try:
+            session, notes = _onnx_reference.open_reference(self.path, model)
+        except SourceError as refusal:
+            if not 0 < version < opsets.OLDEST:
+                raise
+            try:
+                converted = opsets.convert(model, opsets.TARGET)
+                path = save(self._graph(converted), place.path, "source")
+                session = _onnx_reference.session(path)
+            except Exception as error:
+                why = error.what if isinstance(error, SourceError) else _onnx_reference.words(error)
+                raise SourceError(f"{refusal.what}; {why}", where=refusal.where, todo=refusal.todo) from error
+            model.CopyFrom(converted)
+            note = f"operator set {version} converted to {opsets.TARGET}, unverified: {refusal.what}"
+            return path, session, [note]
+        if changed or notes:
+            return save(self._graph(model), place.path, "source"), session, notes
+        return self.path, session, notes
+
+    def _modern(
+        self, model: onnx.ModelProto, path: Path, cases: Sequence[Case], place: _Folder
+    ) -> tuple[Path, list[str]]:
+        """`path`, or a file with a newer operator set if that gives the same outputs; and notes."""
+        version = opsets.standard_version(model)
+        try:
+            converted = save(self._graph(opsets.convert(model, opsets.TARGET)), place.path, "source")
+            names = [value.name for value in model.graph.output]
+            run = _onnx_reference.runner(_onnx_reference.session(converted), names)
+            same = all(
+                _onnx_reference.agree(case.outputs, run(case.inputs), _CONVERTED_RELATIVE) for case in cases
+            )
+            why = "converted it computes something else"
+        except SourceError as error:
+            same, why = False, error.what
+        except Exception as error:  # noqa: BLE001 - the runtime's errors have no common ancestor
+            same, why = False, f"converted it does not run: {_onnx_reference.words(error)}"
+        if same:
+            return converted, [f"operator set {version} converted to {opsets.TARGET}"]
+        for name in ("source.onnx", "source.onnx.data"):
+            (place.path / name).unlink(missing_ok=True)
+        kept = path if path == self.path else save(self._graph(model), place.path, "source")
+        return kept, [f"operator set {version} kept: {why}"]
+
+    def _cases(
+        self, graph: ir.Model, own: Signature, run: _onnx_reference.Run
+    ) -> tuple[list[Case], list[str]]:
+        sizes = self._sizes(own)
+        found = [] if self.request.inputs else examples(self.path, own.inputs, own.outputs)
+        if found:
+            return _onnx_cases.from_examples(run, own, found, str(self.path))
+        upper = {spec.name: _index_bound(graph, spec.name) for spec in own.inputs}
+        return _onnx_cases.made_up(run, own, sizes, upper, str(self.path))
+
+    def _sizes(self, own: Signature) -> dict[str, int]:
+        """Sizes of the named dimensions: those asked for, else small ones."""
         asked, given = parse(self.request.inputs)
         overrides = {spec.name: spec for spec in asked}
-        specs, sizes = [], dict(given)
-        for value in model.graph.inputs:
-            if value.name in model.graph.initializers:
-                continue
-            spec = _spec(value, str(self.path))
+        sizes = dict(given)
+        for spec in own.inputs:
             wanted = overrides.pop(spec.name, None)
             if wanted is not None:
                 sizes |= _asked_sizes(spec, wanted, given)
             for axis, dim in enumerate(spec.shape):
                 if isinstance(dim, str):
                     sizes.setdefault(dim, _BATCH if axis == 0 else _LENGTH)
-            specs.append(spec)
         if overrides:
             raise UsageError(
                 f"The graph has no input '{next(iter(overrides))}'",
                 where="--inputs",
-                todo=f"Its inputs are {', '.join(s.name for s in specs)}",
+                todo=f"Its inputs are {', '.join(s.name for s in own.inputs)}",
             )
-        outputs = tuple(_spec(value, str(self.path)) for value in model.graph.outputs)
-        used = {dim for spec in specs for dim in spec.shape if isinstance(dim, str)}
-        return Signature(tuple(specs), outputs), {name: size for name, size in sizes.items() if name in used}
+        return {name: size for name, size in sizes.items() if name in own.symbols}
 
-    def _record(self, signature: Signature, sizes: Mapping[str, int], upper: Mapping[str, int]) -> list[Case]:
-        import onnxruntime as ort
 
-        options = ort.SessionOptions()
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        options.log_severity_level = 4
-        try:
-            session = ort.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise SourceError(
-                f"ONNX Runtime does not accept {self.path.name}: {str(error)[:300]}",
-                where=str(self.path),
-                todo="Check it with onnx.checker",
-            ) from error
-        names = [spec.name for spec in signature.outputs]
-        cases = []
-        for index, wanted in enumerate(other_sizes(sizes)):
-            inputs = random_inputs(signature.inputs, wanted, index, upper)
-            label = ", ".join(f"{k}={v}" for k, v in wanted.items()) or f"seed {index}"
-            try:
-                outputs = session.run(names, inputs)
-            except Exception as error:
-                if index:
-                    # Declared as free and in truth tied to a size: verify on what it does take.
-                    inputs, label = random_inputs(signature.inputs, sizes, index, upper), f"seed {index}"
-                    outputs = session.run(names, inputs)
-                else:
-                    raise SourceError(
-                        f"The model does not run on random inputs ({label}): {str(error)[:300]}",
-                        where=str(self.path),
-                        todo='Give sizes that fit with --inputs "name:dtype[1,seq=128]"',
-                    ) from error
-            cases.append(Case(label, inputs, dict(zip(names, outputs, strict=True))))
-        return cases
+class _Folder(AbstractContextManager["_Folder"]):
+    """Where a changed model is written: the caller's folder, or one of our own that is made when needed.
+
+    Our own goes when the part that lies in it does, or at once when no part came of it.
+    """
+
+    def __init__(self, given: Path | None) -> None:
+        self._given = given
+        self._own: Path | None = None
+        self._kept = False
+
+    @property
+    def path(self) -> Path:
+        """The folder."""
+        if self._given is not None:
+            return self._given
+        if self._own is None:
+            self._own = Path(tempfile.mkdtemp(prefix="edgepack-onnx-"))
+        return self._own
+
+    def lives_with(self, part: Part) -> None:
+        """Keep the folder for as long as `part` lives, if the part's file is in it."""
+        if self._own is not None and part.path.is_relative_to(self._own):
+            weakref.finalize(part, shutil.rmtree, self._own, ignore_errors=True)
+            self._kept = True
+
+    def __exit__(self, *_: object) -> None:
+        if self._own is not None and not self._kept:
+            shutil.rmtree(self._own, ignore_errors=True)
 
 
 def _asked_sizes(own: TensorSpec, asked: TensorSpec, given: Mapping[str, int]) -> dict[str, int]:
@@ -172,51 +261,6 @@ def _asked_sizes(own: TensorSpec, asked: TensorSpec, given: Mapping[str, int]) -
             todo="Give the graph's own dtype, number of dimensions and fixed sizes",
         )
     return {d: n for d, n in zip(own.shape, numbers, strict=True) if isinstance(d, str)}
-
-
-def _spec(value: ir.Value, where: str) -> TensorSpec:
-    if value.dtype is None or value.shape is None or not value.name:
-        raise SourceError(f"The graph's input or output '{value.name}' has no tensor type", where=where)
-    shape = tuple(
-        dim if isinstance(dim, int) else (str(dim.value) if dim.value else f"{value.name}_{axis}")
-        for axis, dim in enumerate(value.shape)
-    )
-    return TensorSpec(value.name, value.dtype.numpy().name, shape)
-
-
-def _external_files(model: ir.Model, path: Path) -> list[Path]:
-    """The external data files of a model, each checked for place and length."""
-    import onnx_ir as ir
-
-    root = path.resolve().parent
-    need: dict[str, int] = {}
-    for graph in (model.graph, *model.graph.subgraphs()):
-        for value in graph.initializers.values():
-            tensor = value.const_value
-            if isinstance(tensor, ir.ExternalTensor):
-                end = (tensor.offset or 0) + (tensor.length if tensor.length is not None else tensor.nbytes)
-                need[str(tensor.location)] = max(need.get(str(tensor.location), 0), end)
-    files = []
-    for location, length in need.items():
-        file = root / location
-        if Path(location).is_absolute() or not file.resolve().is_relative_to(root):
-            raise SourceError(
-                f"The external data '{location}' lies outside the model's folder", where=str(path)
-            )
-        if not file.is_file():
-            raise SourceError(
-                f"The external data file '{location}' is missing",
-                where=str(path),
-                todo="Put it beside the model",
-            )
-        if file.stat().st_size < length:
-            raise SourceError(
-                f"The external data file '{location}' has {file.stat().st_size} bytes, the graph needs {length}",
-                where=str(path),
-                todo="Copy it again",
-            )
-        files.append(file)
-    return files
 
 
 def _index_bound(model: ir.Model, name: str) -> int:

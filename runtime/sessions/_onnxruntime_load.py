@@ -99,7 +99,7 @@ def failed_run(error: Exception, path: Path, inputs: Mapping[str, np.ndarray]) -
 def _words(error: Exception) -> str:
     """The runtime's message on one line, without its codes and C++ places, shortened."""
     text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error))
-    text = re.sub(r"\S+\.(?:cc|h|cpp):\d+ \S+ ?", "", text)
+    text = re.sub(r"\S+\.(?:cc|h|cpp):\d+ (?:[^()]*\(.*?\)(?: const)?(?: \[with [^\]]*\])? )?", "", text)
     text = re.sub(r"Load model from .*? failed: ?", "", text)
     text = " ".join(text.split()).rstrip(". ") or type(error).__name__
     return text if len(text) <= _LONGEST else text[:_LONGEST] + " ..."

@@ -114,7 +114,11 @@ class OnnxRuntimeSession(Session):
 
     def _feed(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         check_inputs(self.signature, inputs, self.path.name)
-        return {k: v.astype(self._casts[k]) if k in self._casts else v for k, v in inputs.items()}
+        import numpy as np
+
+        # numpy's own scalars, which indexing gives, pass the check and are no arrays to the runtime.
+        arrays = {name: np.asarray(value) for name, value in inputs.items()}
+        return {k: v.astype(self._casts[k]) if k in self._casts else v for k, v in arrays.items()}
 
     def _call(self, session: Any, feed: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         try:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from edgepack.toolchain.passes.base import FOLD_ELEMENTS, passes
-from edgepack.toolchain.passes.graphs import RANDOM_OPS, is_open, scopes, static_elements
+from edgepack.toolchain.passes.graphs import RANDOM_OPS, constant, is_open, scopes, standard, static_elements
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -37,6 +37,7 @@ def constants(model: ir.Model) -> int:
             output_size_limit=FOLD_ELEMENTS,
             should_fold=_small_enough,
         )
+    _scalars_for_ranges(model)
     after = set()
     for graph, _ in scopes(model):
         for node in graph:
@@ -65,7 +66,34 @@ def _small_enough(node: ir.Node) -> bool | None:
         elements = static_elements(value)
         if elements is None or elements > FOLD_ELEMENTS or value.dtype is ir.DataType.STRING:
             return False
+        # Range wants scalars. Runtimes take [n] when it is computed, and refuse it as a constant.
+        if (
+            value.shape is not None
+            and len(value.shape)
+            and any(u.node.op_type == "Range" for u in value.uses())
+        ):
+            return False
     return None
+
+
+def _scalars_for_ranges(model: ir.Model) -> None:
+    """Range wants scalars; runtimes take a tensor of one element when it is computed, and not as a constant."""
+    import onnx_ir as ir
+
+    for graph in model.graphs():
+        for node in graph:
+            if not standard(node, "Range"):
+                continue
+            for index, value in enumerate(node.inputs):
+                number = constant(value)
+                if value is None or number is None or number.shape != (1,):
+                    continue
+                scalar = ir.Value(
+                    name=f"{value.name}/scalar", const_value=ir.tensor(number.reshape(()), dtype=value.dtype)
+                )
+                scalar.shape, scalar.type = ir.Shape(()), value.type
+                graph.initializers.setdefault(scalar.name or "", scalar)
+                node.replace_input_with(index, graph.initializers[scalar.name or ""])
 
 
 @contextlib.contextmanager

@@ -165,9 +165,10 @@ SOURCE = "edgepack.source"
 
 
 def nan_or_inf(model: ir.Model) -> list[str]:
-    """Names of the floating-point initializers that hold a NaN or an infinite value.
+    """Names of the floating-point initializers that hold a NaN, or an infinite value among other numbers.
 
-    Every weight is read once, in chunks; nothing is kept.
+    Constants of infinite values and zeros alone are masks (0, -inf) and bounds, which graphs do have. Every
+    weight is read once, in chunks; nothing is kept.
     """
     import numpy as np
 
@@ -183,7 +184,8 @@ def nan_or_inf(model: ir.Model) -> list[str]:
             place = same_place(tensor)
             if place not in seen:
                 dtype = tensor.dtype.numpy()
-                seen[place] = all(_finite(np.frombuffer(chunk, dtype=dtype)) for chunk in raw_chunks(tensor))
+                chunks = (np.frombuffer(chunk, dtype=dtype) for chunk in raw_chunks(tensor))
+                seen[place] = all(map(_finite, chunks)) or _is_mask(tensor)
             if not seen[place]:
                 bad.append(name)
     return bad
@@ -199,3 +201,12 @@ def _finite(values: np.ndarray) -> bool:
             if math.isfinite(float(np.add.reduce(values))):
                 return True
     return bool(np.isfinite(values).all())
+
+
+def _is_mask(tensor: ir.TensorProtocol) -> bool:
+    """Whether all values are infinite or zero."""
+    import numpy as np
+
+    dtype = tensor.dtype.numpy()
+    chunks = (np.frombuffer(chunk, dtype=dtype) for chunk in raw_chunks(tensor))
+    return all(bool((np.isinf(values) | (values == 0)).all()) for values in chunks)

@@ -12,7 +12,7 @@ from edgepack.toolchain.pipeline.workbench import Workbench, versions
 from edgepack.toolchain.program import Part, Program
 from edgepack.toolchain.results import Parity, SourceFacts, StageRecord
 
-_DISTRIBUTIONS = ("torch", "transformers", "onnx-ir", "onnxscript", "onnxruntime")
+_DISTRIBUTIONS = ("torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
 
 
 def program_folder(bench: Workbench, source: Source, fingerprint: str | None) -> Path:

@@ -197,6 +197,35 @@ def test_a_signature_of_another_model(model_file: Path, signature: Signature) ->
             OnnxRuntimeSession(model_file, other)
 
 
+def test_a_scalar_of_numpys_is_an_array_without_dimensions(tmp_path: Path) -> None:
+    """What indexing an array gives has a dtype and a shape, and the runtime alone would not take it."""
+    path = tmp_path / "scalar.onnx"
+    onnx.save(
+        onnx.parser.parse_model(
+            '<ir_version: 9, opset_import: ["": 18]> g (float x) => (float y) { y = Neg(x) }'
+        ),
+        path,
+    )
+    spec = TensorSpec("x", "float32", ())
+    with OnnxRuntimeSession(path, Signature((spec,), (TensorSpec("y", "float32", ()),))) as session:
+        assert session.run({"x": np.float32(2)})["y"] == -2  # type: ignore[dict-item]
+
+
+def test_the_runtimes_words_hold_no_places_in_its_source(tmp_path: Path) -> None:
+    text = (
+        '<ir_version: 9, opset_import: ["": 18]> g (float[N] x, float[N] y) => (float[N] z) { z = Mod(x, y) }'
+    )
+    path = tmp_path / "mod.onnx"
+    onnx.save(onnx.parser.parse_model(text), path)
+    specs = tuple(TensorSpec(name, "float32", ("N",)) for name in ("x", "y"))
+    with OnnxRuntimeSession(path, Signature(specs, (TensorSpec("z", "float32", ("N",)),))) as session:
+        ones = np.ones(2, np.float32)
+        with pytest.raises(SourceError, match="fmod attribute must be true") as caught:
+            session.run({"x": ones, "y": ones})
+    assert ".cc" not in str(caught.value)
+    assert "onnxruntime::" not in str(caught.value)
+
+
 def test_a_size_that_the_export_fixed(tmp_path: Path) -> None:
     """The signature promises any batch, the graph reshapes to a batch of 2."""
     graph = helper.make_graph(

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from edgepack.toolchain.passes.base import FOLD_ELEMENTS
+from edgepack.toolchain.passes.clean_up import clean_up
 
 X = np.arange(3, dtype=np.float32)
 
@@ -139,3 +140,20 @@ def test_no_traces_are_left_in_the_file(graph, apply):
     model = graph("g (float[3] x) => (float[3] y) <float[3] w = {1,2,3}> { a = Mul(w, w) y = Add(x, a) }")
     apply("constants", model, {"x": X})
     assert not any(value.metadata_props for value in model.graph.initializers.values())
+
+
+def test_a_range_whose_limit_becomes_a_constant_of_one_element(graph, run):
+    # Computed, runtimes take [1] for the scalar that Range wants; as a constant they refuse the model.
+    # onnx's own test_affine_grid_2d_expanded is such a graph.
+    model = graph("""g (float[3] x, int64[4] s) => (float[N] y)
+        <int64 zero = {0}, int64 one = {1}, int64[1] three = {3}, int64 four = {4}> {
+        n = Size(s) c = Equal(n, four)
+        limit = If(c) <then_branch = t () => (int64[1] u) { u = Identity(three) },
+                       else_branch = e () => (int64[1] v) { v = Slice(s, three, four) }>
+        r = Range(zero, limit, one) f = Cast<to = 1>(r) y = Add(x, f) }""")
+    feeds = {"x": X, "s": np.arange(4)}
+    (expected,) = run(model, feeds)
+    counts = clean_up(model, ["constant-nodes", "constants"])
+    assert counts["constants"] >= 1
+    assert "If" not in [node.op_type for node in model.graph]
+    np.testing.assert_array_equal(run(model, feeds)[0], expected)

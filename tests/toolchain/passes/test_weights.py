@@ -63,6 +63,16 @@ def test_large_finite_values_are_not_infinite(with_weight):
     assert nan_or_inf(with_weight(ir.tensor(np.full((300, 500), np.finfo(np.float32).max)))) == []
 
 
+def test_masks_of_infinity_and_zero_are_sound(with_weight):
+    mask = np.triu(np.full((600, 500), -np.inf, np.float32), 1)
+    assert nan_or_inf(with_weight(ir.tensor(mask))) == []
+    # One number among them, in the last chunk, and it is a weight that overflowed.
+    mask[-1, 0] = 1
+    assert nan_or_inf(with_weight(ir.tensor(mask))) == ["w"]
+    mask[-1, 0] = np.nan
+    assert nan_or_inf(with_weight(ir.tensor(mask))) == ["w"]
+
+
 def test_integers_and_packed_types_have_no_nan(with_weight):
     assert nan_or_inf(with_weight(ir.tensor(np.full((300, 500), -1, np.int8)))) == []
     assert nan_or_inf(with_weight(ir.tensor(np.full((300, 500), 7, ml_dtypes.int4)))) == []
