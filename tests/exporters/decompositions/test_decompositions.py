@@ -1,0 +1,110 @@
+"""Every decomposition of the registry: torch, exported, decomposed, translated, and run at two sizes."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from torch.export import Dim
+
+from edgepack.exporters.decompositions.apply import decompose
+from edgepack.exporters.decompositions.base import WRAPPERS, decompositions
+
+# What the exporter says of itself while it works
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning"),
+]
+
+spec = importlib.util.spec_from_file_location("decomposition_cases", Path(__file__).with_name("cases.py"))
+cases = importlib.util.module_from_spec(spec)
+sys.modules[spec.name] = cases  # where dataclasses look their module up
+spec.loader.exec_module(cases)
+
+
+class Module(torch.nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, *inputs):
+        return self.function(*inputs)
+
+
+def exported(function, inputs, dims):
+    return torch.export.export(Module(function), inputs, dynamic_shapes=(dims,))
+
+
+def session(program):
+    translated = torch.onnx.export(program, dynamo=True, verbose=False, optimize=False)
+    return onnxruntime.InferenceSession(translated.model_proto.SerializeToString())
+
+
+def leaves(result):
+    return [result] if isinstance(result, torch.Tensor) else list(result)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.name)
+def test_a_decomposition_computes_what_torch_computes(case):
+    torch.manual_seed(7)
+    inputs = case.inputs(5)
+    axes = [case.axis, *case.others]
+    axes += [None] * (len(inputs) - len(axes))
+    dims = tuple({} if axis is None else {axis: Dim.DYNAMIC} for axis in axes)
+    program, counts = decompose(exported(case.function, inputs, dims))
+    assert counts[case.operator] >= 1
+    runner = session(program)
+    for n in (5, 8, 3):
+        inputs = case.inputs(n)
+        expected = leaves(case.function(*inputs))
+        names = [value.name for value in runner.get_inputs()]
+        got = runner.run(None, {k: v.numpy() for k, v in zip(names, inputs, strict=True)})
+        for tensor, have in zip(expected, got, strict=True):
+            want = tensor.numpy()
+            assert (have.shape, have.dtype) == (want.shape, want.dtype)
+            np.testing.assert_allclose(have, want, rtol=case.tolerance, atol=case.tolerance)
+
+
+def test_every_member_has_a_case():
+    assert {case.operator for case in cases.CASES} == {*decompositions.names(), *WRAPPERS}
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x: torch.relu(x).sum(1),
+        lambda x: torch.nn.functional.adaptive_avg_pool2d(x.reshape(1, 3, 2, -1), (1, 1)),
+        lambda x: x.scatter_reduce(0, (x > 0).long(), x, "amax"),
+    ],
+    ids=["none", "even-pooling", "maximum"],
+)
+def test_a_program_that_needs_nothing_is_handed_back(function):
+    program = exported(function, (torch.randn(3, 4),), ({},))
+    same, counts = decompose(program)
+    assert same is program
+    assert counts == {}
+
+
+def test_what_is_declined_is_not_counted():
+    both = lambda x, y: (torch.erfinv(x), torch.erfinv(y))  # noqa: E731
+    inputs = (torch.zeros(2), torch.zeros(2, dtype=torch.float64))
+    program, counts = decompose(exported(both, inputs, ({}, {})))
+    assert counts == {"aten.erfinv.default": 1}
+    assert [str(n.target) for n in program.graph.nodes].count("aten.erfinv.default") == 1
+
+
+def test_subgraphs_are_looked_into():
+    def branches(x):
+        return torch.cond(x.sum() > 0, lambda y: y.cumprod(0), lambda y: y.flip(0), (x,))
+
+    program, counts = decompose(exported(branches, (torch.arange(1.0, 5.0),), ({0: Dim.DYNAMIC},)))
+    assert counts == {"aten.cumprod.default": 1}
+    runner = session(program)
+    name = runner.get_inputs()[0].name
+    for x in (torch.arange(1.0, 7.0), -torch.arange(1.0, 4.0)):
+        np.testing.assert_allclose(runner.run(None, {name: x.numpy()})[0], branches(x).numpy())
