@@ -20,8 +20,10 @@ def open_torch(source: Mapping[str, Any], part: str = "main") -> TorchPart:
     """
     from dataclasses import replace
 
+    from edgepack.exporters._worker import find_part
     from edgepack.exporters.record import record
+    from edgepack.exporters.taming import tamed
 
-    model = open_source(SourceRequest.from_json(source)).open_torch()
-    _, signature = record(model.parts[part])
-    return replace(model.parts[part], signature=signature)
+    found = find_part(tamed(open_source(SourceRequest.from_json(source)).open_torch()), part)
+    _, signature = record(found)
+    return replace(found, signature=signature)

@@ -1,10 +1,10 @@
 """The export ladder: from a source to a verified program, with the reason each rung was left.
 
-Rungs, in order: the source as it is (an ONNX file); a native exporter for a known architecture;
-those of `torch_onnx`. Every part climbs by itself. A rung counts only when its graph agrees with the
-reference on every recorded case; the judge is handed in, because running a graph is the runtime's
-business. At the end the parts together must give, step by step, what the model gives for the whole
-sequence.
+Rungs, in order: the source as it is (an ONNX file); a native exporter for a known architecture; those of
+`torch_onnx`; the part split into its children. Every part climbs by itself. A rung counts only when its
+graph agrees with the reference on every recorded case; the judge is handed in, because running a graph is
+the runtime's business. At the end the parts together must give, step by step, what the model gives for
+the whole sequence.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from edgepack.exporters._worker import OBSERVED_FILE, RAW_FILE
 from edgepack.exporters.first_wrong import first_wrong
 from edgepack.exporters.native.base import Declined, natives
+from edgepack.exporters.scans.unrolled import unrolled
 from edgepack.exporters.sources import Source
 from edgepack.exporters.sources.huggingface import HuggingFaceSource
 from edgepack.exporters.sources.onnx_file import OnnxSource
 from edgepack.toolchain.answers import ANSWER_FILE, error_in, read_answer
 from edgepack.toolchain.errors import EdgepackError, ExportError, ToolchainFailedError
 from edgepack.toolchain.links import check_links
-from edgepack.toolchain.program import Part, Program
+from edgepack.toolchain.program import LOOP_NOTE, Part, Program
 from edgepack.toolchain.results import Parity
 from edgepack.toolchain.subprocesses import run_tool
 
@@ -76,7 +77,7 @@ def climb(source: Source, folder: Path, judge: Judge, time_limit_s: float) -> Cl
         ExportError: No rung gave a graph that agrees with the source, or the parts together do not.
     """
     if isinstance(source, OnnxSource):
-        program = source.program()
+        program = source.program(folder)
         try:
             parity = _judged(program.parts["main"], judge)
         except _Disagrees as error:
@@ -114,8 +115,23 @@ def _finished(
         )
     one = list(rungs) == ["main"]
     rung = rungs["main"] if one else ", ".join(f"{name}: {rung}" for name, rung in rungs.items())
-    program.notes += [f"exported by: {rung}", *(f"left {reason}" for reason in left)]
+    loops = [f"part {part.name}: {text}" for part in program if (text := unrolled(part.model()))]
+    program.notes += [f"exported by: {rung}", _opsets(program), *(f"left {reason}" for reason in left)]
+    program.notes += [
+        f"{LOOP_NOTE}, {text}: slow, and as long as its example; see docs/models.md" for text in loops
+    ]
     return Climbed(program, rung, left, parity)
+
+
+def _opsets(program: Program) -> str:
+    """The operator sets that the graphs say they use: exporters may write another version than was asked for."""
+    said = {}
+    for part in program:
+        imports = part.model().opset_imports
+        said[part.name] = ", ".join(f"{domain or 'ai.onnx'} {n}" for domain, n in sorted(imports.items()))
+    if len(set(said.values())) == 1:
+        return f"opset: {next(iter(said.values()))}"
+    return "opset: " + "; ".join(f"{name}: {text}" for name, text in said.items())
 
 
 class _Climb:
@@ -135,33 +151,49 @@ class _Climb:
         rungs: dict[str, str] = {}
         parity: dict[str, Parity] = {}
         waiting: Rungs | None = None
+        notes: dict[str, list[str]] = {}
         while True:
-            answer = self._work(waiting)
+            answer = self._answer(waiting)
             program = Program.load(self.folder)
             again: dict[str, Sequence[str]] = {}
             for name, told in answer["parts"].items():
                 many = len(program.parts) > 1
                 self.left += [f"{name}, {reason}" if many else reason for reason in told["left"]]
+                notes[name] = [f"{name}: {note}" if many else note for note in told["notes"]]
                 try:
                     parity[name] = _judged(program.parts[name], self.judge)
                     rungs[name] = told["rung"]
                 except _Disagrees as error:
                     where = self._first_wrong(program.parts[name])
                     reason = f"{told['rung']}: {error}" + (f"; first wrong: {where}" if where else "")
+                    reason = "; ".join([reason, *told["notes"]])
                     self.left.append(f"{name}, {reason}" if many else reason)
                     again[name] = told["next"]
                     if not told["next"]:
-                        raise ExportError(
-                            "Every way of exporting this model gave wrong outputs or none. "
-                            + " / ".join(self.left),
-                            where=self.source.request.model,
-                            todo="Look at the first wrong tensor above, or export a part of the model "
-                            "as file.py:factory",
-                        ) from error
+                        raise self._nothing() from error
             if not again:
+                program.notes += [note for name in program.parts for note in notes.get(name, [])]
                 ordered = {name: rungs[name] for name in program.parts}
+                parity = {name: parity[name] for name in program.parts}
                 return _finished(program, ordered, self.left, parity, self.judge)
             waiting = again
+
+    def _answer(self, waiting: Rungs | None) -> dict[str, Any]:
+        """The worker's answer; when no rung is left, the error holds the reasons of all requests."""
+        try:
+            return self._work(waiting)
+        except ExportError as error:
+            if waiting is None:
+                raise
+            self.left.append(error.what)
+            raise self._nothing() from error
+
+    def _nothing(self) -> ExportError:
+        return ExportError(
+            "Every way of exporting this model gave wrong outputs or none. " + " / ".join(self.left),
+            where=self.source.request.model,
+            todo="Look at the first wrong tensor above, or export a part of the model as file.py:factory",
+        )
 
     def _native(self) -> Climbed | None:
         """The native rung, built here while a worker records the reference; None when it does not hold."""

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from edgepack.exporters.sources.base import TorchPart
 from edgepack.exporters.sources.inputs import other_sizes
-from edgepack.toolchain.errors import ExportError, SourceError, not_finite
-from edgepack.toolchain.program import Case, Signature, TensorSpec, size_of
+from edgepack.toolchain.errors import ExportError, SourceError, UsageError, not_finite
+from edgepack.toolchain.program import Case, Signature, TensorSpec
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from edgepack.exporters.sources.base import TorchPart
+
+    Arrays = Mapping[str, np.ndarray]
+
 
 def record(part: TorchPart) -> tuple[list[Case], Signature]:
     """Call the source framework's model on three inputs, of two sizes and more where sizes may vary.
+
+    Of the second input, floats that have both signs get the sign of their sum turned against the first's:
+    a branch on it that was frozen shows.
 
     Returns:
         The cases, and the signature with its outputs filled in.
@@ -24,80 +29,136 @@ def record(part: TorchPart) -> tuple[list[Case], Signature]:
     Raises:
         SourceError: forward raised, or returned something that is not tensors, or NaN.
         ExportError: Two calls with the same input gave different outputs.
+        UsageError: A size beyond the model's limit.
     """
-    where = part.where
+    from edgepack.exporters.outputs import named_shape
+
+    check_sizes(part)
     call = part.reference or part.module
     sets = [part.sizes, *part.size_sets] if part.size_sets else other_sizes(part.sizes, part.limits)
     cases: list[Case] = []
-    names: list[str] = []
     for index, sizes in enumerate(sets):
         inputs = part.example(sizes, index)
-        outputs = _call(call, inputs, part)
-        names = list(outputs)
-        if index == 0:
-            _same_twice(outputs, _call(call, inputs, part), where)
         label = ", ".join(f"{k}={v}" for k, v in sizes.items()) or f"seed {index}"
-        cases.append(Case(label, inputs, outputs))
+        turned = opposed(part, cases[0].inputs, inputs, sizes) if index == 1 else None
+        case = (
+            Case(label, inputs, answers(call, inputs, part))
+            if turned is None
+            else _either(call, part, label, turned, inputs)
+        )
+        if index == 0:
+            _same_twice(case.outputs, answers(call, inputs, part), part.where)
+        elif sorted(case.outputs) != sorted(cases[0].outputs):
+            raise ExportError(
+                f"forward returned {', '.join(cases[0].outputs)} for one input, and for another "
+                f"{', '.join(case.outputs)}",
+                where=part.where,
+                todo="Return the same tensors in every call",
+            )
+        cases.append(case)
     _finite(cases, part)
-    outputs_spec = tuple(_output_spec(name, cases, sets) for name in names)
-    return cases, Signature(part.signature.inputs, outputs_spec)
+    outputs = tuple(
+        TensorSpec(name, str(value.dtype), named_shape(name, [c.outputs[name].shape for c in cases], sets))
+        for name, value in cases[0].outputs.items()
+    )
+    return cases, Signature(part.signature.inputs, outputs)
 
 
-def flatten_outputs(result: object, where: str, names: Sequence[str] = ()) -> dict[str, Any]:
-    """Tensors of a forward's result by name: a tensor, a sequence of tensors, or a mapping to tensors.
-
-    Args:
-        result: What forward returned.
-        where: The model, for messages.
-        names: Names of positional outputs, where the source knows them.
+def check_sizes(part: TorchPart) -> None:
+    """Raise unless the part's sizes lie within its limits.
 
     Raises:
-        SourceError: Something in it is not a tensor.
+        UsageError: The dimension and its limit.
+    """
+    for sizes in (part.sizes, *part.size_sets):
+        for name, size in sizes.items():
+            if size > part.limits.get(name, size):
+                raise UsageError(
+                    f"The dimension '{name}' is {size}, and the model takes {part.limits[name]} at most",
+                    where=part.where,
+                    todo=f"Give a size of {name} up to {part.limits[name]}",
+                )
+
+
+def call_forward(call: Any, inputs: Arrays, part: TorchPart) -> Any:
+    """What forward returns for `inputs`, which are copied.
+
+    Raises:
+        SourceError: forward raised.
     """
     import torch
 
-    if isinstance(result, torch.Tensor):
-        return {names[0] if names else "output": result}
-    if isinstance(result, Mapping):
-        named = {str(k): v for k, v in result.items() if v is not None}
-    elif isinstance(result, Sequence) and not isinstance(result, str):
-        named = {
-            (names[i] if i < len(names) else f"output_{i}"): v for i, v in enumerate(result) if v is not None
-        }
-    else:
-        named = {"output": result}
-    for name, value in named.items():
-        if not isinstance(value, torch.Tensor):
-            raise SourceError(
-                f"The output '{name}' of forward is {type(value).__name__}, not a tensor",
-                where=where,
-                todo="Wrap the model so that forward returns a tensor, a tuple of tensors or a dict of tensors",
-            )
-    if not named:
-        raise SourceError("forward returned no tensor", where=where)
-    return named
-
-
-def _call(call: Any, inputs: Mapping[str, np.ndarray], part: TorchPart) -> dict[str, np.ndarray]:
-    import torch
-
-    where = part.where
-
     try:
         with torch.no_grad():
-            result = call(*(torch.from_numpy(value.copy()) for value in inputs.values()))
+            return call(*(torch.from_numpy(value.copy()) for value in inputs.values()))
+    except (SourceError, UsageError):
+        raise
     except Exception as error:
         shapes = ", ".join(f"{name} {value.dtype}{list(value.shape)}" for name, value in inputs.items())
         raise SourceError(
             f"forward raised {type(error).__name__}: {error}",
-            where=where,
+            where=part.where,
             todo=f"It was called with {shapes}; give inputs that fit with --inputs",
         ) from error
-    flat = flatten_outputs(result, where, part.output_names)
-    return {name: value.detach().cpu().numpy() for name, value in flat.items()}
 
 
-def _same_twice(first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], where: str) -> None:
+def answers(call: Any, inputs: Arrays, part: TorchPart) -> dict[str, np.ndarray]:
+    """Outputs by name of one call of `call`, a module or a reference.
+
+    Raises:
+        SourceError: forward raised, or returned something that is not tensors.
+    """
+    from edgepack.exporters.outputs import flatten_outputs
+
+    flat = flatten_outputs(call_forward(call, inputs, part), part.where, part.output_names)
+    return {name: value.detach().cpu().numpy().copy() for name, value in flat.items()}
+
+
+def opposed(
+    part: TorchPart, first: Arrays, inputs: Arrays, sizes: Mapping[str, int]
+) -> dict[str, np.ndarray] | None:
+    """`inputs` with every free float's sum of the other sign than in `first`; None where it is already.
+
+    States, values that no seed changes (masks), and those of one sign only (probabilities) stay.
+    """
+    turned = dict(inputs)
+    for name in free_floats(part, sizes):
+        value = inputs[name]
+        if value.min() < 0 < value.max() and (value.sum() > 0) == (first[name].sum() > 0):
+            turned[name] = -value
+    return turned if any(turned[name] is not inputs[name] for name in inputs) else None
+
+
+def free_floats(part: TorchPart, sizes: Mapping[str, int]) -> list[str]:
+    """Floating-point inputs whose values may be anything: not states, not noise, and random with the seed."""
+    import numpy as np
+
+    one, two = part.example(sizes, 1), part.example(sizes, 2)
+    return [
+        name
+        for name, value in one.items()
+        if value.dtype.kind == "f"
+        and value.size
+        and name not in part.initial
+        and not name.startswith("noise_")
+        and not np.array_equal(value, two[name])
+    ]
+
+
+def _either(call: Any, part: TorchPart, label: str, turned: Arrays, inputs: Arrays) -> Case:
+    """The call with the turned inputs, or with those as they were where the model cannot take it."""
+    import numpy as np
+
+    try:
+        outputs = answers(call, turned, part)
+    except SourceError:
+        outputs = {}
+    if outputs and all(np.isfinite(value).all() for value in outputs.values() if value.dtype.kind == "f"):
+        return Case(label, dict(turned), outputs)
+    return Case(label, dict(inputs), answers(call, inputs, part))
+
+
+def _same_twice(first: Arrays, second: Arrays, where: str) -> None:
     import numpy as np
 
     for name, value in first.items():
@@ -127,27 +188,3 @@ def _finite(cases: Sequence[Case], part: TorchPart) -> None:
                     where=where,
                     todo="Check its weights; a model that is broken before export cannot be verified after it",
                 )
-
-
-def _output_spec(name: str, cases: Sequence[Case], sets: Sequence[Mapping[str, int]]) -> TensorSpec:
-    """A dimension that follows a named size, or the sum of two, over all cases bears its name.
-
-    One that stays is a number; one that varies otherwise gets a name of its own.
-    """
-    arrays = [case.outputs[name] for case in cases]
-    if len({array.ndim for array in arrays}) > 1:
-        raise SourceError(f"The output '{name}' changes its number of dimensions with the input's size")
-    shape: list[int | str] = []
-    for axis in range(arrays[0].ndim):
-        lengths = [int(array.shape[axis]) for array in arrays]
-        sums = ["+".join(sorted(pair)) for pair in combinations(sets[0], 2)]
-        follows = [
-            dim
-            for dim in (*sets[0], *sums)
-            if all(length == size_of(dim, sizes) for length, sizes in zip(lengths, sets, strict=True))
-        ]
-        if len(set(lengths)) == 1 and not (follows and len({size_of(follows[0], s) for s in sets}) > 1):
-            shape.append(lengths[0])
-        else:
-            shape.append(follows[0] if follows else f"{name}_{axis}")
-    return TensorSpec(name, str(arrays[0].dtype), tuple(shape))

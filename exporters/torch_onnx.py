@@ -3,6 +3,7 @@
     dynamo         torch.export with the named dimensions varying
     dynamo-strict  the same through TorchDynamo's bytecode analysis
     static         all sizes as in the example
+    torchscript    torch.jit.trace and the older exporter (`rungs.torchscript`)
 
 Each either writes a graph or raises; whether the graph is right is for verification to say.
 """
@@ -14,21 +15,39 @@ import inspect
 import io
 import logging
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepack.exporters.sources.base import TorchPart
+from edgepack.toolchain.errors import ExportError
 from edgepack.toolchain.program import Signature, TensorSpec, terms
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
     import torch
 
     from edgepack.exporters.weight_file import WeightFile
 
-RUNGS = ("dynamo", "dynamo-strict", "static")
+# Operator domains of ONNX and of ONNX Runtime's CPU build.
+_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"}
+RUNGS = ("dynamo", "dynamo-strict", "static", "torchscript")
 
 
-def export(part: TorchPart, signature: Signature, rung: str, path: Path, weights: WeightFile) -> Signature:
+@dataclass(frozen=True)
+class Written:
+    """What a rung wrote.
+
+    Attributes:
+        signature: Of the graph.
+        notes: What was rewritten or is doubtful in it.
+    """
+
+    signature: Signature
+    notes: tuple[str, ...] = ()
+
+
+def export(part: TorchPart, signature: Signature, rung: str, path: Path, weights: WeightFile) -> Written:
     """Write `path` by one rung.
 
     Args:
@@ -39,12 +58,21 @@ def export(part: TorchPart, signature: Signature, rung: str, path: Path, weights
         weights: Receives its weights, shared with the other parts.
 
     Returns:
-        The signature of the graph: as given, or with numbers only after the static rung.
+        The graph's signature, as given or with numbers only after the static rung, and notes.
 
     Raises:
         Exception: Whatever torch raises; the caller records it as the reason the rung was left.
+        ExportError: The graph holds operators that no runtime knows.
     """
     import torch
+
+    from edgepack.exporters.decompositions.apply import decompose
+
+    if rung == "torchscript":
+        from edgepack.exporters.rungs.torchscript import export as export_torchscript
+
+        notes = export_torchscript(part, signature, path, weights)
+        return Written(signature, notes)
 
     arrays = part.example(part.sizes, 0)
     args = tuple(torch.from_numpy(value.copy()) for value in arrays.values())
@@ -56,6 +84,7 @@ def export(part: TorchPart, signature: Signature, rung: str, path: Path, weights
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         exported = _torch_export(part.module, args, shapes, strict=rung == "dynamo-strict")
+        exported, counts = decompose(exported)
         program = torch.onnx.export(
             exported,
             dynamo=True,
@@ -65,11 +94,29 @@ def export(part: TorchPart, signature: Signature, rung: str, path: Path, weights
             output_names=[spec.name for spec in signature.outputs],
         )
         assert program is not None  # noqa: S101 - dynamo=True returns a program
-        _name_dimensions(program.model, signature, static=static)
+        _separate(program.model, signature)
+        check_operators(program.model)
+        if not static:
+            name_dimensions(program.model, signature)
         weights.save(program.model, path)
-    if static:
-        return _pinned(signature, part)
-    return signature
+    notes = ("decomposed: " + ", ".join(f"{n} {name}" for name, n in counts.items()),) if counts else ()
+    return Written(_pinned(signature, part) if static else signature, notes)
+
+
+def check_operators(model: ir.Model) -> None:
+    """Raise unless every operator is ONNX's, of a domain that ONNX Runtime has, or a function of the model.
+
+    Raises:
+        ExportError: The first that is not, with its domain.
+    """
+    functions = {(function.domain, function.name) for function in model.functions.values()}
+    nodes = [*model.graph.all_nodes(), *(node for f in model.functions.values() for node in f.all_nodes())]
+    for node in nodes:
+        if node.domain not in _DOMAINS and (node.domain, node.op_type) not in functions:
+            raise ExportError(
+                f"The graph holds the operator {node.domain}::{node.op_type}, which ONNX Runtime does not know",
+                where=node.name,
+            )
 
 
 def _torch_export(
@@ -81,7 +128,11 @@ def _torch_export(
 
 
 def _dynamic_shapes(module: torch.nn.Module, signature: Signature, limits: dict[str, int]) -> tuple[Any, ...]:
-    """Per input {axis: Dim}, one Dim a name; those of a forward's *inputs are wrapped once more.
+    """Per input {axis: Dim}; those of a forward's *inputs are wrapped once more.
+
+    A dimension that becomes a constant is refused; one that torch bounds (a convolution needs as many
+    frames as it is wide) is not, as it would be if it bore a name. That it holds elsewhere than in the
+    example is for the cases of other sizes to show.
 
     A sum of names is left to torch to find: it has no way of saying one. If it takes it for a
     constant instead, the cases of other sizes show it.
@@ -89,7 +140,7 @@ def _dynamic_shapes(module: torch.nn.Module, signature: Signature, limits: dict[
     from torch.export import Dim
 
     dims: dict[str, Any] = {
-        name: Dim(name, max=limits[name]) if name in limits else Dim(name) for name in signature.symbols
+        name: Dim.DYNAMIC(max=limits[name]) if name in limits else Dim.DYNAMIC for name in signature.symbols
     }
     sums = {d for s in signature.inputs for d in s.shape if len(terms(d)) > 1}
     if sums:
@@ -103,14 +154,34 @@ def _dynamic_shapes(module: torch.nn.Module, signature: Signature, limits: dict[
     return (*each[:named], each[named:])
 
 
-def _name_dimensions(model: Any, signature: Signature, *, static: bool) -> None:
+def name_dimensions(model: ir.Model, signature: Signature) -> None:
     """Give the graph's inputs and outputs the signature's dimension names, whatever torch called them."""
     import onnx_ir as ir
 
     for values, specs in ((model.graph.inputs, signature.inputs), (model.graph.outputs, signature.outputs)):
         for value, spec in zip(values, specs, strict=True):
-            if not static and value.shape is not None and len(value.shape) == len(spec.shape):
+            if value.shape is not None and len(value.shape) == len(spec.shape):
                 value.shape = ir.Shape(spec.shape)
+
+
+def _separate(model: ir.Model, signature: Signature) -> None:
+    """Give every output a value of its own: one that is an input, or another output too, bears only one name."""
+    import onnx_ir as ir
+
+    taken = {id(value) for value in model.graph.inputs}
+    for index, spec in enumerate(signature.outputs):
+        value = model.graph.outputs[index]
+        if id(value) in taken:
+            copied = ir.node("Identity", [value])
+            copied.outputs[0].name = spec.name
+            copied.outputs[0].type, copied.outputs[0].shape = value.type, value.shape
+            model.graph.append(copied)
+            model.graph.outputs[index] = copied.outputs[0]
+        taken.add(id(model.graph.outputs[index]))
+    for value, spec in zip(model.graph.inputs, signature.inputs, strict=True):
+        value.name = spec.name
+    for value, spec in zip(model.graph.outputs, signature.outputs, strict=True):
+        value.name = spec.name
 
 
 def _pinned(signature: Signature, part: TorchPart) -> Signature:
@@ -119,9 +190,9 @@ def _pinned(signature: Signature, part: TorchPart) -> Signature:
     arrays = part.example(part.sizes, 0)
     with torch.no_grad():
         result = part.module(*(torch.from_numpy(v.copy()) for v in arrays.values()))
-    from edgepack.exporters.record import flatten_outputs
+    from edgepack.exporters.outputs import flatten_outputs
 
-    outputs = flatten_outputs(result, part.where).values()
+    outputs = flatten_outputs(result, part.where, part.output_names).values()
     return Signature(
         tuple(TensorSpec(s.name, s.dtype, s.resolve(part.sizes)) for s in signature.inputs),
         tuple(

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from edgepack.toolchain import cli_claims
+from edgepack.toolchain.cli_shared import Debug, Json, Quiet, errors_shown
+
 if TYPE_CHECKING:
     from edgepack.toolchain.bundle import Bundle
     from edgepack.toolchain.cache import Cache
-    from edgepack.toolchain.errors import EdgepackError
     from edgepack.toolchain.results import Manifest
-
-_INTERRUPTED = 130
 
 app = typer.Typer(
     name="edgepack",
@@ -33,6 +33,7 @@ app = typer.Typer(
 )
 cache_app = typer.Typer(help="Look at or empty the cache of finished stages.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
+cli_claims.add_to(app)
 
 
 def _complete_target(incomplete: str) -> list[str]:
@@ -47,9 +48,6 @@ def _complete_precision(incomplete: str) -> list[str]:
     return [name for name in PRECISIONS if name.startswith(incomplete)]
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")]
 BundleFolder = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that export wrote.")]
 
 
@@ -124,7 +122,7 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Export a model to its targets: artifacts, manifest and latency report in one folder."""
-    with _errors(debug=debug, out=out):
+    with errors_shown(debug=debug, out=out):
         from edgepack.toolchain import pipeline
         from edgepack.toolchain.errors import UsageError
         from edgepack.toolchain.recipe import make, read
@@ -162,7 +160,7 @@ def export(
 @app.command()
 def report(bundle: BundleFolder, json_: Json = False, debug: Debug = False) -> None:
     """Show a bundle's report in the terminal; report.html in it opens in a browser."""
-    with _errors(debug=debug):
+    with errors_shown(debug=debug):
         from edgepack.toolchain.bundle import load
 
         _print_bundle(load(bundle), as_json=json_, quiet=False)
@@ -171,7 +169,7 @@ def report(bundle: BundleFolder, json_: Json = False, debug: Debug = False) -> N
 @app.command()
 def verify(bundle: BundleFolder, json_: Json = False, quiet: Quiet = False, debug: Debug = False) -> None:
     """Check a bundle's hashes, and run its artifacts' recorded cases again."""
-    with _errors(debug=debug):
+    with errors_shown(debug=debug):
         from edgepack.toolchain import api
 
         found = api.verify(bundle)
@@ -198,7 +196,7 @@ def verify(bundle: BundleFolder, json_: Json = False, quiet: Quiet = False, debu
 @app.command()
 def targets(json_: Json = False, debug: Debug = False) -> None:
     """List the targets, and how to install what is missing."""
-    with _errors(debug=debug):
+    with errors_shown(debug=debug):
         from edgepack.toolchain.api import list_targets
 
         found = list_targets()
@@ -214,7 +212,7 @@ def targets(json_: Json = False, debug: Debug = False) -> None:
 @app.command()
 def doctor(json_: Json = False, debug: Debug = False) -> None:
     """Say what is installed, what is missing, and the command that installs it."""
-    with _errors(debug=debug):
+    with errors_shown(debug=debug):
         from edgepack.toolchain import api
 
         found = api.doctor()
@@ -232,7 +230,7 @@ def doctor(json_: Json = False, debug: Debug = False) -> None:
 @cache_app.command("info")
 def cache_info(json_: Json = False) -> None:
     """Where the cache is and how much it holds."""
-    with _errors(debug=False):
+    with errors_shown(debug=False):
         from edgepack.toolchain.cache import Cache
 
         info = Cache().info()
@@ -246,7 +244,7 @@ def cache_info(json_: Json = False) -> None:
 @cache_app.command("clear")
 def cache_clear() -> None:
     """Remove every entry that no running process uses."""
-    with _errors(debug=False):
+    with errors_shown(debug=False):
         from edgepack.toolchain.cache import Cache
 
         typer.echo(f"{Cache().clear() / 2**20:.1f} MiB freed")
@@ -279,43 +277,6 @@ def _pairs(texts: list[str] | None, kind: type, option: str) -> dict[str, Any]:
         except ValueError:
             raise UsageError(f"'{text}' is not of the form name=number", where=option) from None
     return found
-
-
-@contextmanager
-def _errors(*, debug: bool, out: Path | None = None) -> Iterator[None]:
-    """One paragraph and the contract's exit code for every error; a traceback only when asked for."""
-    from edgepack.toolchain.errors import EdgepackError
-
-    try:
-        yield
-    except KeyboardInterrupt:
-        again = f" Continue with: edgepack export --resume --out {out}." if out else ""
-        typer.echo(f"\nInterrupted; nothing half-written is left.{again}", err=True)
-        raise typer.Exit(_INTERRUPTED) from None
-    except EdgepackError as error:
-        _fail(error, debug=debug)
-    except (typer.Exit, typer.Abort):
-        raise
-    except BrokenPipeError:
-        raise typer.Exit(1) from None
-    except Exception as error:
-        if debug:
-            raise
-        typer.echo(
-            f"Error: edgepack itself failed ({type(error).__name__}: {error}). "
-            "Run it again with --debug and report it.",
-            err=True,
-        )
-        raise typer.Exit(1) from None
-
-
-def _fail(error: EdgepackError, *, debug: bool) -> NoReturn:
-    if debug:
-        import traceback
-
-        traceback.print_exception(error)
-    typer.echo(f"Error: {error}", err=True)
-    raise typer.Exit(error.exit_code) from None
 
 
 @contextmanager

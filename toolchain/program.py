@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 PROGRAM_FILE = "program.json"
 LOWERED_FILE = "lowered.json"
 ROLLOUT_FILE = "rollout.npz"
+LOOP_NOTE = "a loop over time is written out"
+"""What the note on such a loop begins with; the pipeline makes it a warning."""
 
 
 @dataclass(frozen=True)

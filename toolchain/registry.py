@@ -77,10 +77,7 @@ class Registry(Generic[T]):
             return
         self._loaded = True
         try:
-            package = importlib.import_module(self._package)
-            for module in pkgutil.walk_packages(package.__path__, prefix=f"{self._package}."):
-                if not module.name.rpartition(".")[2].startswith("_"):
-                    importlib.import_module(module.name)
+            _import_all(self._package)
             if self._group:
                 self._load_entry_points(self._group)
         except BaseException:
@@ -100,3 +97,15 @@ class Registry(Generic[T]):
             # A module registers by its decorators on import; a class or function is filed here.
             if not hasattr(loaded, "__path__") and not hasattr(loaded, "__file__"):
                 self.register(point.name)(loaded)
+
+
+def _import_all(package: str) -> None:
+    """Import a package and every module in it; names that begin with an underscore are nobody's members."""
+    home = importlib.import_module(package)
+    for module in pkgutil.iter_modules(home.__path__, prefix=f"{package}."):
+        if module.name.rpartition(".")[2].startswith("_"):
+            continue
+        if module.ispkg:
+            _import_all(module.name)
+        else:
+            importlib.import_module(module.name)

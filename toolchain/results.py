@@ -281,6 +281,10 @@ class Manifest(Result):
     command: str = Field(description="what to type to get this bundle again")
     source: SourceFacts
     recipe: dict[str, Any]
+    exported: list[str] = Field(
+        default_factory=list,
+        description="how the source became graphs: rewrites, the way that held, why others were left",
+    )
     artifacts: list[ArtifactResult] = Field(default_factory=list)
     programs: list[ProgramResult] = Field(default_factory=list, description="of models of several parts")
     rejected: list[ArtifactResult] = Field(default_factory=list)

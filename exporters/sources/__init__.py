@@ -10,7 +10,7 @@ from edgepack.toolchain.results import SourceFacts
 
 __all__ = ["Source", "SourceFacts", "SourceRequest", "TorchModel", "TorchPart", "open_source", "sources"]
 
-_FORMS = "a Hugging Face folder, package.module:factory, file.py:factory, a .pt2 or an .onnx file"
+_FORMS = "a Hugging Face folder, package.module:factory, file.py:factory, a .pt2, an .onnx file or zoo:NAME"
 _PICKLES = (".pt", ".pth", ".bin", ".pkl", ".ckpt")
 
 

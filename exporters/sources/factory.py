@@ -12,7 +12,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +120,7 @@ def from_module(module: torch.nn.Module, examples: object, request: SourceReques
         request: What the user asked for; its input specifications come before the examples.
 
     Raises:
-        SourceError: There are no inputs, or they do not fit forward.
+        SourceError: There are no inputs, or they do not fit forward: arguments that nobody gave are named.
     """
     module, location = module.eval(), request.model
     if request.inputs:
@@ -152,6 +152,8 @@ def from_module(module: torch.nn.Module, examples: object, request: SourceReques
                 made[name] = (made[name] * scale + np.float32(array.mean())).astype(array.dtype)
         return made
 
+    _check_arguments(module, specs, location)
+    _initialise(module, example(sizes, 0), location)
     parameters = sum(p.numel() for p in module.parameters())
     facts = SourceFacts(
         kind=FactorySource.kind,
@@ -164,6 +166,46 @@ def from_module(module: torch.nn.Module, examples: object, request: SourceReques
     )
     part = TorchPart(module, Signature(specs, ()), example, location, sizes=dict(sizes))
     return TorchModel({"main": part}, facts)
+
+
+def _check_arguments(module: torch.nn.Module, specs: Sequence[TensorSpec], location: str) -> None:
+    """Raise unless forward can be called by position with that many tensors."""
+    parameters = list(inspect.signature(module.forward).parameters.values())
+    by_position = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    missing = [p.name for p in by_position[len(specs) :] if p.default is p.empty]
+    missing += [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    takes = ", ".join(str(p) for p in parameters)
+    if missing:
+        raise SourceError(
+            f"forward needs {', '.join(missing)}, which nobody gave: it takes ({takes})",
+            where=location,
+            todo="Give every argument, in forward's order: example inputs from the factory, or --inputs; wrap the "
+            "model where an argument is no tensor or goes by keyword only",
+        )
+    if len(specs) > len(by_position) and not any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        raise SourceError(
+            f"There are {len(specs)} inputs, and forward takes {len(by_position)}: ({takes})",
+            where=location,
+            todo="Give no more inputs than forward takes, in its order",
+        )
+
+
+def _initialise(module: torch.nn.Module, inputs: Mapping[str, np.ndarray], location: str) -> None:
+    """Call a module with lazy parameters once: they get their shapes from the first input."""
+    import torch
+    from torch.nn.parameter import is_lazy
+
+    if not any(is_lazy(tensor) for tensor in (*module.parameters(), *module.buffers())):
+        return
+    try:
+        with torch.no_grad():
+            module(*(torch.from_numpy(value.copy()) for value in inputs.values()))
+    except Exception as error:
+        raise SourceError(
+            f"forward raised {type(error).__name__} in the call that initialises its lazy parameters: {error}",
+            where=location,
+            todo="Give inputs that fit with --inputs, or call the model once in the factory",
+        ) from error
 
 
 def _from_examples(

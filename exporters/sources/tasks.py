@@ -1,14 +1,14 @@
 """Tasks: which head a model is loaded with, and which of its outputs the artifact returns.
 
-The names are those of Hugging Face's pipelines. The table covers single-part programs; generation
-needs several parts and says so.
+The names are those of Hugging Face's pipelines. Tasks that generate token by token become programs of
+several parts, with their caches as inputs and outputs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgepack.toolchain.errors import ExportError, SourceError, UnknownNameError
+from edgepack.toolchain.errors import SourceError, UnknownNameError
 
 
 @dataclass(frozen=True)
@@ -16,44 +16,78 @@ class Task:
     """How transformers serves a task.
 
     Attributes:
-        auto_class: Name of the auto class that loads the right head.
+        auto_classes: Names of the auto classes that load the right head, one for each kind of model.
         outputs: Attributes of the model's output that the artifact returns.
         heads: Endings of class names in a configuration's `architectures` that mean this task.
+        generates: Whether a decoder writes tokens one after the other.
     """
 
-    auto_class: str
+    auto_classes: tuple[str, ...]
     outputs: tuple[str, ...]
     heads: tuple[str, ...]
+    generates: bool = False
 
 
 TASKS: dict[str, Task] = {
-    "feature-extraction": Task("AutoModel", ("last_hidden_state",), ("Model",)),
-    "sentence-similarity": Task("AutoModel", ("sentence_embedding",), ()),
-    "fill-mask": Task("AutoModelForMaskedLM", ("logits",), ("ForMaskedLM",)),
+    "automatic-speech-recognition": Task(
+        ("AutoModelForCTC", "AutoModelForSpeechSeq2Seq"),
+        ("logits",),
+        (
+            "ForCTC",
+            "WhisperForConditionalGeneration",
+            "CanaryForConditionalGeneration",
+            "Speech2TextForConditionalGeneration",
+            "MoonshineForConditionalGeneration",
+            "SpeechEncoderDecoderModel",
+        ),
+        generates=True,
+    ),
+    "image-to-text": Task(
+        ("AutoModelForImageTextToText",), ("logits",), ("VisionEncoderDecoderModel",), generates=True
+    ),
+    "text-generation": Task(
+        ("AutoModelForCausalLM",), ("logits",), ("ForCausalLM", "LMHeadModel"), generates=True
+    ),
+    "text2text-generation": Task(
+        ("AutoModelForSeq2SeqLM",), ("logits",), ("ForConditionalGeneration",), generates=True
+    ),
+    "feature-extraction": Task(("AutoModel",), ("last_hidden_state",), ("Model",)),
+    "sentence-similarity": Task(("AutoModel",), ("sentence_embedding",), ()),
+    "fill-mask": Task(("AutoModelForMaskedLM",), ("logits",), ("ForMaskedLM",)),
     "text-classification": Task(
-        "AutoModelForSequenceClassification", ("logits",), ("ForSequenceClassification",)
+        ("AutoModelForSequenceClassification",), ("logits",), ("ForSequenceClassification",)
     ),
-    "token-classification": Task("AutoModelForTokenClassification", ("logits",), ("ForTokenClassification",)),
+    "token-classification": Task(
+        ("AutoModelForTokenClassification",), ("logits",), ("ForTokenClassification",)
+    ),
     "question-answering": Task(
-        "AutoModelForQuestionAnswering", ("start_logits", "end_logits"), ("ForQuestionAnswering",)
+        ("AutoModelForQuestionAnswering",), ("start_logits", "end_logits"), ("ForQuestionAnswering",)
     ),
-    "multiple-choice": Task("AutoModelForMultipleChoice", ("logits",), ("ForMultipleChoice",)),
-    "image-classification": Task("AutoModelForImageClassification", ("logits",), ("ForImageClassification",)),
+    "multiple-choice": Task(("AutoModelForMultipleChoice",), ("logits",), ("ForMultipleChoice",)),
+    "image-classification": Task(
+        ("AutoModelForImageClassification",), ("logits",), ("ForImageClassification",)
+    ),
     "semantic-segmentation": Task(
-        "AutoModelForSemanticSegmentation", ("logits",), ("ForSemanticSegmentation",)
+        ("AutoModelForSemanticSegmentation",), ("logits",), ("ForSemanticSegmentation",)
+    ),
+    "image-segmentation": Task(
+        ("AutoModelForUniversalSegmentation",),
+        ("class_queries_logits", "masks_queries_logits"),
+        ("ForUniversalSegmentation", "ForInstanceSegmentation"),
     ),
     "object-detection": Task(
-        "AutoModelForObjectDetection", ("logits", "pred_boxes"), ("ForObjectDetection",)
+        ("AutoModelForObjectDetection",), ("logits", "pred_boxes"), ("ForObjectDetection",)
     ),
-    "depth-estimation": Task("AutoModelForDepthEstimation", ("predicted_depth",), ("ForDepthEstimation",)),
-    "audio-classification": Task("AutoModelForAudioClassification", ("logits",), ("ForAudioClassification",)),
-    "automatic-speech-recognition": Task("AutoModelForCTC", ("logits",), ("ForCTC",)),
-}
-
-SEVERAL_PARTS = {
-    "text-generation": ("ForCausalLM", "LMHeadModel"),
-    "text2text-generation": ("ForConditionalGeneration",),
-    "image-to-text": ("VisionEncoderDecoderModel",),
+    "depth-estimation": Task(("AutoModelForDepthEstimation",), ("predicted_depth",), ("ForDepthEstimation",)),
+    "zero-shot-image-classification": Task(
+        ("AutoModelForZeroShotImageClassification",), ("logits_per_image",), ("CLIPModel", "SiglipModel")
+    ),
+    "audio-classification": Task(
+        ("AutoModelForAudioClassification",), ("logits",), ("ForAudioClassification",)
+    ),
+    "text-to-audio": Task(
+        ("AutoModelForTextToSpectrogram",), ("spectrogram",), ("FastSpeech2ConformerModel", "ForTextToSpeech")
+    ),
 }
 
 
@@ -67,22 +101,16 @@ def resolve(asked: str | None, architectures: list[str], where: str) -> str:
 
     Raises:
         UnknownNameError: `asked` is no task.
-        ExportError: The task needs a program of several parts.
         SourceError: The configuration gives no task away.
     """
     if asked is not None:
-        name = asked if asked in TASKS or asked in SEVERAL_PARTS else _synonym(asked)
-        if name not in TASKS and name not in SEVERAL_PARTS:
+        # optimum's "-with-past" asks for what every generating program has here.
+        plain = asked.removesuffix("-with-past")
+        name = plain if plain in TASKS else _synonym(plain)
+        if name not in TASKS:
             raise UnknownNameError("task", asked, TASKS, where="--task")
     else:
         name = from_architectures(architectures)
-    if name in SEVERAL_PARTS:
-        raise ExportError(
-            f"The task {name} needs a program of several parts (prefill and decode with caches), "
-            "which this version does not export yet",
-            where=where,
-            todo="Export its hidden states with --task feature-extraction, or give the step as file.py:factory",
-        )
     if not name:
         raise SourceError(
             f"The configuration does not give the task away (architectures: {', '.join(architectures) or 'none'})",
@@ -95,9 +123,15 @@ def resolve(asked: str | None, architectures: list[str], where: str) -> str:
 def from_architectures(architectures: list[str]) -> str:
     """The task that the class names mean by their endings, or "" when they mean none."""
     for architecture in architectures:
-        for name, heads in [*((n, t.heads) for n, t in TASKS.items()), *SEVERAL_PARTS.items()]:
-            if any(architecture.endswith(head) for head in heads):
-                return name
+        fits = [
+            (len(head), name)
+            for name, task in TASKS.items()
+            for head in task.heads
+            if architecture.endswith(head)
+        ]
+        if fits:
+            # The longest ending says most: FastSpeech2ConformerModel is more than a Model.
+            return max(fits, key=lambda pair: pair[0])[1]
     return ""
 
 

@@ -83,7 +83,8 @@ def test_a_module_that_no_rung_takes_says_every_reason(tmp_path):
     )
     with pytest.raises(ExportError) as caught:
         climbed(source, tmp_path)
-    assert all(f"{rung}:" in str(caught.value) for rung in ("dynamo", "dynamo-strict", "static"))
+    rungs = ("dynamo", "dynamo-strict", "static", "torchscript", "split")
+    assert all(f"{rung}:" in str(caught.value) for rung in rungs)
 
 
 def test_a_graph_that_lies_is_left(tmp_path):
@@ -183,3 +184,54 @@ def test_other_families_from_their_configuration(tmp_path, family, config, task)
     assert result.program.source["task"] == task
     assert result.parity["main"].passed
     assert np.isfinite(result.program.parts["main"].cases[0].outputs["logits"]).all()
+
+
+def test_a_frozen_route_is_left_and_the_networks_become_parts(tmp_path):
+    source = factory(
+        tmp_path,
+        """
+        class Route(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.body = torch.nn.Linear(4, 8)
+                self.heads = torch.nn.ModuleList(torch.nn.Linear(8, 2) for _ in range(2))
+            def forward(self, x):
+                h = self.body(x).relu()
+                first, second = self.heads[0](h), self.heads[1](h)
+                return first if int(x.sum() > 0) else second
+        def make():
+            return Route(), (torch.ones(2, 4),)
+        """,
+    )
+    result = climbed(source, tmp_path)
+    assert list(result.program.parts) == ["body", "heads.0", "heads.1"]
+    assert result.rung == "body: dynamo, heads.0: dynamo, heads.1: dynamo"
+    # torch may capture the branch by itself some day; today its reasons and that of the trace are told.
+    told = " ".join(result.left)
+    assert all(f"{rung}: " in told for rung in ("dynamo", "dynamo-strict", "static", "torchscript"))
+    assert "values that tracing froze" in told
+    notes = " ".join(result.program.notes)
+    assert "parts are called as body -> heads.0 -> heads.1" in notes
+    written = onnx.load(result.program.parts["body"].path, load_external_data=False).opset_import
+    assert f"opset: ai.onnx {written[0].version}" in notes
+
+
+def test_a_step_made_of_buffers_is_verified_in_a_row(tmp_path):
+    source = factory(
+        tmp_path,
+        """
+        class Sum(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.register_buffer("total", torch.ones(4))
+            def forward(self, x):
+                self.total += x.mean(0)
+                return self.total * x
+        def make():
+            return Sum(), (torch.ones(2, 4),)
+        """,
+    )
+    program = climbed(source, tmp_path).program
+    assert [link.input for link in program.links] == ["total"]
+    assert len(program.rollout) == 32
+    assert program.parts["main"].initial["total"].tolist() == [1.0] * 4

@@ -26,9 +26,8 @@ def paragraph(done):
 
 def test_help_names_every_command():
     text = edgepack("--help").stdout
-    assert all(
-        word in text for word in ("export", "report", "verify", "targets", "doctor", "cache", "version")
-    )
+    words = ("export", "report", "verify", "targets", "doctor", "cache", "claims", "zoo", "version")
+    assert all(word in text for word in words)
 
 
 def test_help_imports_nothing_heavy():
@@ -64,6 +63,13 @@ def test_targets_as_json():
         "npu:ethos-u85-512",
     } <= names
     assert all(target["installed"] for target in listed)
+
+
+def test_the_zoo_and_the_claims_are_listed():
+    listed = json.loads(edgepack("zoo", "list", "--json").stdout)["architectures"]
+    assert listed["return-of-the-encoder"]["decoder-only-30m"] > 29e6
+    assert "47 % lower" in edgepack("claims").stdout
+    assert paragraph(edgepack("zoo", "show", "return-of-the-decoder")).count("return-of-the-encoder")
 
 
 def test_doctor_finds_the_default_installation_whole():

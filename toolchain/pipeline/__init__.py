@@ -25,7 +25,7 @@ from edgepack.toolchain.pipeline.candidate import Candidate
 from edgepack.toolchain.pipeline.candidates import Builder
 from edgepack.toolchain.pipeline.joining import join
 from edgepack.toolchain.pipeline.making import Made, by_target, make_part
-from edgepack.toolchain.pipeline.program_stage import program_folder, source_facts
+from edgepack.toolchain.pipeline.program_stage import program_folder, source_facts, warn_of
 from edgepack.toolchain.pipeline.workbench import Workbench
 from edgepack.toolchain.program import Program
 from edgepack.toolchain.recipe import Recipe, make
@@ -128,6 +128,7 @@ def _targets(
     out: Path,
 ) -> Bundle:
     program = Program.load(folder)
+    warn_of(bench, program)
     builders = [Builder(bench, program, part, folder, source) for part in program]
     from edgepack.runtime import environment
 
@@ -155,6 +156,7 @@ def _targets(
         command=assembling.command(bench.recipe),
         source=source_facts(program, fingerprint, bench.digest(folder), bench.recipe.model),
         recipe=bench.recipe.model_dump(),
+        exported=program.notes,
         failures=failures,
         environment=env,
     )

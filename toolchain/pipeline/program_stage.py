@@ -9,7 +9,7 @@ from edgepack.exporters.sources import Source
 from edgepack.toolchain.errors import EdgepackError, not_finite
 from edgepack.toolchain.pipeline import judging
 from edgepack.toolchain.pipeline.workbench import Workbench, versions
-from edgepack.toolchain.program import Part, Program
+from edgepack.toolchain.program import LOOP_NOTE, Part, Program
 from edgepack.toolchain.results import Parity, SourceFacts, StageRecord
 
 _DISTRIBUTIONS = ("torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
@@ -93,6 +93,13 @@ def _verified(program: Program, raw: dict[str, Part], judge: judging.GraphJudge)
             )
         found["all parts"] = together
     return min(found.values(), key=lambda parity: (parity.min_cosine is None, parity.min_cosine or 0.0))
+
+
+def warn_of(bench: Workbench, program: Program) -> None:
+    """Raise to warnings what of the exporter's notes will cost the user time on the device."""
+    for note in program.notes:
+        if note.startswith(LOOP_NOTE):
+            bench.log.add_warning(note)
 
 
 def source_facts(program: Program, fingerprint: str | None, digest: str, location: str) -> SourceFacts:

@@ -32,7 +32,7 @@ _LEFT_OUT = {
 
 
 def render(manifest: Manifest) -> Group:
-    """Summary, artifacts, rejected, candidates, failures, warnings; what is empty is left out."""
+    """Summary, tables, how the source was exported, warnings; what is empty is left out."""
     from rich.console import Group
     from rich.text import Text
 
@@ -44,6 +44,8 @@ def render(manifest: Manifest) -> Group:
     for made in (make(manifest) for make in makers):
         if made.rows:
             blocks += [Text(), _Fitting(made)]
+    if manifest.exported:
+        blocks += [Text(), *(Text(f"Export: {line}", style="dim") for line in manifest.exported)]
     lines = [Text(f"Warning: {line}", style="yellow") for line in callouts(manifest)]
     return Group(*blocks, *([Text(), *lines] if lines else []))
 

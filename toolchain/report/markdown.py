@@ -55,6 +55,8 @@ def markdown(manifest: Manifest) -> str:
         ("Machine", facts.environment(manifest.environment)),
     ):
         parts.append(f"## {title}\n\n" + "\n".join(f"- {label}: {_cell(cell)}" for label, cell in rows))
+    if manifest.exported:
+        parts.append("## Export\n\n" + "\n".join(f"- {prose(line)}" for line in manifest.exported))
     parts.append("## Reproduce\n\n" + _block(manifest.command))
     return "\n\n".join(parts) + "\n"
 

@@ -130,3 +130,13 @@ def test_a_bare_pickle_is_refused(tmp_path):
     path.write_bytes(b"x")
     with pytest.raises(SourceError, match="pickle"):
         open_source(SourceRequest(str(path)))
+
+
+@pytest.mark.parametrize(
+    ("architecture", "task"),
+    [("LlamaForCausalLM", "text-generation"), ("T5ForConditionalGeneration", "text2text-generation")],
+)
+def test_a_model_that_generates_is_not_refused(folder, architecture, task):
+    (folder / "config.json").write_text(json.dumps(CONFIG | {"architectures": [architecture]}))
+    source = check(folder)
+    assert source.task(source.config()) == task

@@ -1,7 +1,7 @@
 import pytest
 
 from edgepack.exporters.sources.tasks import TASKS, resolve
-from edgepack.toolchain.errors import ExportError, SourceError, UnknownNameError
+from edgepack.toolchain.errors import SourceError, UnknownNameError
 
 
 @pytest.mark.parametrize(
@@ -13,6 +13,14 @@ from edgepack.toolchain.errors import ExportError, SourceError, UnknownNameError
         ("DistilBertForQuestionAnswering", "question-answering"),
         ("Wav2Vec2ForCTC", "automatic-speech-recognition"),
         ("SegformerForSemanticSegmentation", "semantic-segmentation"),
+        ("LlamaForCausalLM", "text-generation"),
+        ("GPT2LMHeadModel", "text-generation"),
+        ("T5ForConditionalGeneration", "text2text-generation"),
+        ("WhisperForConditionalGeneration", "automatic-speech-recognition"),
+        ("VisionEncoderDecoderModel", "image-to-text"),
+        ("Mask2FormerForUniversalSegmentation", "image-segmentation"),
+        ("FastSpeech2ConformerModel", "text-to-audio"),
+        ("CLIPModel", "zero-shot-image-classification"),
     ],
 )
 def test_the_task_is_found_from_the_architecture(architecture, task):
@@ -34,11 +42,9 @@ def test_optimums_synonyms_are_understood():
     assert resolve("sequence-classification", [], "model") == "text-classification"
 
 
-def test_generation_is_refused_with_what_to_do():
-    with pytest.raises(ExportError, match="several parts") as caught:
-        resolve(None, ["LlamaForCausalLM"], "model")
-    assert "--task feature-extraction" in str(caught.value)
-    assert caught.value.exit_code == 5
+@pytest.mark.parametrize("task", ["text-generation", "text2text-generation", "feature-extraction"])
+def test_optimums_with_past_means_the_same(task):
+    assert resolve(f"{task}-with-past", [], "model") == task
 
 
 def test_no_task_lists_the_known_ones():

@@ -199,7 +199,7 @@ def test_a_lowering_that_lies_is_caught_by_its_gate(model, tmp_path, cache, copy
         save(graph, folder / "main.onnx")
         return Lowered(part.name, "onnx", folder / "main.onnx", part.signature)
 
-    with pytest.raises(errors.GateError, match="lowered file disagrees.*first wrong tensor: h"):
+    with pytest.raises(errors.GateError, match=r"lowered file disagrees.*first wrong tensor: h"):
         run(model, tmp_path / "out", cache, targets=copy_target(lower=lower))
 
 

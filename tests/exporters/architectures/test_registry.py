@@ -1,0 +1,65 @@
+"""Every registered architecture has a whole card, and importing them all costs no torch."""
+
+import subprocess
+import sys
+
+import pytest
+
+from edgepack.exporters.architectures.base import architectures
+from edgepack.exporters.sources import SourceRequest, open_source
+from edgepack.exporters.sources.zoo import ZooSource
+from edgepack.toolchain.errors import UnknownNameError, UsageError
+
+
+@pytest.mark.parametrize("name", architectures.names())
+def test_a_card_says_what_is_to_be_known(name):
+    one = architectures.get(name)
+    card = one.card
+    assert card.name == name
+    assert card.paper
+    assert card.says
+    assert card.parts
+    assert card.checks
+    assert one.configs.keys() == one.parameters.keys()
+    assert all(count > 0 for count in one.parameters.values())
+
+
+def test_the_registry_does_not_import_torch():
+    code = (
+        "import sys; from edgepack.exporters.architectures.base import architectures; architectures.names(); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", architectures.names())
+def test_the_zoo_opens_it(name):
+    source = open_source(SourceRequest(f"zoo:{name}"))
+    assert isinstance(source, ZooSource)
+    source.check()
+    first = next(iter(architectures.get(name).configs))
+    assert source.chosen()[1] == first
+    prints = {
+        ZooSource(SourceRequest(f"zoo:{name}/{config}")).fingerprint()
+        for config in architectures.get(name).configs
+    }
+    assert len(prints) == len(architectures.get(name).configs)
+    assert source.fingerprint() in prints
+
+
+def test_the_zoo_builds_a_model_with_its_facts():
+    name = "zoo:return-of-the-encoder/decoder-only-tiny"
+    model = open_source(SourceRequest(name)).open_torch()
+    assert model.facts.location == name
+    assert (
+        model.facts.parameters == architectures.get("return-of-the-encoder").parameters["decoder-only-tiny"]
+    )
+
+
+def test_what_is_wrong_is_said():
+    with pytest.raises(UnknownNameError, match="Unknown architecture 'nothing'"):
+        ZooSource(SourceRequest("zoo:nothing")).check()
+    with pytest.raises(UnknownNameError, match="Unknown configuration 'huge'"):
+        ZooSource(SourceRequest("zoo:return-of-the-encoder/huge")).check()
+    with pytest.raises(UsageError, match="knows its inputs"):
+        ZooSource(SourceRequest("zoo:return-of-the-encoder", inputs=("ids:int64[1,4]",))).check()

@@ -1,0 +1,125 @@
+"""A claim's page: one HTML file with its plots, which needs neither network nor server.
+
+Made like the report's page (`toolchain/report/page.py`): plotly.js from the installed package, figures as data,
+and a Content-Security-Policy that allows exactly the scripts in it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepack.toolchain.claims import text
+from edgepack.toolchain.report.page import TEMPLATES as REPORT_TEMPLATES
+from edgepack.toolchain.report.page import plotly_script, policy, script_json
+
+if TYPE_CHECKING:
+    from edgepack.toolchain.claims.base import Claim, Statement
+    from edgepack.toolchain.claims.results import ClaimResults, Value
+
+TEMPLATES = Path(__file__).parent / "templates"
+_COLOURS = ("#2468c9", "#c9463b", "#0b6a3c", "#7d4600", "#6b3fa0")
+_MARKERS = ("circle", "square", "diamond", "cross", "x")
+
+
+def html(claim: Claim, results: ClaimResults) -> bytes:
+    """The page in UTF-8."""
+    import jinja2
+    from markupsafe import Markup
+
+    plotly, script = plotly_script(), (TEMPLATES / "claim.js").read_text(encoding="utf-8")
+    drawn = figures(claim, results)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    # The placeholder keeps megabytes out of the template; it is not text that a result could hold.
+    placeholder = "\0plotly\0"
+    page = environment.get_template("claim.html").render(
+        claim=claim,
+        results=results,
+        head=text.head(results),
+        rows=list(text.rows(claim, results)),
+        sentences=text.sentences(claim, results),
+        conditions=text.conditions(results),
+        figures=[(name, title) for name, title, _ in drawn] if plotly else [],
+        csp=policy([plotly, script.encode()]),
+        css=Markup((REPORT_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
+        script=Markup(script),  # noqa: S704 - our own file
+        plotly=Markup(placeholder),  # noqa: S704 - replaced below
+        figures_json=Markup(script_json({name: spec for name, _, spec in drawn})),  # noqa: S704 - escaped
+    )
+    return page.encode().replace(placeholder.encode(), plotly, 1)
+
+
+def figures(claim: Claim, results: ClaimResults) -> list[tuple[str, str, dict[str, Any]]]:
+    """(id, title, plotly figure): for every statement the ratio over input lengths, then both sides' medians."""
+    drawn: list[tuple[str, str, dict[str, Any]]] = []
+    for index, statement in enumerate(claim.statements):
+        lines = _lines(results, statement.value)
+        if lines:
+            title = f"{statement.value}: how many times better"
+            drawn.append((f"ratio-{index}", title, _ratio(statement, lines)))
+            unit = next(iter(lines.values()))[0][1].unit
+            drawn.append((f"sides-{index}", f"{statement.value}, {unit}", _sides(results, lines, unit)))
+    return drawn
+
+
+def _lines(results: ClaimResults, name: str) -> dict[str, list[tuple[int, Value]]]:
+    """(input length, value) by what else distinguishes them."""
+    lines: dict[str, list[tuple[int, Value]]] = {}
+    for point in results.points:
+        for value in point.values:
+            if value.name == name:
+                label = ", ".join([str(point.at.get("size", "")), *(f"{k} {v}" for k, v in value.at.items())])
+                lines.setdefault(label, []).append((int(point.at["input"]), value))
+    return lines
+
+
+def _ratio(statement: Statement, lines: dict[str, list[tuple[int, Value]]]) -> dict[str, Any]:
+    data: list[dict[str, Any]] = []
+    for i, (label, values) in enumerate(lines.items()):
+        ends = [
+            ((v.ci_high or v.ratio) - v.ratio, v.ratio - (v.ci_low if v.ci_low is not None else v.ratio))
+            for _, v in values
+        ]
+        error = {"type": "data", "array": [e[0] for e in ends], "arrayminus": [e[1] for e in ends]}
+        data.append(_trace(label, i, [x for x, _ in values], [v.ratio for _, v in values], error_y=error))
+    lengths = sorted({x for values in lines.values() for x, _ in values})
+    paper = {
+        "type": "scatter", "mode": "lines", "name": f"paper: {statement.says}",
+        "x": lengths, "y": [statement.ratio] * len(lengths), "line": {"dash": "dash", "color": "#888888"},
+    }  # fmt: skip
+    return {"data": [*data, paper], "layout": _layout(lengths, "times better")}
+
+
+def _sides(results: ClaimResults, lines: dict[str, list[tuple[int, Value]]], unit: str) -> dict[str, Any]:
+    data = []
+    for i, (label, values) in enumerate(lines.items()):
+        for side, dash in zip(results.sides, ("solid", "dot"), strict=True):
+            trace = _trace(
+                f"{side}, {label}", i, [x for x, _ in values], [v.medians[side] for _, v in values]
+            )
+            trace["line"]["dash"] = dash
+            data.append(trace)
+    lengths = sorted({x for values in lines.values() for x, _ in values})
+    return {"data": data, "layout": _layout(lengths, unit) | {"yaxis": _axis(unit) | {"type": "log"}}}
+
+
+def _trace(name: str, index: int, x: list[int], y: list[float], **more: Any) -> dict[str, Any]:
+    colour, symbol = _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
+    return {
+        "type": "scatter", "mode": "lines+markers", "name": name, "x": x, "y": y,
+        "line": {"color": colour}, "marker": {"color": colour, "symbol": symbol, "size": 9}, **more,
+    }  # fmt: skip
+
+
+def _layout(lengths: list[int], unit: str) -> dict[str, Any]:
+    ticks = {"type": "log", "tickvals": lengths, "ticktext": list(map(str, lengths))}
+    return {
+        "height": 420, "margin": {"l": 60, "r": 20, "t": 10, "b": 50}, "legend": {"orientation": "h", "y": -0.2},
+        "xaxis": _axis("input length, tokens") | ticks, "yaxis": _axis(unit) | {"rangemode": "tozero"},
+    }  # fmt: skip
+
+
+def _axis(title: str) -> dict[str, Any]:
+    return {"title": {"text": title}}
