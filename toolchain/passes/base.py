@@ -7,6 +7,7 @@ they are mapped from.
 
 The built-in passes run in the order of `ORDER`, which is the order in which they help one another:
 
+0. `exporter-traces`: stack traces of the exporting machine are taken out;
 1. `initializer-inputs`: weights that a legacy file lists as inputs become constants;
 2. `constant-nodes`: Constant nodes become initializers, where the other passes see them;
 3. `shapes`: what is known of shapes is spread, so that Shape and Reshape can be folded;
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 Pass = Callable[["ir.Model"], int]
 
 ORDER = (
+    "exporter-traces",
     "initializer-inputs",
     "constant-nodes",
     "shapes",
