@@ -126,7 +126,8 @@ class Snapshot:
                     _put(vars(owner), name, value, kept)
         for owner in self._module.modules() if only is None else ():
             for name in set(vars(owner)) - self._known.get(id(owner), set(vars(owner))):
-                del vars(owner)[name]
+                if "_hook" not in name:
+                    del vars(owner)[name]
 
 
 def _put(place: dict[str, Any], name: str, original: Any, kept: Any) -> None:
@@ -158,7 +159,8 @@ def _tensors(module: torch.nn.Module, kind: str) -> Iterator[tuple[str, torch.nn
 
 
 def _looked_at(name: str, value: object) -> bool:
-    if name in _OWN or name.endswith(("_hooks", "_hooks_with_kwargs", "_hooks_always_called")):
+    # Hooks, and what says that they are installed: taken for state and put back, they would be installed twice.
+    if name in _OWN or "_hook" in name:
         return False
     return value is None or isinstance(value, (torch.Tensor, int, float, str, *_CONTAINERS))
 

@@ -30,9 +30,11 @@ class Builder:
         op: str,
         inputs: Sequence[ir.Value],
         attributes: Mapping[str, Any] | None = None,
+        *,
+        domain: str = "",
     ) -> ir.Value:
-        """Append a standard node of one output and return that."""
-        return self.add_many(op, inputs, 1, attributes)[0]
+        """Append a node of one output, by default of the standard domain, and return that output."""
+        return self.add_many(op, inputs, 1, attributes, domain=domain)[0]
 
     def add_many(
         self,
@@ -40,12 +42,14 @@ class Builder:
         inputs: Sequence[ir.Value],
         outputs: int,
         attributes: Mapping[str, Any] | None = None,
+        *,
+        domain: str = "",
     ) -> Sequence[ir.Value]:
-        """Append a standard node of several outputs."""
+        """Append a node of several outputs, by default of the standard domain."""
         import onnx_ir as ir
 
         name = self._name(op)
-        node = ir.node(op, inputs, attributes, num_outputs=outputs, name=name)
+        node = ir.node(op, inputs, attributes, domain=domain, num_outputs=outputs, name=name)
         for index, value in enumerate(node.outputs):
             value.name = f"{name}:{index}"
         self._nodes.append(node)

@@ -41,6 +41,11 @@ class Linear:
         """Length of a row of x."""
         return int(self.weight.shape.numpy()[1 if self.transposed else 0])
 
+    @property
+    def outputs(self) -> int:
+        """Length of a row of y."""
+        return int(self.weight.shape.numpy()[0 if self.transposed else 1])
+
     def oriented(self, values: np.ndarray) -> np.ndarray:
         """The weight's array as [inputs, outputs], alpha included."""
         import numpy as np

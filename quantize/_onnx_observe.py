@@ -36,13 +36,14 @@ def observe(
         samples: Inputs by name.
 
     Raises:
-        UsageError: There is no sample.
+        UsageError: There is no sample, or one holds NaN.
         TargetError: ONNX Runtime cannot run the graph or a sample.
     """
     names, content = _augmented(path, list(tensors), probe)
     session = _session(content, path)
     count = 0
     for sample in samples:
+        _refuse_nan(sample, count)
         count += 1
         yield dict(zip(names, _call(session, names, sample, path), strict=True))
     if not count:
@@ -136,6 +137,18 @@ def _session(content: bytes, path: Path) -> object:
             where=str(path),
             todo="Export the model again, or leave this precision out",
         ) from error
+
+
+def _refuse_nan(sample: Feeds, index: int) -> None:
+    """Reductions of ONNX Runtime may pass over a NaN, which would then spoil a range unseen."""
+    import numpy as np
+
+    for name, values in sample.items():
+        if np.issubdtype(values.dtype, np.floating) and np.isnan(values).any():
+            raise UsageError(
+                f"Sample {index} of the calibration data holds NaN in '{name}'",
+                todo="Look at how the samples were made, and leave this one out",
+            )
 
 
 def _call(session: object, names: Sequence[str], sample: Feeds, path: Path) -> list[np.ndarray]:

@@ -5,6 +5,8 @@ a single unusual sample cannot stretch (the idea of ORT's moving average, withou
 `middle`, halfway between the two, clips the rarest values for finer steps everywhere else: of the three it kept
 the most of EfficientNet-Lite0's answers. All need a few numbers per tensor, whatever the number of samples and
 their sizes.
+
+`percentile`, `entropy` and `mse` clip by how often values occur (`_onnx_thresholds`), from histograms of all samples.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from edgepack.quantize._onnx_histogram import histograms
 from edgepack.quantize._onnx_observe import extremes, observe
+from edgepack.quantize._onnx_thresholds import METHODS, entropy, mean_squared, percentile
 from edgepack.toolchain.errors import TargetError
 
 if TYPE_CHECKING:
@@ -23,6 +27,45 @@ if TYPE_CHECKING:
 
 Merge = Literal["min-max", "mean", "middle"]
 MERGES: tuple[Merge, ...] = ("min-max", "mean", "middle")
+RANGES: tuple[str, ...] = (*MERGES, *METHODS)
+PERCENT = 99.99
+
+
+def clipped_ranges(
+    path: Path,
+    tensors: Sequence[str],
+    samples: Iterable[Feeds],
+    method: str,
+    *,
+    bits: int = 8,
+    percent: float = PERCENT,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Lowest and highest value of every tensor that is not clipped, as float32 scalars.
+
+    Args:
+        path: The float model.
+        tensors: Names of its float activations.
+        samples: Inputs of the model by name.
+        method: "percentile", "entropy" or "mse".
+        bits: Of the quantized activations.
+        percent: How many values "percentile" keeps.
+
+    Raises:
+        UsageError: There is no sample, or one holds NaN.
+        TargetError: The model does not run on a sample, or a tensor is not finite.
+    """
+    import numpy as np
+
+    found = {}
+    for name, histogram in histograms(path, tensors, samples).items():
+        if method == "percentile":
+            low, high = percentile(histogram, percent)
+        elif method == "entropy":
+            low, high = entropy(histogram, bits)
+        else:
+            low, high = mean_squared(histogram, bits)
+        found[name] = (np.array(low, np.float32), np.array(high, np.float32))
+    return found
 
 
 def ranges(
@@ -37,7 +80,7 @@ def ranges(
         merge: How samples are merged.
 
     Raises:
-        UsageError: There is no sample.
+        UsageError: There is no sample, or one holds NaN.
         TargetError: The model does not run on a sample, or a tensor is not finite.
     """
     import numpy as np
@@ -53,7 +96,8 @@ def ranges(
             widest[name] = wider(widest[name], value)
             average[name] = average[name] + (value - average[name]) / count
     share = {"min-max": 0.0, "middle": 0.5, "mean": 1.0}[merge]
-    merged = {name: (1 - share) * widest[name] + share * average[name] for name in widest}
+    with np.errstate(invalid="ignore"):  # infinity times nothing, which is named below
+        merged = {name: (1 - share) * widest[name] + share * average[name] for name in widest}
     broken = [name for name, value in merged.items() if not np.isfinite(value)]
     if broken:
         raise TargetError(

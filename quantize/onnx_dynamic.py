@@ -6,7 +6,7 @@ A product of a float activation x with a constant W becomes, in standard ONNX op
     y = float(MatMulInteger(q, W_q, z)) * (s_x * s_W)           W_q = int8(f W), s_W per output channel
 
 which ONNX Runtime fuses, bias included, into one kernel. Products of the same x share one quantized x.
-f levels outlier channels (`_onnx_channels`); without calibration data it is 1 and left out. Weights are
+f evens out channels (`_onnx_channels`); without calibration data it is 1 and left out. Weights are
 int8 with activations uint8: x86 multiplies that pair in one instruction (VNNI), and uint8 weights ran at
 a third of the speed there. Per-channel scales are not optional: one scale per matrix cost a sentence encoder
 its nearest neighbours.
@@ -19,9 +19,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack.quantize._onnx_channels import channel_factors
+from edgepack.quantize._onnx_channels import channel_peaks
 from edgepack.quantize._onnx_edit import Builder, drop_unused_constants
+from edgepack.quantize._onnx_found import refuse_quantized
 from edgepack.quantize._onnx_layers import Linear, Lookup, linears, lookups
+from edgepack.quantize._onnx_smooth import OUTLIERS, check_smooth, smooth_factors, smooth_note
 from edgepack.quantize._onnx_weights import quantized
 from edgepack.quantize.base import CalibrationData, Quantizer, quantizers
 from edgepack.toolchain.errors import TargetError
@@ -53,16 +55,20 @@ class OnnxDynamic(Quantizer):
             precision: "int8-dynamic".
             data: Samples by which outlier channels are found; None leaves that out.
             folder: Where to write.
-            options: `embeddings` (default True): whether embedding tables become int8.
+            options: `embeddings` (default True): whether embedding tables become int8; `smooth` (default
+                "outliers", when there is data): the exponent of SmoothQuant, from 0 to 1, 0.5 in its paper.
 
         Raises:
+            UsageError: `smooth` is no such thing, or there is no data for it.
             TargetError: Nothing in the graph can be quantized, or the operator set is too old.
         """
         import onnx_ir as ir
 
         from edgepack.toolchain.passes.storage import save
 
+        smooth = check_smooth(options.get("smooth"), data, lowered.part)
         model = ir.load(lowered.path)
+        refuse_quantized(model, lowered.part)
         graph = model.graph
         groups = linears(graph)
         if not groups:
@@ -78,7 +84,9 @@ class OnnxDynamic(Quantizer):
                 todo="Export the model again with a newer operator set",
             )
         widths = {str(value.name): group[0].inputs for value, group in groups.items()}
-        factors = channel_factors(lowered.path, widths, data.samples) if data is not None else {}
+        peaks = channel_peaks(lowered.path, widths, data.samples) if data is not None else {}
+        how = OUTLIERS if smooth is None else smooth
+        factors = smooth_factors(groups, peaks, how) if data is not None else {}
         for value, group in groups.items():
             _quantize_group(graph, value, group, factors.get(str(value.name)))
         tables = list(lookups(graph)) if options.get("embeddings", True) else []
@@ -88,7 +96,7 @@ class OnnxDynamic(Quantizer):
         path = save(model, folder, lowered.part)
         notes = [f"{products} matrix products and {len(tables)} embedding lookups in int8"]
         if data is not None:
-            notes.append(f"outlier channels leveled in {len(factors)} of {len(groups)} activations")
+            notes.append(smooth_note(how, len(factors), len(groups)))
         return lowered.quantized(path, precision, products + len(tables), *notes)
 
 

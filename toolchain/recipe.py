@@ -12,7 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from edgepack.toolchain.errors import UnknownNameError, UsageError
 from edgepack.toolchain.parity import check_gate
 
-PRECISIONS = ("auto", "fp32", "int8", "int8-dynamic", "int8-static", "int16x8-static")
+PRECISIONS = (
+    "auto", "fp32", "int8", "int8-dynamic", "int8-static", "int16x8-static",
+    "int4-weights", "int8-weights", "fp16-weights",
+)  # fmt: skip
 DEFAULT_SIZES = {"batch": 1, "sequence": 128, "past": 128, "step": 1}
 
 

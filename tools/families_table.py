@@ -19,15 +19,13 @@ HEAD = (
     "Family", "Class", "Task", "Parts", "Dimensions that vary", "Rungs", "Calls in a row", "Largest difference",
     "optimum-onnx 0.1.0",
 )  # fmt: skip
-# Those that optimum-onnx 0.1.0 has no configuration for, and those that it has one for. A family in
-# neither set was not looked up.
-NOT_IN_OPTIMUM = {
-    "t5gemma", "mask2former", "parakeet_ctc", "canary", "mixtral", "qwen2_moe", "mamba", "mamba2", "jamba",
-    "fastspeech2_conformer",
-}  # fmt: skip
+# Families in optimum-onnx 0.1.0's own table of model types with an ONNX configuration
+# (`optimum.exporters.tasks.TasksManager`, its ONNX configurations imported).
 IN_OPTIMUM = {
-    "llama", "gemma2", "gemma3_text", "gpt2", "codegen", "t5", "bart", "whisper", "bert", "roberta", "modernbert",
-    "vit", "swin", "poolformer", "mobilevit", "wav2vec2-conformer",
+    "llama", "gemma2", "gemma3_text", "gpt2", "codegen", "opt", "qwen2", "qwen3", "mistral", "phi3", "t5",
+    "bart", "whisper", "bert", "roberta", "modernbert", "distilbert", "electra", "mpnet", "deberta-v2",
+    "vit", "swin", "poolformer", "mobilevit", "convnext", "segformer", "yolos", "wav2vec2-conformer",
+    "wav2vec2", "hubert", "clip", "vision-encoder-decoder",
 }  # fmt: skip
 TEXT = """# Families of Hugging Face models
 
@@ -39,7 +37,7 @@ step by step against the whole sequence. What each family is made of stands in
 - *Dimensions that vary* are those of all parts. A decode step takes any number of cached tokens, none included.
 - *Calls in a row* is how many calls of the program were compared with the source's answer to the whole sequence.
 - *Largest difference* is that of any output of any call to the source framework, float32.
-- *optimum-onnx 0.1.0*: whether it has a configuration for the family; a dash where that was not looked up.
+- *optimum-onnx 0.1.0*: whether it has a configuration for the family.
 
 """
 
@@ -51,7 +49,7 @@ def row(name: str) -> tuple[str, ...]:
     from tests.exporters.families.running import run
 
     family = FAMILIES[name]
-    known = "yes" if name in IN_OPTIMUM else "no" if name in NOT_IN_OPTIMUM else "-"
+    known = "yes" if name in IN_OPTIMUM else "no"
     with tempfile.TemporaryDirectory() as folder:
         try:
             found = run(family, Path(folder))

@@ -214,7 +214,7 @@ def test_bad_requests(tmp_path, data):
     with pytest.raises(UsageError, match="needs calibration data"):
         quantize(base, "int8-static", None, tmp_path / "int8")
     with pytest.raises(UnknownNameError, match="min-max"):
-        quantize(base, "int8-static", data, tmp_path / "int8", merge="minmax")
+        quantize(base, "int8-static", data, tmp_path / "int8", ranges="minmax")
     with pytest.raises(UnknownNameError, match="uint8"):
         quantize(base, "int8-static", data, tmp_path / "int8", activations="uint4")
     with pytest.raises(TargetError, match="operator set 13"):

@@ -11,6 +11,7 @@ one token; all else of that token is dead code in the graph. The decoder starts 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -209,10 +210,14 @@ def rollout(both: EncoderDecoder) -> list[Call]:
     steps = min(STEPS + 1, both.limit or STEPS + 1)
     ids = np.random.default_rng(3).integers(0, both.vocabulary, (batch, steps))
     ids[:, 0] = both.start
+    options: dict[str, Any] = {"use_cache": False}
+    if "decoder_attention_mask" in inspect.signature(both.model.forward).parameters:
+        # Without one some families take the padding token among the new tokens for padding.
+        options["decoder_attention_mask"] = torch.ones(ids.shape, dtype=torch.int64)
     with torch.no_grad():
         whole = both.model(
             **{k: torch.from_numpy(v.copy()) for k, v in source.items()},
-            decoder_input_ids=torch.from_numpy(ids), use_cache=False,
+            decoder_input_ids=torch.from_numpy(ids), **options,
         ).logits.numpy()  # fmt: skip
     calls = [Call("encoder", source, {})]
     for t in range(steps):

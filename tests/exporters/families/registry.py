@@ -376,7 +376,7 @@ FAMILIES: dict[str, Family] = {
             "poolformer",
             "PoolFormerForImageClassification",
             "PoolFormerConfig",
-            {"hidden_sizes": [8, 16, 16, 32], "depths": [1, 1, 1, 1], "image_size": 64},
+            {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "image_size": 64},
             **SEES,
         ),
         Family(
@@ -395,7 +395,7 @@ FAMILIES: dict[str, Family] = {
             "convnext",
             "ConvNextForImageClassification",
             "ConvNextConfig",
-            {"hidden_sizes": [8, 16, 16, 32], "depths": [1, 1, 1, 1], "image_size": 64},
+            {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1], "image_size": 64},
             **SEES,
         ),
         Family(
@@ -403,7 +403,7 @@ FAMILIES: dict[str, Family] = {
             "SegformerForSemanticSegmentation",
             "SegformerConfig",
             {
-                "hidden_sizes": [8, 16, 16, 32],
+                "hidden_sizes": [8, 16, 24, 32],
                 "depths": [1, 1, 1, 1],
                 "num_attention_heads": [1, 2, 2, 4],
                 "decoder_hidden_size": 16,

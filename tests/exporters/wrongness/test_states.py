@@ -213,3 +213,26 @@ def test_a_sound_model_is_left_as_it_is():
     kept = tamed(opened)
     assert kept.parts["main"] is opened.parts["main"]
     assert kept.notes == []
+
+
+class Hooked(torch.nn.Module):
+    """Installs hooks in its first call, as transformers does to collect hidden states."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 4)
+
+    def forward(self, x):
+        if not getattr(self, "_hooks_are_installed", False):
+            self.layer.register_forward_hook(lambda _module, _inputs, output: 2 * output)
+            self._hooks_are_installed = True
+        return self.layer(x)
+
+
+def test_hooks_of_a_first_call_are_not_installed_twice():
+    module = Hooked()
+    tamed(model(module, "x:float32[n=2,4]", outputs=["y"]))
+    x = torch.ones(1, 4)
+    torch.testing.assert_close(
+        module(x), 2 * torch.nn.functional.linear(x, module.layer.weight, module.layer.bias)
+    )

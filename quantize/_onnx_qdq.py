@@ -1,0 +1,103 @@
+"""Lets ONNX Runtime's quantizer place QuantizeLinear and DequantizeLinear pairs, at ranges computed elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import onnx
+
+# Operators for which ONNX Runtime's CPU provider has int8 kernels, and those that only move values. Its quantizer
+# would also put pairs around normalizations, which run in float all the same, on rounded values.
+INT8_OPS = (
+    *("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul", "AveragePool", "GlobalAveragePool"),
+    *("Clip", "Relu", "LeakyRelu", "Sigmoid", "Softmax", "Concat", "MaxPool", "ArgMax", "Where"),
+    *("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Resize", "Split", "Pad", "Slice", "Gather"),
+)
+
+ACTIVATIONS = {"uint8": 8, "int8": 8, "uint16": 16, "int16": 16}
+"""Types of activations, and their bits."""
+
+_PRODUCTS = ("MatMul", "Gemm")
+_WIDE_OPSET = 21  # from which the standard operators take 16 bits
+
+
+def insert_pairs(
+    model: onnx.ModelProto,
+    found: Mapping[str, Any],
+    activations: str,
+    exclude: Sequence[str] = (),
+    *,
+    operators: Sequence[str] = INT8_OPS,
+    symmetric: bool = False,
+) -> onnx.ModelProto:
+    """The model with pairs around its operators, weights int8 per channel.
+
+    Args:
+        model: The float model with weights in memory; it is used up.
+        found: Lowest and highest value of every activation.
+        activations: One of `ACTIVATIONS`. Of 16 bits, pairs are of ONNX Runtime's own domain below operator set 21.
+        exclude: Names of nodes that stay float.
+        operators: Types of those that get pairs.
+        symmetric: Whether zero is in the middle of the activations' levels.
+    """
+    from onnxruntime.quantization import CalibrationMethod, QuantType
+    from onnxruntime.quantization.calibrate import TensorsData
+    from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
+
+    types = {
+        "uint8": QuantType.QUInt8,
+        "int8": QuantType.QInt8,
+        "uint16": QuantType.QUInt16,
+        "int16": QuantType.QInt16,
+    }
+    version = next(entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"})
+    quantizer = QDQQuantizer(
+        model,
+        per_channel=True,
+        reduce_range=False,
+        weight_qType=QuantType.QInt8,
+        activation_qType=types[activations],
+        tensors_range=TensorsData(CalibrationMethod.MinMax, dict(found)),
+        nodes_to_quantize=[],
+        nodes_to_exclude=list(exclude),
+        op_types_to_quantize=list(operators),
+        extra_options={
+            "ActivationSymmetric": symmetric,
+            # A product whose result nothing computes with in int8 gives it as a float, unrounded.
+            "OpTypesToExcludeOutputQuantization": [] if "Add" in operators else list(_PRODUCTS),
+            "UseQDQContribOps": ACTIVATIONS[activations] > 8 and version < _WIDE_OPSET,  # noqa: PLR2004
+        },
+    )
+    with _quiet():
+        quantizer.quantize_model()
+    result: onnx.ModelProto = quantizer.model.model
+    return result
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep ORT's quantizer from logging to the root logger: remarks on its own choices, one per tensor."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.WARNING))
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
+def fed_by_dequantize(model: onnx.ModelProto, before: set[str], operators: Sequence[str] = INT8_OPS) -> int:
+    """How many of the original nodes, by name, of these operators now compute on dequantized inputs.
+
+    Not by output: that of a node which gives an output of the graph is renamed.
+    """
+    nodes = model.graph.node
+    dequantized = {name for node in nodes if node.op_type == "DequantizeLinear" for name in node.output}
+    return sum(
+        1
+        for node in nodes
+        if node.op_type in operators and node.name in before and dequantized.intersection(node.input)
+    )
