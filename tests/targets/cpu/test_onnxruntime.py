@@ -107,7 +107,8 @@ def test_products_get_dynamic_int8_first(tmp_path):
         "fp32",
     ]
     assert all(
-        "asked for by name" in (found[name] or "") for name in ("int4-weights", "int8-weights", "fp16-weights")
+        "asked for by name" in (found[name] or "")
+        for name in ("int4-weights", "int8-weights", "fp16-weights")
     )
 
 
