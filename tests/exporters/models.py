@@ -129,3 +129,75 @@ def streaming():
     return TorchModel(
         {"step": part}, facts, links=(StateLink("step", "next_state", "step", "state"),), rollout=rollout
     )
+
+
+class Exits(torch.nn.Module):
+    """Four blocks with an exit after the second: one set of weights, several ways through it."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.blocks = torch.nn.ModuleList(torch.nn.Linear(WIDTH, WIDTH) for _ in range(4))
+        self.early = torch.nn.Linear(WIDTH, 5)
+        self.late = torch.nn.Linear(WIDTH, 5)
+
+    def run(self, x, first, last):
+        for block in self.blocks[first:last]:
+            x = x + block(x).relu()
+        return x
+
+
+class Begin(torch.nn.Module):
+    """To the exit: its answer, and what the rest goes on from."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        hidden = self.net.run(x, 0, 2)
+        return self.net.early(hidden), hidden
+
+
+class Rest(torch.nn.Module):
+    """From the exit on; called when the early answer is not sure enough."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, hidden):
+        return self.net.late(self.net.run(hidden, 2, 4))
+
+
+class Whole(torch.nn.Module):
+    """All in one call, for those who never leave early: another mode of the same weights."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, x):
+        return self.net.late(self.net.run(x, 0, 4))
+
+
+def exits():
+    """Two parts joined at an exit, and a third that is both of them in one graph."""
+    net = Exits()
+    shape = f"[batch=2,{WIDTH}]"
+    parts = {
+        "begin": torch_part(Begin(net), f"x:float32{shape}", outputs=["early", "hidden"]),
+        "rest": torch_part(Rest(net), f"hidden:float32{shape}", outputs=["late"]),
+        "whole": torch_part(Whole(net), f"x:float32{shape}", outputs=["late"]),
+    }
+
+    def rollout():
+        x = np.random.default_rng(1).standard_normal((3, WIDTH)).astype(np.float32)
+        with torch.no_grad():
+            late = Whole(net)(torch.from_numpy(x)).numpy()
+            early = net.early(net.run(torch.from_numpy(x), 0, 2)).numpy()
+        both = [Call("begin", {"x": x}, {"early": early}), Call("rest", {}, {"late": late})]
+        return [*both, Call("whole", {"x": x}, {"late": late})]
+
+    facts = SourceFacts(kind="factory", location="exits", fingerprint="")
+    return TorchModel(parts, facts, links=(StateLink("begin", "hidden", "rest", "hidden"),), rollout=rollout)

@@ -79,3 +79,16 @@ def test_the_ladder_takes_a_model_of_several_parts(tmp_path):
     case = result.program.parts["decode"].cases[1]
     assert case.inputs["past_key_0"].shape[2] == 0
     assert np.isfinite(case.outputs["logits"]).all()
+
+
+def test_exits_and_modes_are_parts_over_one_set_of_weights(tmp_path):
+    program, _ = exported(models.exits(), tmp_path)
+    check_links(program)
+    judge = GraphJudge()
+    assert all(judge.part(part).passed for part in program)
+    # The early answer, the rest from its state, and all in one call: equal answers of one network.
+    assert judge.rollout(program).passed
+    written = [path for path in tmp_path.iterdir() if path.suffix == ".data"]
+    parameters = list(models.Exits().parameters())
+    assert len(written) == 1
+    assert written[0].stat().st_size < 4 * sum(p.numel() for p in parameters) + 4096 * len(parameters)
