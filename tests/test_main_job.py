@@ -181,7 +181,12 @@ def test_an_onnx_source_says_what_only_torch_can_give(encoder, tmp_path):
 
     del encoder
     cache = Cache(Path(os.environ["EDGEPACK_CACHE"]))
-    onnx = next((cache.root / "v1" / "entries").glob("*/files/main.onnx"))
+    # The exported program's own graph: quantized ones lie in other entries under the same name.
+    programs = (cache.root / "v1" / "entries").glob("*/files/program.json")
+    program = next(
+        p for p in programs if json.loads(p.read_text())["source"]["task"] == "sentence-similarity"
+    )
+    onnx = program.with_name("main.onnx")
     words = ["--target", "cpu,mobile:litert", "--precision", "fp32", "--no-measure"]
     done = cli("export", str(onnx), *words, "--out", str(tmp_path / "o"), expect=4)
     bundle = edgepack.load(tmp_path / "o")

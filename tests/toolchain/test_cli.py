@@ -136,8 +136,13 @@ def test_ctrl_c_while_the_model_is_exported(minilm, tmp_path):
 
     out = tmp_path / "out"
     words = ["export", str(minilm), "--target", "cpu", "--out", str(out), "--no-cache", "--precision", "fp32"]
+    # A shell's background job ignores SIGINT, and so do its children: the tests may run in one.
+    code = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from edgepack.toolchain.cli import main; main()"
+    )
     process = subprocess.Popen(
-        [sys.executable, "-m", "edgepack", *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
 
     def workers():
