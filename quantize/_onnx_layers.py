@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgepack.toolchain.errors import TargetError
 from edgepack.toolchain.passes.graphs import standard
 
 if TYPE_CHECKING:
@@ -71,6 +72,22 @@ def linears(graph: ir.Graph) -> dict[ir.Value, list[Linear]]:
         found = _linear(node)
         if found is not None:
             groups.setdefault(found.input, []).append(found)
+    return groups
+
+
+def required_linears(graph: ir.Graph, part: str) -> dict[ir.Value, list[Linear]]:
+    """The same, for a quantizer that has nothing to do without them.
+
+    Raises:
+        TargetError: There is none.
+    """
+    groups = linears(graph)
+    if not groups:
+        raise TargetError(
+            "There is no matrix product with a large constant float32 matrix to quantize",
+            where=f"part {part}",
+            todo="Use --precision fp32 for this target",
+        )
     return groups
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from edgepack.quantize._onnx_channels import channel_peaks
 from edgepack.quantize._onnx_edit import Builder, drop_unused_constants
 from edgepack.quantize._onnx_found import refuse_quantized
-from edgepack.quantize._onnx_layers import Linear, Lookup, linears, lookups
+from edgepack.quantize._onnx_layers import Linear, Lookup, lookups, required_linears
 from edgepack.quantize._onnx_smooth import OUTLIERS, check_smooth, smooth_factors, smooth_note
 from edgepack.quantize._onnx_weights import quantized
 from edgepack.quantize.base import CalibrationData, Quantizer, quantizers
@@ -70,13 +70,7 @@ class OnnxDynamic(Quantizer):
         model = ir.load(lowered.path)
         refuse_quantized(model, lowered.part)
         graph = model.graph
-        groups = linears(graph)
-        if not groups:
-            raise TargetError(
-                "There is no matrix product with a large constant float32 matrix to quantize",
-                where=f"part {lowered.part}",
-                todo="Use --precision fp32 for this target",
-            )
+        groups = required_linears(graph, lowered.part)
         if graph.opset_imports.get("", 0) < _MIN_OPSET:
             raise TargetError(
                 f"Dynamic quantization needs operator set {_MIN_OPSET}, the model has {graph.opset_imports['']}",

@@ -20,11 +20,11 @@ from edgepack.quantize._onnx_edit import drop_unused_constants
 from edgepack.quantize._onnx_found import refuse_quantized
 from edgepack.quantize._onnx_gptq import gptq
 from edgepack.quantize._onnx_gram import moments
-from edgepack.quantize._onnx_layers import Linear, linears, lookups
+from edgepack.quantize._onnx_layers import Linear, linears, lookups, required_linears
 from edgepack.quantize._onnx_nbits import DOMAIN, Rewriter, Rule
 from edgepack.quantize._onnx_scaling import scale_inputs
 from edgepack.quantize.base import CalibrationData, Feeds, Quantizer, quantizers
-from edgepack.toolchain.errors import TargetError, UnknownNameError, UsageError
+from edgepack.toolchain.errors import UnknownNameError, UsageError
 from edgepack.toolchain.passes.weights import array
 
 if TYPE_CHECKING:
@@ -82,13 +82,7 @@ class OnnxWeights(Quantizer):
         model = ir.load(lowered.path)
         refuse_quantized(model, lowered.part)
         graph = model.graph
-        groups = linears(graph)
-        if not groups:
-            raise TargetError(
-                "There is no matrix product with a large constant float32 matrix to quantize",
-                where=where,
-                todo="Use --precision fp32 for this target",
-            )
+        groups = required_linears(graph, lowered.part)
         if algorithm in WITH_DATA and data is None:
             raise UsageError(
                 f"The algorithm {algorithm} needs calibration data",
