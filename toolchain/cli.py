@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -81,6 +81,18 @@ def export(
             autocompletion=_complete_precision,
         ),
     ] = None,
+    quantize: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--quantize", help="An option of the precision's quantizer: ranges=percentile. Repeat for more."
+        ),
+    ] = None,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--keep", help="A node that quantizers leave float; bisect names them. Repeat for more."
+        ),
+    ] = None,
     task: Annotated[
         str | None, typer.Option(help="The model's task, when its configuration does not tell.")
     ] = None,
@@ -103,7 +115,16 @@ def export(
         list[str] | None,
         typer.Option("--gate", help="A bound of your own: cosine=0.995. Repeat for more."),
     ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="What judges quantized artifacts: cosine, top1, neighbours, perplexity or python:file.py:function."
+        ),
+    ] = None,
     threads: Annotated[int | None, typer.Option(help="Threads within one operator [default: 1].")] = None,
+    time_budget: Annotated[
+        float | None, typer.Option(help="Seconds after which no further candidate is begun.")
+    ] = None,
     time_limit: Annotated[
         float | None, typer.Option(help="Seconds for one vendor tool [default: 1800].")
     ] = None,
@@ -133,13 +154,17 @@ def export(
             "out": str(out) if out else None,
             "targets": [n.strip() for t in target or [] for n in t.split(",") if n.strip()] or None,
             "precision": precision,
+            "quantize": _pairs(quantize, _scalar, "--quantize") or None,
+            "keep": keep,
             "task": task,
             "inputs": inputs,
             "sizes": _pairs(size, int, "--size") or None,
             "calibration": calibration,
             "calibration_samples": calibration_samples,
             "gate": _pairs(gate, float, "--gate") or None,
+            "metric": metric,
             "threads": threads,
+            "time_budget_s": time_budget,
             "time_limit_s": time_limit,
             "measure": None if measure else False,
             "trust_pickle": trust_pickle or None,
@@ -264,7 +289,19 @@ def main() -> NoReturn:
     raise SystemExit(0)  # typer exits by itself; this tells type checkers so
 
 
-def _pairs(texts: list[str] | None, kind: type, option: str) -> dict[str, Any]:
+def _scalar(text: str) -> str | float | bool:
+    """What a value looks like: true, false, a number, or text."""
+    if text in {"true", "false"}:
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _pairs(texts: list[str] | None, kind: Callable[[str], Any], option: str) -> dict[str, Any]:
     from edgepack.toolchain.errors import UsageError
 
     found = {}
@@ -275,7 +312,8 @@ def _pairs(texts: list[str] | None, kind: type, option: str) -> dict[str, Any]:
                 raise ValueError
             found[name.strip()] = kind(value)
         except ValueError:
-            raise UsageError(f"'{text}' is not of the form name=number", where=option) from None
+            value = "value" if kind is _scalar else "number"
+            raise UsageError(f"'{text}' is not of the form name={value}", where=option) from None
     return found
 
 

@@ -129,6 +129,19 @@ class StatefulProgram:
                 )
         return full
 
+    def __call__(self, inputs: Arrays) -> dict[str, np.ndarray]:
+        """One call of a program that has one part.
+
+        Raises:
+            UsageError: It has several, which are called by their names.
+        """
+        if len(self.signatures) > 1:
+            raise UsageError(
+                f"The program has the parts {', '.join(self.signatures)}",
+                todo="Use program.call(part, inputs)",
+            )
+        return self.call(next(iter(self.signatures)), inputs)
+
     def call(self, part: str, inputs: Arrays) -> dict[str, np.ndarray]:
         """One call of a part; its linked outputs become the states of the calls that follow."""
         outputs = dict(self._run(part, self.feed(part, inputs)))

@@ -10,12 +10,16 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgepack.toolchain.errors import UnknownNameError, UsageError
+from edgepack.toolchain.metrics import FUNCTION, PERPLEXITY, read_metric
 from edgepack.toolchain.parity import check_gate
 
 PRECISIONS = (
     "auto", "fp32", "int8", "int8-dynamic", "int8-static", "int16x8-static",
-    "int4-weights", "int8-weights", "fp16-weights",
+    "int4-weights", "int8-weights", "fp16-weights", "bf16-weights", "fp16", "as-given",
+    "bf16", "int8-bf16",
 )  # fmt: skip
+SEVERAL_FORMS = ("auto", "fp32", "int8", "as-given")
+"""Precisions that stand for several quantizers, or for none."""
 DEFAULT_SIZES = {"batch": 1, "sequence": 128, "past": 128, "step": 1}
 
 
@@ -32,7 +36,13 @@ class Recipe(BaseModel):
         sizes: Sizes of named dimensions, for static targets and for timing.
         calibration: File, folder or "python:factory" with real inputs; None: see the report.
         calibration_samples: Samples that static quantizers see; as many others judge.
-        gate: Bounds that replace the default ones, by name (`parity.MEASURES`).
+        gate: Bounds that replace the default ones, by name (`parity.MEASURES`; "perplexity" and "metric" are
+            the metric's own).
+        quantize: Options of the quantizer that makes `precision`, by name (docs/quantization.md).
+        keep: Nodes of the lowered float graph that quantizers leave float; "part:node" in a program of several
+            parts, or a bare name that all of them have.
+        metric: What judges quantized artifacts instead of the default gate (`metrics`); None: the default.
+        time_budget_s: Seconds after which the planner begins no further candidate; None: no bound.
         threads: Threads within one operator, at measuring as on the device.
         measure: Whether artifacts are timed here.
         time_limit_s: Limit of one vendor tool or worker process, in seconds.
@@ -52,6 +62,10 @@ class Recipe(BaseModel):
     calibration: str | None = None
     calibration_samples: int = Field(96, ge=2, le=100_000)
     gate: dict[str, float] = Field(default_factory=dict)
+    quantize: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    keep: list[str] = Field(default_factory=list)
+    metric: str | None = None
+    time_budget_s: float | None = Field(None, gt=0)
     threads: int = Field(1, ge=1, le=1024)
     measure: bool = True
     time_limit_s: float = Field(1800.0, gt=0)
@@ -84,7 +98,28 @@ def make(**values: Any) -> Recipe:
         ) from error
     if recipe.precision not in PRECISIONS:
         raise UnknownNameError("precision", recipe.precision, PRECISIONS)
-    check_gate(recipe.gate)
+    if recipe.quantize and recipe.precision in SEVERAL_FORMS:
+        raise UsageError(
+            f"Options of a quantizer ({', '.join(recipe.quantize)}) need one quantized precision, and it is "
+            f"{recipe.precision}",
+            where="--quantize",
+            todo="Name it, for example --precision int8-static",
+        )
+    if recipe.keep and recipe.precision in {"fp32", "as-given"}:
+        raise UsageError(
+            f"Nodes are to be kept float ({', '.join(recipe.keep[:3])}), and {recipe.precision} rounds none",
+            where="--keep",
+            todo="Name the precision they are to be kept out of, for example --precision int8-static",
+        )
+    metric = read_metric(recipe.metric) if recipe.metric else None
+    own = {FUNCTION, PERPLEXITY} & recipe.gate.keys()
+    if own and (metric is None or {metric.key} != own):
+        raise UsageError(
+            f"The gate bounds {', '.join(sorted(own))}, and the metric is {recipe.metric or 'not given'}",
+            where="--gate",
+            todo="Give --metric perplexity or --metric python:file.py:function with it",
+        )
+    check_gate({name: bound for name, bound in recipe.gate.items() if name not in own})
     for key, size in recipe.sizes.items():
         if size < 1:
             raise UsageError(f"The size of '{key}' is {size}", todo="Give a positive number")

@@ -94,6 +94,18 @@ class TensorError(Result):
     sqnr_db: float | None = Field(None, description="10 log10(|ref|^2 / |ref - got|^2); None when equal")
 
 
+class MetricResult(Result):
+    """The user's metric for an artifact, and for the fp32 program on the same data."""
+
+    name: str
+    value: float
+    reference: float = Field(description="the fp32 program's")
+    better: Literal["higher", "lower"]
+    limit: float = Field(
+        description="how much of the reference must be kept; of perplexity, the largest ratio"
+    )
+
+
 class Parity(Result):
     """Agreement of outputs with the source framework's (or the fp32 program's) on given inputs."""
 
@@ -110,6 +122,7 @@ class Parity(Result):
     failed: list[str] = Field(default_factory=list, description="the gate's lines that failed, in words")
     reference: str = "source framework"
     data: str = Field("reference cases", description="which inputs these were")
+    metric: MetricResult | None = None
     first_wrong: str | None = Field(None, description="first tensor, in graph order, beyond the tolerance")
     worst: list[TensorError] = Field(default_factory=list)
 
@@ -196,6 +209,23 @@ class ProgramResult(Result):
     cases: str | None = Field(None, description="file of the bundle with those calls")
     calls: list[str] = Field(default_factory=list, description="part of every recorded call, in order")
     shared_bytes: int | None = Field(None, description="size of the weight file that all parts read")
+
+
+class RuntimeEntry(Result):
+    """One runtime's artifact among those timed side by side."""
+
+    target: str
+    precision: str
+    latency: Latency
+    comparison: Comparison | None = Field(None, description="None for the baseline itself")
+
+
+class RuntimesResult(Result):
+    """What the targets that run on this machine ship for a part, timed in turn in one process."""
+
+    part: str
+    baseline: str = Field(description="what the ratios are against")
+    entries: list[RuntimeEntry] = Field(description="fastest first")
 
 
 class CandidateResult(Result):
@@ -287,6 +317,9 @@ class Manifest(Result):
     )
     artifacts: list[ArtifactResult] = Field(default_factory=list)
     programs: list[ProgramResult] = Field(default_factory=list, description="of models of several parts")
+    runtimes: list[RuntimesResult] = Field(
+        default_factory=list, description="the targets that run here side by side, where there are several"
+    )
     rejected: list[ArtifactResult] = Field(default_factory=list)
     candidates: list[CandidateResult] = Field(default_factory=list)
     failures: list[Failure] = Field(default_factory=list)

@@ -20,12 +20,16 @@ from edgepack.toolchain.cache import Cache
 from edgepack.toolchain.errors import EdgepackError, ToolchainMissingError, UnknownNameError, UsageError
 from edgepack.toolchain.events import Listener, Log
 from edgepack.toolchain.journal import journal_end, journal_read, journal_stage, journal_start
+from edgepack.toolchain.metrics import read_metric
 from edgepack.toolchain.pipeline import assembling
+from edgepack.toolchain.pipeline.budget import Budget
 from edgepack.toolchain.pipeline.candidate import Candidate
 from edgepack.toolchain.pipeline.candidates import Builder
 from edgepack.toolchain.pipeline.joining import join
 from edgepack.toolchain.pipeline.making import Made, by_target, make_part
+from edgepack.toolchain.pipeline.metering import Meter
 from edgepack.toolchain.pipeline.program_stage import program_folder, source_facts, warn_of
+from edgepack.toolchain.pipeline.runtimes import side_by_side
 from edgepack.toolchain.pipeline.workbench import Workbench
 from edgepack.toolchain.program import Program
 from edgepack.toolchain.recipe import Recipe, make
@@ -52,6 +56,7 @@ def run(
         EdgepackError: Nothing could be made: a wrong request, an unreadable model, or every target
             failed (then the first failure).
     """
+    budget = Budget(recipe.time_budget_s)
     out = check_out(Path(recipe.out))
     run_id = secrets.token_hex(8)
     if resume:
@@ -74,7 +79,9 @@ def run(
         with bench.log.stage("fingerprint"):
             fingerprint = source.fingerprint()
         folder = program_folder(bench, source, fingerprint)
-        bundle = _targets(bench, wanted, folder, source.request.anywhere().to_json(), fingerprint, out)
+        bundle = _targets(
+            bench, budget, wanted, folder, source.request.anywhere().to_json(), fingerprint, out
+        )
     journal_end(out)
     return bundle
 
@@ -121,6 +128,7 @@ def resolve_targets(names: list[str]) -> list[Target]:
 
 def _targets(
     bench: Workbench,
+    budget: Budget,
     wanted: list[Target],
     folder: Path,
     source: dict[str, object],
@@ -129,20 +137,21 @@ def _targets(
 ) -> Bundle:
     program = Program.load(folder)
     warn_of(bench, program)
-    builders = [Builder(bench, program, part, folder, source) for part in program]
+    builders, meter = _builders(bench, program, folder, source)
     from edgepack.runtime import environment
 
     env = environment.capture(threads=bench.recipe.threads, spinning=False)
     made: list[Made] = []
     errors: list[tuple[Target, EdgepackError]] = []
-    for target in wanted:
-        for builder in builders:
-            try:
-                made.append(make_part(bench, builder, target, env))
-            except UsageError:
-                raise
-            except EdgepackError as error:
-                errors.append((target, error))
+    turns = [(target, builder) for target in wanted for builder in builders]
+    for done, (target, builder) in enumerate(turns):
+        try:
+            turn = budget.turn(len(turns) - done)
+            made.append(make_part(bench, builder, target, env, turn))
+        except UsageError:
+            raise
+        except EdgepackError as error:
+            errors.append((target, error))
     if not made:
         raise errors[0][1]
     failures = [Failure(target=t.name, error=str(e), exit_code=e.exit_code) for t, e in errors]
@@ -161,11 +170,14 @@ def _targets(
         environment=env,
     )
     together = [
-        join(bench, program, folder, entries)
+        join(bench, program, folder, entries, meter)
         for entries in by_target(made)
         if program.links or len(builders) > 1
     ]
     manifest.failures += [entry.failure for entry in together if entry.failure is not None]
+    if bench.recipe.measure:
+        found = [side_by_side(bench, b, made, env, budget.turn(1)) for b in builders]
+        manifest.runtimes = [result for result in found if result is not None]
     manifest.candidates = [line for entry in made for line in entry.results]
     with BundleWriter(out) as writer:
         with bench.log.stage("bundle"):
@@ -182,6 +194,20 @@ def _targets(
         with writer.storing():
             report.write(manifest, writer.folder)
         return writer.commit(manifest)
+
+
+def _builders(
+    bench: Workbench, program: Program, folder: Path, source: dict[str, object]
+) -> tuple[list[Builder], Meter | None]:
+    """One for every part, who know one another, and what takes the user's metric."""
+    metric = read_metric(bench.recipe.metric) if bench.recipe.metric else None
+    builders: dict[str, Builder] = {}
+    meter = None
+    if metric is not None and not metric.agreement:
+        meter = Meter(bench, program, folder, metric, lambda part: builders[part].data)
+    for part in program:
+        builders[part.name] = Builder(bench, program, part, folder, source, metric, meter, builders)
+    return list(builders.values()), meter
 
 
 def _artifact(

@@ -139,6 +139,8 @@ def command(recipe: Recipe) -> str:
     options = {
         "--precision": recipe.precision != defaults.precision and recipe.precision,
         "--task": recipe.task,
+        "--metric": recipe.metric,
+        "--time-budget": recipe.time_budget_s,
         "--calibration": recipe.calibration,
         "--calibration-samples": recipe.calibration_samples != defaults.calibration_samples
         and recipe.calibration_samples,
@@ -152,6 +154,10 @@ def command(recipe: Recipe) -> str:
         words += ["--inputs", text]
     for name, size in recipe.sizes.items():
         words += ["--size", f"{name}={size}"]
+    for name, option in recipe.quantize.items():
+        words += ["--quantize", f"{name}={str(option).lower() if isinstance(option, bool) else option}"]
+    for node in recipe.keep:
+        words += ["--keep", node]
     for name, bound in recipe.gate.items():
         words += ["--gate", f"{name}={bound}"]
     flags = {

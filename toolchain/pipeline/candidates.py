@@ -9,17 +9,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack.quantize.base import CalibrationData, quantizers
+from edgepack.quantize.base import CalibrationData, Quantizer, quantizers
 from edgepack.quantize.data import fit, fit_feed, load
 from edgepack.runtime.environment import usable_cores
 from edgepack.targets.base import Compiled, Context, Offer, Target
 from edgepack.toolchain import parity
-from edgepack.toolchain.errors import EdgepackError, GateError, UsageError
+from edgepack.toolchain.errors import EdgepackError, GateError, TargetError, UsageError
+from edgepack.toolchain.language import Language
+from edgepack.toolchain.metrics import DEFAULT_LIMITS, Metric
 from edgepack.toolchain.pipeline import judging, recording
+from edgepack.toolchain.pipeline.as_written import came_quantized, run_as_written
 from edgepack.toolchain.pipeline.candidate import Candidate
+from edgepack.toolchain.pipeline.metering import Meter
+from edgepack.toolchain.pipeline.phases import rows
 from edgepack.toolchain.pipeline.played import played
 from edgepack.toolchain.pipeline.workbench import RECORDS_FILE, Workbench, read_json, versions
 from edgepack.toolchain.program import Lowered, Part, Program
+from edgepack.toolchain.quantized import AS_GIVEN
 from edgepack.toolchain.results import Parity, StageRecord
 
 if TYPE_CHECKING:
@@ -40,6 +46,9 @@ class Builder:
         part: Its part.
         folder: The program's folder in the cache.
         source: The source as JSON, for workers.
+        metric: The user's metric, if there is one.
+        meter: What takes it, where it is not an agreement that `parity` measures anyway.
+        siblings: The builders of all parts, by name.
     """
 
     bench: Workbench
@@ -47,6 +56,9 @@ class Builder:
     part: Part
     folder: Path
     source: Mapping[str, Any]
+    metric: Metric | None = None
+    meter: Meter | None = None
+    siblings: Mapping[str, Builder] = field(default_factory=dict, repr=False)
     _references: dict[str, list[dict[str, np.ndarray]]] = field(default_factory=dict)
     _judged_folders: dict[tuple[str, str], Path] = field(default_factory=dict)
 
@@ -62,7 +74,8 @@ class Builder:
         recipe = self.bench.recipe
         with self.bench.log.stage("calibration data") as record:
             if self.program.states(self.part.name):
-                data = played(self.program, self.part, recipe.calibration_samples)
+                longest = recipe.size_of("sequence")
+                data = played(self.program, self.part, recipe.calibration_samples, self._text(), longest)
             else:
                 data = load(
                     recipe.calibration, self.part, self.sizes, recipe.model, recipe.calibration_samples
@@ -106,7 +119,10 @@ class Builder:
             )
             recorded = [case.outputs for case in self.part.cases]
             reference = judging.reference_outputs(self.part, feeds) if static else recorded
-            got = judging.run(target.session, lowered.path, lowered.signature, feeds, 1)
+            if lowered.format == "onnx" and came_quantized(lowered.path):
+                got = run_as_written(lowered.path, lowered.signature, feeds)
+            else:
+                got = judging.run(target.session, lowered.path, lowered.signature, feeds, 1)
             name = "fp32 program" if static else "source framework"
             record.parity = parity.compare(reference, got, parity.FLOAT_GATE, reference_name=name)
             if not record.parity.passed:
@@ -134,14 +150,15 @@ class Builder:
         """What the target offers for the lowered part; kept, because finding out reads the graph."""
 
         def build(out: Path, record: StageRecord) -> None:
-            offers = target.offers(lowered)
+            offers = target.offers(lowered, rows(self.program, self.part.name, self.sizes))
             record.detail = ", ".join(offer.precision for offer in offers if offer.not_built is None)
-            rows = [{**asdict(offer), "options": dict(offer.options)} for offer in offers]
-            (out / OFFERS_FILE).write_text(json.dumps(rows))
+            listed = [{**asdict(offer), "options": dict(offer.options)} for offer in offers]
+            (out / OFFERS_FILE).write_text(json.dumps(listed))
 
         key = {
             "target": target.name,
             "lowered": self.bench.digest(folder),
+            "sizes": self.sizes,
             "versions": versions(*(r.distribution for r in target.requirements())),
         }
         return [
@@ -169,6 +186,7 @@ class Builder:
         if offer.quantizer is None:
             return base, base_folder
         quantizer = quantizers.get(offer.quantizer)()
+        options = self._options(offer, quantizer, target)
         # Noise says nothing of outliers: what can do without data does so rather than learn from it.
         wanted = quantizer.static or (quantizer.uses_data and self.data.facts.kind != "synthetic")
         data = fit(self.data, base.signature) if wanted else None
@@ -176,7 +194,7 @@ class Builder:
             candidate.calibration = data.facts
 
         def build(folder: Path, record: StageRecord) -> None:
-            made = quantizer.quantize(base, offer.precision, data, folder, **offer.options)
+            made = quantizer.quantize(base, offer.precision, data, folder, **options)
             made.save(folder)
             record.changes = {offer.quantizer or "": made.changed_nodes or 0}
 
@@ -184,7 +202,7 @@ class Builder:
             "lowered": self.bench.digest(base_folder),
             "quantizer": offer.quantizer,
             "precision": offer.precision,
-            "options": dict(offer.options),
+            "options": options,
             "data": data.fingerprint if data else None,
             "versions": versions(*(r.distribution for r in target.requirements())),
         }
@@ -192,6 +210,31 @@ class Builder:
             "quantize", key, build, target=target.lower_key(), part=self.part.name, precision=offer.precision
         )
         return Lowered.load(folder), folder
+
+    def _options(self, offer: Offer, quantizer: Quantizer, target: Target) -> dict[str, Any]:
+        """The offer's options and the user's own, checked before anything is calibrated."""
+        asked = self.bench.recipe.quantize
+        if asked:
+            where = f"--quantize, {target.name}"
+            quantizer.options_type.check_asked(asked, str(offer.quantizer), offer.precision, where)
+            quantizer.options_type.of({**offer.options, **asked}, str(offer.quantizer), where)
+        return {**offer.options, **asked, **self._keep(offer, quantizer, target)}
+
+    def _keep(self, offer: Offer, quantizer: Quantizer, target: Target) -> dict[str, Any]:
+        """The nodes of this part that the recipe keeps float, as an option of the quantizer."""
+        keep = []
+        for name in self.bench.recipe.keep:
+            part, colon, node = name.partition(":")
+            qualified = bool(colon) and part in self.program.parts
+            if not qualified or part == self.part.name:
+                keep.append(node if qualified else name)
+        if keep and "keep" not in quantizer.options_type.model_fields:
+            raise TargetError(
+                f"The quantizer {offer.quantizer} cannot keep single nodes float",
+                where=f"--keep, {target.name} {offer.precision}",
+                todo="Leave out --keep, or choose another --precision",
+            )
+        return {"keep": keep} if keep else {}
 
     def _compile(self, candidate: Candidate, folder: Path) -> tuple[Path, Compiled]:
         target, lowered = candidate.target, candidate.lowered
@@ -241,6 +284,7 @@ class Builder:
             "data": self.data.fingerprint if quantized else "cases",
             "signature": asdict(lowered.signature),
             "gate": gate,
+            "metric": meter.key if (meter := self._own_meter(offer)) else None,
             "versions": versions("onnxruntime", *(r.distribution for r in target.requirements())),
         }
 
@@ -253,6 +297,10 @@ class Builder:
             got = judging.run(target.session, candidate.run_path, lowered.signature, feeds, threads)
             also = ("top1", "neighbours") if quantized else ()
             record.parity = parity.compare(reference, got, gate, also=also, reference_name=name, data=data)
+            if meter:
+                meter.judge(
+                    record.parity, {self.part.name: (target.session, candidate.run_path, lowered.signature)}
+                )
             if quantized and not record.parity.passed:
                 judging.blame(target.session, float_file, candidate.run_path, feeds[0], record.parity)
             count = recording.fitting(feeds, reference)
@@ -298,10 +346,28 @@ class Builder:
         return self._references[key]
 
     def gate(self, offer: Offer) -> dict[str, float]:
-        """The bounds for an offer: the precision's own, a classifier's, then the user's."""
+        """The bounds for an offer: the precision's own, a classifier's, then the user's.
+
+        A metric of the user's takes the place of the default bounds; where it judges the parts together, they
+        hold for every part before that.
+        """
         gate = parity.default_gate(offer.precision)
         if offer.quantizer is not None:
-            if self.program.source.get("task") in _CLASSIFIERS:
+            if self.metric and (self.metric.agreement or len(self.program.parts) == 1):
+                gate = {self.metric.key: DEFAULT_LIMITS[self.metric.key]} if self.metric.agreement else {}
+            elif self.program.source.get("task") in _CLASSIFIERS:
                 gate["top1"] = 0.95
-            gate |= self.bench.recipe.gate
+        if offer.quantizer is not None or offer.precision == AS_GIVEN:
+            gate |= {name: bound for name, bound in self.bench.recipe.gate.items() if name in parity.MEASURES}
         return gate
+
+    def _own_meter(self, offer: Offer) -> Meter | None:
+        """What takes the metric of a candidate by itself: parts of a program are judged together."""
+        return self.meter if offer.quantizer is not None and len(self.program.parts) == 1 else None
+
+    def _text(self) -> CalibrationData | None:
+        """Data of the part that takes text, for the steps that follow it."""
+        language = Language.of(self.program)
+        if language is None or language.step != self.part.name:
+            return None
+        return self.siblings[language.prompt].data

@@ -1,20 +1,22 @@
 """The parts of one target brought together: one file of weights, and calls in a row against the whole.
 
 A part that passes alone can still fail in company: errors of a quantized step run through the cache
-into all that follow. So the chosen parts are played together, and where they fail, the parts fall
-back to floating point; what is shipped has passed as a program.
+into all that follow. So the chosen parts are played together, and the user's metric is taken of them.
+Where they fail, the part that is furthest off steps down to the next form that is faster than floating
+point, and at last to that, until the program passes; what is shipped has passed as a program.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgepack.toolchain.errors import GateError
 from edgepack.toolchain.pipeline import judging
 from edgepack.toolchain.pipeline.candidate import Candidate
-from edgepack.toolchain.pipeline.making import Made
+from edgepack.toolchain.pipeline.making import Made, cosine
+from edgepack.toolchain.pipeline.metering import Meter
 from edgepack.toolchain.pipeline.workbench import RECORDS_FILE, Workbench, read_json, versions
 from edgepack.toolchain.program import Program
 from edgepack.toolchain.results import Failure, Parity, StageRecord
@@ -41,30 +43,33 @@ class Joined:
     failure: Failure | None = None
 
 
-def join(bench: Workbench, program: Program, folder: Path, entries: Sequence[Made]) -> Joined:
-    """Play the chosen parts together, fall back to floating point where they fail, and share their weights.
+def join(
+    bench: Workbench, program: Program, folder: Path, entries: Sequence[Made], meter: Meter | None = None
+) -> Joined:
+    """Play the chosen parts together, let parts step down while they fail, and share their weights.
 
     Args:
         bench: The run's tools.
         program: The program.
         folder: Its folder in the cache.
-        entries: What one target gave for every part; `chosen` is changed where a part falls back.
+        entries: What one target gave for every part; `chosen` is changed where a part steps down.
+        meter: The user's metric.
     """
     target = entries[0].candidates[0].target
     joined = Joined(target.name)
     if any(entry.chosen is None for entry in entries) or len(entries) < len(program.parts):
         return joined
     chosen = {entry.builder.part.name: entry.chosen for entry in entries if entry.chosen is not None}
-    rollout = _play(bench, program, folder, entries, chosen)
-    floats = {entry.builder.part.name: _float(entry) for entry in entries}
-    if rollout is not None and not rollout.passed and all(floats.values()) and floats != chosen:
-        why = (
-            f"the parts called in a row failed their gate with the faster forms: {'; '.join(rollout.failed)}"
+    rollout = _play(bench, program, folder, entries, chosen, meter)
+    ladders = {entry.builder.part.name: entry.ladder() for entry in entries}
+    while rollout is not None and not rollout.passed and any(ladders.values()):
+        part = min(
+            (name for name, ladder in ladders.items() if ladder), key=lambda name: cosine(chosen[name])
         )
-        chosen = {name: candidate for name, candidate in floats.items() if candidate is not None}
-        for entry in entries:
-            entry.choose(chosen[entry.builder.part.name], why)
-        rollout = _play(bench, program, folder, entries, chosen)
+        why = f"with {chosen[part].offer.precision} the parts together failed: {'; '.join(rollout.failed)}"
+        chosen[part] = ladders[part].pop(0)
+        next(entry for entry in entries if entry.builder.part.name == part).choose(chosen[part], why)
+        rollout = _play(bench, program, folder, entries, chosen, meter)
     joined.rollout = rollout
     if rollout is not None and not rollout.passed:
         for entry in entries:
@@ -85,14 +90,17 @@ def join(bench: Workbench, program: Program, folder: Path, entries: Sequence[Mad
     return joined
 
 
-def _float(entry: Made) -> Candidate | None:
-    return next((c for c in entry.candidates if c.passed and c.offer.quantizer is None), None)
-
-
 def _play(
-    bench: Workbench, program: Program, folder: Path, entries: Sequence[Made], chosen: dict[str, Candidate]
+    bench: Workbench,
+    program: Program,
+    folder: Path,
+    entries: Sequence[Made],
+    chosen: Mapping[str, Candidate],
+    meter: Meter | None,
 ) -> Parity | None:
-    if not program.rollout:
+    quantized = any(candidate.offer.quantizer is not None for candidate in chosen.values())
+    meter = meter if quantized and len(program.parts) > 1 else None
+    if not program.rollout and meter is None:
         return None
     target = next(iter(chosen.values())).target
     gates = [entry.builder.gate(chosen[entry.builder.part.name].offer) for entry in entries]
@@ -109,19 +117,23 @@ def _play(
             if candidate.lowered is not None
         }
         record.parity = judging.judge_rollout(program, files, gate)
+        if meter is not None:
+            record.parity = record.parity or Parity(passed=True, data="the metric alone")
+            meter.judge(record.parity, files)
 
     key = {
         "program": bench.digest(folder),
         "parts": {name: bench.digest(c.folder) for name, c in chosen.items() if c.folder},
         "session": target.session,
         "gate": gate,
+        "metric": meter.key if meter else None,
         "versions": versions("onnxruntime", *(r.distribution for r in target.requirements())),
     }
     out = bench.keep("calls in a row", key, build, target=target.name)
     return StageRecord.model_validate(read_json(out / RECORDS_FILE)).parity
 
 
-def _share(bench: Workbench, chosen: dict[str, Candidate]) -> tuple[dict[str, Candidate], int]:
+def _share(bench: Workbench, chosen: Mapping[str, Candidate]) -> tuple[dict[str, Candidate], int]:
     """The same graphs with one file of weights; what two parts have in common is in it once."""
 
     def build(out: Path, record: StageRecord) -> None:

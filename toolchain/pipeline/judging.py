@@ -11,6 +11,7 @@ from edgepack.quantize.data import fit_feed
 from edgepack.runtime.sessions.base import Session, sessions
 from edgepack.toolchain import locate, parity
 from edgepack.toolchain.links import StatefulProgram
+from edgepack.toolchain.pipeline.as_written import came_quantized, run_as_written
 from edgepack.toolchain.program import Part, Program, Signature
 from edgepack.toolchain.results import Parity
 
@@ -95,7 +96,11 @@ def judge_rollout(
 
 def judge_part(part: Part) -> Parity:
     """A part's graph against the source framework's recorded outputs, on every case."""
-    got = run(REFERENCE_SESSION, part.path, part.signature, (case.inputs for case in part.cases), 1)
+    feeds = (case.inputs for case in part.cases)
+    if came_quantized(part.path):
+        got = run_as_written(part.path, part.signature, feeds)
+    else:
+        got = run(REFERENCE_SESSION, part.path, part.signature, feeds, 1)
     result = parity.compare(part.cases, got, parity.FLOAT_GATE)
     if not result.passed:
         result.first_wrong = first_wrong_output([case.outputs for case in part.cases], got)

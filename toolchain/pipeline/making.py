@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
-from edgepack.targets.base import Target
+from edgepack.targets.base import Offer, Target
 from edgepack.toolchain.errors import EdgepackError, GateError, UsageError
 from edgepack.toolchain.pipeline import planning
+from edgepack.toolchain.pipeline.budget import Turn
 from edgepack.toolchain.pipeline.candidate import Candidate
 from edgepack.toolchain.pipeline.candidates import Builder
 from edgepack.toolchain.pipeline.workbench import Workbench
@@ -40,6 +41,17 @@ class Made:
         self.chosen = candidate
         self.results = _results(self.builder, self.candidates, candidate, why, self.comparisons)
 
+    def ladder(self) -> list[Candidate]:
+        """What the part can step down to from what was chosen: slower forms that still gain, then fp32."""
+
+        def faster(candidate: Candidate) -> bool:
+            comparison = self.comparisons.get(candidate.offer.precision)
+            return comparison is not None and comparison.verdict == "faster"
+
+        others = [c for c in self.candidates if c.passed and c is not self.chosen]
+        quantized = [c for c in others if c.offer.quantizer is not None and faster(c)]
+        return sorted(quantized, key=planning.p50) + [c for c in others if c.offer.quantizer is None]
+
     def failures(self) -> list[Failure]:
         """The failure of a part without an artifact: rejected by its gate, or every candidate failed."""
         if self.chosen is not None:
@@ -68,37 +80,72 @@ class Made:
         return [Failure(target=target.name, error=str(error), exit_code=error.exit_code)]
 
 
-def make_part(bench: Workbench, builder: Builder, target: Target, env: Environment) -> Made:
-    """Build, judge, time and choose.
+def make_part(bench: Workbench, builder: Builder, target: Target, env: Environment, turn: Turn) -> Made:
+    """Build, judge, time and choose, within a turn of the time budget.
 
     Raises:
         EdgepackError: The target cannot take this part at all.
     """
+    lowered, lowered_folder = builder.lower(target)
+    offered = builder.offers(target, lowered, lowered_folder)
+    offers = planning.selected(target, offered, bench.recipe.precision)
+    candidates = {offer.precision: Candidate(target, offer) for offer in offers}
+    for offer in _in_building_order(offers):
+        if not offer.not_built and turn.over and any(c.parity for c in candidates.values()):
+            offer = replace(offer, not_built=turn.reason)  # noqa: PLW2901 - the same offer, turned down
+        candidates[offer.precision] = (
+            Candidate(target, offer)
+            if offer.not_built
+            else builder.build(target, offer, lowered, lowered_folder)
+        )
+    made = list(candidates.values())
+    reference = None
+    unquantized = next((offer for offer in offered if offer.quantizer is None), None)
+    if target.runs_here and bench.recipe.measure and unquantized and unquantized not in offers:
+        # Asked for by name, a form ships even where it gains nothing; that must not go unseen.
+        reference = builder.build(target, unquantized, lowered, lowered_folder)
+    return _judged(bench, builder, target, env, made, reference, turn)
+
+
+def _in_building_order(offers: Sequence[Offer]) -> list[Offer]:
+    """The float form first: whatever happens to the time budget, it is there to ship and to compare with."""
+    return sorted(offers, key=lambda offer: offer.quantizer is not None)
+
+
+def _judged(
+    bench: Workbench,
+    builder: Builder,
+    target: Target,
+    env: Environment,
+    candidates: list[Candidate],
+    reference: Candidate | None,
+    turn: Turn,
+) -> Made:
+    """Time what passed, beside `reference` if there is one, and choose."""
     from edgepack.toolchain.pipeline import measuring
 
-    lowered, lowered_folder = builder.lower(target)
-    offers = planning.selected(
-        target, builder.offers(target, lowered, lowered_folder), bench.recipe.precision
-    )
-    candidates = [
-        Candidate(target, offer) if offer.not_built else builder.build(target, offer, lowered, lowered_folder)
-        for offer in offers
-    ]
     passed = [candidate for candidate in candidates if candidate.passed]
     comparisons: dict[str, Comparison] = {}
     for candidate in candidates:
         if candidate.compiled:
             candidate.latency = candidate.compiled.estimate
     if target.runs_here and passed and bench.recipe.measure:
+        timed = [*passed, reference] if reference is not None and reference.passed else passed
         latencies, comparisons = measuring.time_together(
-            bench, builder, passed, planning.baseline(passed), env
+            bench, builder, timed, planning.baseline(timed), env, turn
         )
         for candidate in passed:
             candidate.latency = latencies[candidate.offer.precision]
     chosen, why = planning.choose(passed, comparisons) if passed else (None, "")
+    slow = comparisons.get(chosen.offer.precision) if chosen else None
+    if reference is not None and chosen and slow and slow.verdict != "faster":
+        bench.log.add_warning(
+            f"{target.name}: {chosen.offer.precision}, which was asked for, is not measurably faster than "
+            f"{slow.baseline} here ({slow.ratio:.2f}x)"
+        )
     # Kept apart only when nothing ships: then somebody wants to see how far it is off.
     failed = [candidate for candidate in candidates if candidate.parity is not None and not candidate.passed]
-    rejected = [] if chosen else sorted(failed, key=_cosine, reverse=True)
+    rejected = [] if chosen else sorted(failed, key=cosine, reverse=True)
     results = _results(builder, candidates, chosen, why, comparisons)
     return Made(builder, candidates, results, chosen, rejected, comparisons)
 
@@ -122,9 +169,10 @@ def _results(
     ]
 
 
-def _cosine(candidate: Candidate) -> float:
-    cosine = candidate.parity.cosine if candidate.parity else None
-    return -1.0 if cosine is None else cosine
+def cosine(candidate: Candidate) -> float:
+    """A candidate's agreement with fp32, -1 where nothing is known."""
+    value = candidate.parity.cosine if candidate.parity else None
+    return -1.0 if value is None else value
 
 
 def _size(candidate: Candidate) -> int | None:

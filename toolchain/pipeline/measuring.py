@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from edgepack.runtime import environment, memory, timing
 from edgepack.runtime.sessions.base import sessions
 from edgepack.toolchain.pipeline import judging
+from edgepack.toolchain.pipeline.budget import Turn
 from edgepack.toolchain.pipeline.candidate import Candidate
 from edgepack.toolchain.pipeline.candidates import Builder
 from edgepack.toolchain.pipeline.workbench import Workbench, read_json, versions
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _RESULT = "measurements.json"
+_MOST_SECONDS, _FEWEST_SECONDS = 30.0, 3.0
 
 
 def feed(builder: Builder, signature: Signature) -> dict[str, np.ndarray]:
@@ -35,10 +37,24 @@ def feed(builder: Builder, signature: Signature) -> dict[str, np.ndarray]:
     }
 
 
+def seconds(turn: Turn) -> float:
+    """How long artifacts may be timed."""
+    left = turn.seconds
+    return _MOST_SECONDS if left is None else min(_MOST_SECONDS, max(_FEWEST_SECONDS, left))
+
+
 def time_together(
-    bench: Workbench, builder: Builder, candidates: Sequence[Candidate], baseline: str, env: Environment
+    bench: Workbench,
+    builder: Builder,
+    candidates: Sequence[Candidate],
+    baseline: str,
+    env: Environment,
+    turn: Turn,
 ) -> tuple[dict[str, Latency], dict[str, Comparison]]:
-    """Latency of every candidate by precision, and each against `baseline`, interleaved in this process."""
+    """Latency of every candidate by precision, and each against `baseline`, interleaved in this process.
+
+    What is left of `turn` bounds the time, but a few seconds it always takes: nothing is chosen unmeasured.
+    """
     target = candidates[0].target
     key = {
         "session": target.session,
@@ -68,7 +84,12 @@ def time_together(
                 shapes = {key: list(value.shape) for key, value in inputs.items()}
                 runs[name] = lambda session=session, inputs=inputs: session.run(inputs)
             timed = timing.measure_together(
-                runs, baseline, threads=bench.recipe.threads, shapes=shapes, load_ms=load_ms
+                runs,
+                baseline,
+                threads=bench.recipe.threads,
+                shapes=shapes,
+                load_ms=load_ms,
+                max_seconds=seconds(turn),
             )
         record.detail = f"{len(runs)} in turn, {bench.recipe.threads} thread(s)"
         result = {

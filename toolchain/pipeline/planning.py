@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from edgepack.targets.base import Offer, Target
 from edgepack.toolchain.errors import TargetError
 from edgepack.toolchain.pipeline.candidate import Candidate
+from edgepack.toolchain.quantized import AS_GIVEN
 from edgepack.toolchain.results import CandidateResult, Comparison, Placement
 
 
@@ -24,6 +25,10 @@ def selected(target: Target, offers: Sequence[Offer], precision: str) -> list[Of
     """
     if precision == "auto":
         return list(offers)
+    as_given = [offer for offer in offers if offer.precision == AS_GIVEN]
+    if precision == "fp32" and as_given:
+        # As near as can be: nothing of this run's makes the model less precise.
+        return as_given
     chosen = [
         # Asked for by its own name, an offer is built even where the planner would not.
         Offer(offer.precision, offer.quantizer, offer.options) if offer.precision == precision else offer
@@ -36,6 +41,12 @@ def selected(target: Target, offers: Sequence[Offer], precision: str) -> list[Of
             f"{target.name} offers no {precision}{why}",
             where=target.name,
             todo=f"Use --precision auto, or one of: {', '.join(offer.precision for offer in offers)}",
+        )
+    if all(offer.not_built for offer in chosen):
+        raise TargetError(
+            f"{target.name} builds no {precision} of this model: {chosen[0].not_built}",
+            where=target.name,
+            todo="Use --precision auto",
         )
     return chosen
 
@@ -51,26 +62,29 @@ def choose(passed: Sequence[Candidate], comparisons: dict[str, Comparison]) -> t
     if len(passed) == 1:
         return passed[0], "the only one that passed its gate"
     if not passed[0].target.runs_here:
-        best = max(passed, key=lambda c: (_share(c), -_p50(c)))
+        best = max(passed, key=lambda c: (_share(c), -p50(c)))
         return best, f"largest share on the accelerator ({_share(best):.0%}) among those that passed"
     if any(candidate.latency is None for candidate in passed):
-        best = passed[0]
-        return best, "the first that passed; nothing was timed"
-    by_time = sorted(passed, key=_p50)
+        # A form that nobody timed may well be slower than fp32.
+        return _unquantized(passed), "nothing was timed, so nothing is known to be faster than fp32"
+    by_time = sorted(passed, key=p50)
     for candidate in by_time:
-        name = candidate.offer.precision
-        comparison = comparisons.get(name)
+        comparison = comparisons.get(candidate.offer.precision)
         if comparison is None:
             return candidate, "the fastest that passed"
         if comparison.verdict == "faster":
             return candidate, f"{comparison.ratio:.2f}x as fast as {comparison.baseline} and within its gate"
     # Nobody beat the baseline measurably; it may itself have failed its gate.
-    floats = [candidate for candidate in passed if candidate.offer.quantizer is None]
-    best = floats[0] if floats else by_time[0]
-    return best, "nothing that passed is measurably faster than fp32"
+    return _unquantized(by_time), "nothing that passed is measurably faster than fp32"
 
 
-def _p50(candidate: Candidate) -> float:
+def _unquantized(passed: Sequence[Candidate]) -> Candidate:
+    """The float form, or the first where there is none."""
+    return next((candidate for candidate in passed if candidate.offer.quantizer is None), passed[0])
+
+
+def p50(candidate: Candidate) -> float:
+    """Median latency in milliseconds; infinite for what was not timed."""
     return candidate.latency.p50_ms if candidate.latency else float("inf")
 
 

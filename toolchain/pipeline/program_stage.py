@@ -10,6 +10,7 @@ from edgepack.toolchain.errors import EdgepackError, not_finite
 from edgepack.toolchain.pipeline import judging
 from edgepack.toolchain.pipeline.workbench import Workbench, versions
 from edgepack.toolchain.program import LOOP_NOTE, Part, Program
+from edgepack.toolchain.quantized import QUANTIZED_NOTE
 from edgepack.toolchain.results import Parity, SourceFacts, StageRecord
 
 _DISTRIBUTIONS = ("torch", "transformers", "onnx", "onnx-ir", "onnxscript", "onnxruntime")
@@ -96,9 +97,9 @@ def _verified(program: Program, raw: dict[str, Part], judge: judging.GraphJudge)
 
 
 def warn_of(bench: Workbench, program: Program) -> None:
-    """Raise to warnings what of the exporter's notes will cost the user time on the device."""
+    """Raise to warnings what of the exporter's notes costs time on the device, or changes what is offered."""
     for note in program.notes:
-        if note.startswith(LOOP_NOTE):
+        if note.startswith((LOOP_NOTE, QUANTIZED_NOTE)):
             bench.log.add_warning(note)
 
 

@@ -48,7 +48,8 @@ def write(
         "top1": subset.top1_agreement,
         "neighbours": subset.neighbour_agreement,
     }
-    bounds = dict(gate)
+    # Where a metric judged, there is no bound to hold the calls against but what they reached.
+    bounds = dict(gate) or {"cosine": 1.0}
     for name, value in reached.items():
         if name in bounds and value is not None:
             bounds[name] = min(bounds[name], value - _SLACK)

@@ -65,7 +65,7 @@ class CopyTarget(Target):
             shutil.copy(file, folder)
         return Lowered(part.name, "onnx", folder / part.path.name, part.signature)
 
-    def offers(self, lowered):  # noqa: ARG002 - the interface
+    def offers(self, lowered, rows=None):  # noqa: ARG002 - the interface
         return [
             Offer(p, None if p == "fp32" else "noise", {} if p == "fp32" else {"level": LEVELS[p]})
             for p in self.precisions
@@ -98,6 +98,8 @@ class Noise(Quantizer):
         rng = np.random.default_rng(1)
         for tensor in model.graph.initializer:
             value = numpy_helper.to_array(tensor)
+            if value.dtype != np.float32:
+                continue
             noisy = value + options["level"] * rng.standard_normal(value.shape, np.float32)
             tensor.CopyFrom(numpy_helper.from_array(noisy.astype(np.float32), tensor.name))
         onnx.save(model, folder / "main.onnx")

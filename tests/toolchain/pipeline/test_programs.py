@@ -84,11 +84,12 @@ class Drifting(CopyTarget):
     """Offers the drifting form first."""
 
     name = "cpu:drifting"
+    runs_here = False  # nothing is timed: the form that is offered first is chosen
 
-    def offers(self, lowered):
+    def offers(self, lowered, rows=None):
         from edgepack.targets.base import Offer
 
-        return [Offer("int8-dynamic", "drift"), *super().offers(lowered)]
+        return [Offer("int8-dynamic", "drift"), *super().offers(lowered, rows)]
 
 
 def test_parts_that_fail_in_company_fall_back_to_floating_point(tmp_path, cache, add_target, monkeypatch):
@@ -98,7 +99,7 @@ def test_parts_that_fail_in_company_fall_back_to_floating_point(tmp_path, cache,
     by_precision = {c.precision: c for c in bundle.manifest.candidates}
     assert by_precision["int8-dynamic"].parity.passed
     assert artifact.precision == "fp32"
-    assert "called in a row failed" in by_precision["fp32"].why
+    assert "with int8-dynamic the parts together failed" in by_precision["fp32"].why
     assert bundle.manifest.programs[0].rollout.passed
     assert bundle.manifest.programs[0].initial == "cpu-drifting/states.npz"
     assert edgepack.verify(bundle.path).ok
