@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgepack.toolchain.report import text
-from edgepack.toolchain.results import Comparison, Latency, Memory, Parity, Placement
+from edgepack.toolchain.results import Comparison, Latency, Memory, MetricResult, Parity, Placement
 
 Tone = Literal["", "good", "warn", "bad"]
 
@@ -139,6 +139,14 @@ def comparison(value: Comparison | None) -> Cell:
     between = f"{text.ratio(value.ci_low)} to {text.ratio(value.ci_high)}"
     note = f"{value.verdict} than {value.baseline}" if tone else f"can't tell from {value.baseline}"
     return Cell(text.ratio(value.ratio), note, value.ratio, tone, detail=f"95 %: {between}")
+
+
+def metric(value: MetricResult | None) -> Cell:
+    """The user's metric, with fp32's number."""
+    if value is None:
+        return Cell(text.DASH)
+    note = f"{value.name}, fp32 {text.significant(value.reference)}, {value.better} is better"
+    return Cell(text.significant(value.value), note, value.value)
 
 
 def memory(value: Memory | None) -> Cell:

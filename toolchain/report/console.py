@@ -40,7 +40,14 @@ def render(manifest: Manifest) -> Group:
     blocks: list[RenderableType] = [Text(f"edgepack report: {manifest.bundle}", style="bold")]
     for target in summarize(manifest):
         blocks += [Text(f"• {sentence}", style=states[target.state]) for sentence in target.sentences]
-    makers = (tables.artifacts, tables.programs, tables.rejected, tables.candidates, tables.failures)
+    makers = (
+        tables.artifacts,
+        tables.programs,
+        tables.rejected,
+        tables.candidates,
+        tables.runtimes,
+        tables.failures,
+    )
     for made in (make(manifest) for make in makers):
         if made.rows:
             blocks += [Text(), _Fitting(made)]

@@ -38,6 +38,7 @@ def markdown(manifest: Manifest) -> str:
         tables.programs(manifest),
         tables.failures(manifest),
         tables.candidates(manifest),
+        tables.runtimes(manifest),
         tables.timing(manifest),
         tables.metrics(manifest),
         details.accuracy(manifest),

@@ -157,6 +157,7 @@ def _tables(manifest: Manifest) -> dict[str, Table]:
         tables.rejected,
         tables.timing,
         tables.candidates,
+        tables.runtimes,
         details.accuracy,
         details.stage_parity,
         details.stages,

@@ -194,6 +194,25 @@ def failures(manifest: Manifest) -> Table:
     )
 
 
+def runtimes(manifest: Manifest) -> Table:
+    """What the targets that run on this machine ship, timed in turn: between targets only that says anything."""
+    return table(
+        "runtimes",
+        "Runtimes side by side",
+        ("Target", "Precision", "#p50 latency", "#Speed"),
+        [
+            (
+                cells.name(entry.target),
+                cells.name(entry.precision, "" if one.part == "main" else f"part {one.part}"),
+                cells.latency(entry.latency),
+                cells.comparison(entry.comparison),
+            )
+            for one in manifest.runtimes
+            for entry in one.entries
+        ],
+    )
+
+
 def programs(manifest: Manifest) -> Table:
     """Models of several parts: how the parts' calls are linked, and how they agree in a row."""
     return table(
@@ -207,6 +226,7 @@ def programs(manifest: Manifest) -> Table:
             "Verdict",
             "#Mean cosine",
             "#Largest error",
+            "#Metric",
             "#Shared weights",
         ),
         [
@@ -222,6 +242,7 @@ def programs(manifest: Manifest) -> Table:
                 cells.number(p.rollout.max_abs_error, text.significant(p.rollout.max_abs_error or 0))
                 if p.rollout
                 else Cell(text.DASH),
+                cells.metric(p.rollout.metric if p.rollout else None),
                 cells.size(p.shared_bytes) if p.shared_bytes else Cell(text.DASH),
             )
             for p in manifest.programs

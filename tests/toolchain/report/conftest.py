@@ -16,11 +16,14 @@ from edgepack.toolchain.results import (
     Manifest,
     Measurement,
     Memory,
+    MetricResult,
     NodeReason,
     OperatorTime,
     Parity,
     Placement,
     Profile,
+    RuntimeEntry,
+    RuntimesResult,
     SourceFacts,
     StageRecord,
     TensorError,
@@ -65,6 +68,9 @@ def passed(cosine: float, **more: object) -> Parity:
         "inputs_tried": 600,
         "gate": {"cosine": 0.99, "neighbour_agreement": 0.9},
         "data": "600 held-out sentences",
+        "metric": MetricResult(
+            name="python:quality.py:recall", value=0.8912, reference=0.8954, better="higher", limit=0.99
+        ),
     }
     return Parity(**(fields | more))
 
@@ -297,6 +303,23 @@ def environment() -> Environment:
     )
 
 
+def runtimes() -> RuntimesResult:
+    """Two runtimes that were timed together."""
+    entries = [
+        RuntimeEntry(
+            target=target,
+            precision="int8-dynamic",
+            latency=measured(p50),
+            comparison=Comparison(
+                baseline="fp32 on ONNX Runtime", ratio=19.3 / p50, ci_low=19.0 / p50, ci_high=19.6 / p50,
+                rounds=30, verdict="faster",
+            ),
+        )
+        for target, p50 in (("mobile:litert", 5.21), ("cpu:onnxruntime", 7.93))
+    ]  # fmt: skip
+    return RuntimesResult(part="main", baseline="fp32 on ONNX Runtime", entries=entries)
+
+
 def build() -> Manifest:
     """One of everything."""
     lost = artifacts()[1]
@@ -326,6 +349,7 @@ def build() -> Manifest:
         artifacts=artifacts(),
         rejected=[rejected],
         candidates=candidates(),
+        runtimes=[runtimes()],
         stages=stages(),
         failures=[Failure(target="npu:ethos-u85-512", error="Vela failed with signal 11.", exit_code=4)],
         environment=environment(),
