@@ -1,6 +1,8 @@
 # make demo    a fresh machine to a bundle with a report: environment, install, export, report
 # make test    ruff, mypy and every test          make quick   the tests that take less than 5 s each
 # make bench   the benchmarks                     make lint    ruff and mypy
+# make bench-quality   accuracy and perplexity of every form, and the table in docs/quality.md
+# make bench-peers     against other toolchains at the same quality, and the table in docs/peers.md
 # make format  ruff's formatter                   make dist    sdist and wheel into dist/
 # make docs    the tables in README.md and docs/ that are written from the code
 # make clean   what was made, but the environment make distclean   the environment too
@@ -15,7 +17,7 @@ TARGETS ?= cpu,npu,mobile
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test quick bench lint format docs dist system clean distclean
+.PHONY: help venv demo test quick bench bench-quality bench-peers lint format docs dist system clean distclean
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
@@ -37,7 +39,7 @@ demo: $(INSTALLED)
 	    && $(BIN)/edgepack export "$$model" --target $(TARGETS) --out $(OUT)
 
 system:
-	scripts/system-packages.sh chromium
+	scripts/system-packages.sh chromium dataset-fashion-mnist
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -52,6 +54,16 @@ quick: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(BIN)/python -m pytest tests/benchmarks -m benchmark -s
+
+# Trains its networks once, into build/trained. The table is written when every bound holds.
+bench-quality: $(INSTALLED) system
+	$(BIN)/python -m pytest tests/benchmarks/quality -m benchmark -s
+	$(BIN)/python tools/quality_table.py docs/quality.md
+
+# Converts with every toolchain once, into build/bench-peers. The table is written whether or not every row holds.
+bench-peers: $(INSTALLED)
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,peers]'
+	$(BIN)/python -m pytest tests/benchmarks/test_peers.py -m benchmark -s
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

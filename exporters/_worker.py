@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgepack.exporters.refusals import grouped, reason
 from edgepack.toolchain import errors
 from edgepack.toolchain.answers import ANSWER_FILE, write_answer
 from edgepack.toolchain.program import PROGRAM_FILE
@@ -244,7 +245,7 @@ class _NoRungError(errors.ExportError):
 
     def __init__(self, left: list[str], where: str) -> None:
         super().__init__(
-            "No way of exporting this model worked. " + " / ".join(left),
+            "No way of exporting this model worked. " + grouped(left),
             where=where,
             todo="Change what is named above, or export a part of the model as file.py:factory",
         )
@@ -288,16 +289,8 @@ def climb(
         try:
             return rung, torch_onnx.export(part, signature, rung, path, weights), left
         except Exception as error:  # noqa: BLE001 - torch raises anything; the reason is recorded
-            left.append(f"{rung}: {reason(error)}")
+            left.append(f"{rung}: {reason(error, part.module)}")
     raise _NoRungError(left, part.where)
-
-
-def reason(error: BaseException) -> str:
-    """The first telling lines of a torch error, innermost cause first."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {' '.join(lines[:3])}"[:400]
 
 
 def _of_size(part: TorchPart, cases: list[Case]) -> list[Case]:

@@ -15,6 +15,7 @@ import torch
 
 from edgepack.exporters.buffers import Change, Snapshot, step
 from edgepack.exporters.outputs import flatten_outputs, flattened
+from edgepack.exporters.pairs.boundary import real_boundary
 from edgepack.exporters.randomness import noise_inputs
 from edgepack.exporters.record import call_forward, check_sizes
 from edgepack.exporters.sources.inputs import other_sizes
@@ -98,6 +99,11 @@ def _tame(name: str, part: TorchPart, *, alone: bool) -> _Tamed:
         notes += seen.notes
         if states:
             result.part, result.links, result.calls = step(name, part, states)
+            tensors = [*seen.outputs(), *(change.after for change in states)]
+            result.part, result.calls, about = real_boundary(
+                result.part, tensors, result.part.output_names, result.calls
+            )
+            notes += about
             told = ", ".join(change.path for change in states)
             notes.append(
                 f"forward changes {told}: inputs and outputs of a step, "
@@ -105,6 +111,9 @@ def _tame(name: str, part: TorchPart, *, alone: bool) -> _Tamed:
             )
             return result
     result.part, about = flattened(part, seen.result)
+    notes += about
+    names = list(flatten_outputs(seen.result, part.where, part.output_names))
+    result.part, _, about = real_boundary(result.part, seen.outputs(), names)
     notes += about
     return result
 
@@ -165,6 +174,11 @@ class _Calls:
 
     def _call(self, inputs: Arrays | None = None) -> Tensors:
         return _tensors(call_forward(self.part.module, inputs or self._inputs, self.part), self.part)
+
+    def outputs(self) -> list[torch.Tensor]:
+        """The tensors that the first call returned, in order."""
+        flat = flatten_outputs(self.result, self.part.where, self.part.output_names)
+        return list(flat.values())
 
     def random(self) -> bool:
         """Whether torch's seed decides on the outputs; the module is left as it was found.

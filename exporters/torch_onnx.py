@@ -15,6 +15,7 @@ import inspect
 import io
 import logging
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,24 +68,56 @@ def export(part: TorchPart, signature: Signature, rung: str, path: Path, weights
     import torch
 
     from edgepack.exporters.decompositions.apply import decompose
+    from edgepack.exporters.pairs import is_complex, without_complex
 
     if rung == "torchscript":
         from edgepack.exporters.rungs.torchscript import export as export_torchscript
 
-        notes = export_torchscript(part, signature, path, weights)
-        return Written(signature, notes)
+        return Written(signature, export_torchscript(part, signature, path, weights))
 
     arrays = part.example(part.sizes, 0)
     args = tuple(torch.from_numpy(value.copy()) for value in arrays.values())
     static = rung == "static"
-    shapes = None if static else _dynamic_shapes(part.module, signature, part.limits)
+    strict = rung == "dynamo-strict"
+    notes: list[str] = []
+
+    def trace(module: torch.nn.Module, *, strict: bool = False) -> torch.export.ExportedProgram:
+        shapes = None if static else _dynamic_shapes(module, signature, part.limits)
+        return _torch_export(module, args, shapes, strict=strict)
+
     # The exporter reports its progress and its worries on standard output; the reason a rung is
     # left goes into the ladder's record instead.
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-        exported = _torch_export(part.module, args, shapes, strict=rung == "dynamo-strict")
+        exported = trace(part.module, strict=strict)
+        if is_complex(exported):
+            exported, counts = without_complex(exported, trace)
+            notes.append(f"complex numbers written as pairs of real ones: {_counted(counts)}")
         exported, counts = decompose(exported)
+        if counts:
+            notes.append(f"decomposed: {_counted(counts)}")
+        program = _translated(exported, signature)
+        _separate(program, signature)
+        check_operators(program)
+        if not static:
+            name_dimensions(program, signature)
+        weights.save(program, path)
+    return Written(_pinned(signature, part) if static else signature, tuple(notes))
+
+
+def _translated(exported: torch.export.ExportedProgram, signature: Signature) -> ir.Model:
+    """The program in ONNX.
+
+    Raises:
+        ExportError: An operator has no translation.
+        Exception: Whatever else torch raises.
+    """
+    import torch
+
+    from edgepack.exporters.refusals import untranslated
+
+    try:
         program = torch.onnx.export(
             exported,
             dynamo=True,
@@ -93,14 +126,17 @@ def export(part: TorchPart, signature: Signature, rung: str, path: Path, weights
             input_names=[spec.name for spec in signature.inputs],
             output_names=[spec.name for spec in signature.outputs],
         )
-        assert program is not None  # noqa: S101 - dynamo=True returns a program
-        _separate(program.model, signature)
-        check_operators(program.model)
-        if not static:
-            name_dimensions(program.model, signature)
-        weights.save(program.model, path)
-    notes = ("decomposed: " + ", ".join(f"{n} {name}" for name, n in counts.items()),) if counts else ()
-    return Written(_pinned(signature, part) if static else signature, notes)
+    except Exception as error:
+        refusal = untranslated(exported, error)
+        if refusal is None:
+            raise
+        raise refusal from error
+    assert program is not None  # noqa: S101 - dynamo=True returns a program
+    return program.model
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} {name}" for name, n in counts.items())
 
 
 def check_operators(model: ir.Model) -> None:
@@ -124,7 +160,10 @@ def _torch_export(
 ) -> torch.export.ExportedProgram:
     import torch
 
-    return torch.export.export(module, args, dynamic_shapes=shapes, strict=strict)
+    from edgepack.exporters.pairs.signals import free_lengths
+
+    with free_lengths():
+        return torch.export.export(module, args, dynamic_shapes=shapes, strict=strict)
 
 
 def _dynamic_shapes(module: torch.nn.Module, signature: Signature, limits: dict[str, int]) -> tuple[Any, ...]:

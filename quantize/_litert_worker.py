@@ -60,6 +60,11 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
         from edgepack.quantize._tflite_ends import widen_ends
 
         notes += widen_ends(recipe, tflite.read(source), request["ends"])
+    if request["keep"]:
+        from edgepack.quantize._tflite_keep import keep_operators
+
+        wide = request.get("ends") == "int16"
+        notes.append(keep_operators(recipe, tflite.read(source), request["keep"], wide=wide))
     tool = quantizer.Quantizer(str(source), recipe.get_quantization_recipe())
     ranges = calibrate(source, recipe, request) if request["mode"] == "static" else None
     result = tool.quantize(ranges, enable_progress_bar=False, enable_progress_report=False)

@@ -30,7 +30,12 @@ _BIAS = 2  # index of the bias among the inputs of both
 
 
 def correct_biases(
-    model: onnx.ModelProto, path: Path, samples: Iterable[Feeds], exclude: Sequence[str] = ()
+    model: onnx.ModelProto,
+    path: Path,
+    samples: Iterable[Feeds],
+    exclude: Sequence[str] = (),
+    *,
+    per_channel: bool = True,
 ) -> int:
     """Correct the biases of Conv and Gemm nodes with constant weight and bias; returns how many.
 
@@ -39,6 +44,7 @@ def correct_biases(
         path: The same model's file, which the samples are run through.
         samples: Inputs of the model by name.
         exclude: Names of nodes that stay float.
+        per_channel: Whether every output channel of a weight will have a scale of its own.
     """
     import numpy as np
     from onnx import numpy_helper
@@ -66,7 +72,8 @@ def correct_biases(
     )
     for node in nodes:
         weight = _by_output(node, numpy_helper.to_array(constants[node.input[1]]))
-        shift = mean_shift(weight, means[node.input[0]], int(_attribute(node, "group", 1)))
+        groups = int(_attribute(node, "group", 1))
+        shift = mean_shift(weight, means[node.input[0]], groups, per_channel=per_channel)
         bias = constants[node.input[_BIAS]]
         values = numpy_helper.to_array(bias)
         corrected = np.broadcast_to(values, np.broadcast_shapes(values.shape, shift.shape)) - shift
@@ -74,11 +81,13 @@ def correct_biases(
     return len(nodes)
 
 
-def mean_shift(weight: np.ndarray, mean: np.ndarray, groups: int) -> np.ndarray:
+def mean_shift(weight: np.ndarray, mean: np.ndarray, groups: int, *, per_channel: bool = True) -> np.ndarray:
     """sum_i (W' - W)_oi E[x_i] for a weight [outputs, inputs / groups, ...] and means [inputs]; float64 [outputs]."""
     import numpy as np
 
     scales = channel_scales(weight, 0)
+    if not per_channel:
+        scales = np.full_like(scales, channel_scales(weight.reshape(1, -1), 0)[0])
     rounded = to_int8(weight, scales, 0) * scales.reshape([-1] + [1] * (weight.ndim - 1))
     error = (rounded - weight.astype(np.float64)).reshape(*weight.shape[:2], -1).sum(axis=-1)
     outputs = weight.shape[0]

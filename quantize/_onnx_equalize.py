@@ -5,8 +5,9 @@ With r_i the largest |weight| of output channel i of the first, and of input cha
 
     W1_i <- W1_i / s_i      b1_i <- b1_i / s_i      W2_i <- W2_i s_i      s_i = sqrt(r1_i r2_i) / r2_i
 
-Relu does pass them. Clip(0, h), of which Relu6 is one, becomes min(Relu(x), h / s_i): exact, where the paper drops
-the bound, at the price of an operator that has no int8 kernel. Chains are equalized pair by pair until nothing moves.
+Relu does pass them. Clip(0, h), of which Relu6 is one, becomes min(Clip(x, 0, max_i h / s_i), h / s_i): exact, where
+the paper drops the bound, at the price of an operator that has no int8 kernel. Chains are equalized pair by pair until
+nothing moves.
 """
 
 from __future__ import annotations
@@ -72,6 +73,10 @@ def equalize(graph: ir.Graph) -> int:
         node.replace_input_with(_WEIGHT, build.constant(values.astype(np.float32), "weight"))
     for pair, factors in total.items():
         _divide_bias(graph, pair.first, factors)
+        # No longer what the float model has under these names: whoever compares the two must not take it for that.
+        pair.first.outputs[0].name = f"{pair.first.outputs[0].name}/equalized"
+        if pair.activation is not None and pair.bound is None:
+            pair.activation.outputs[0].name = f"{pair.activation.outputs[0].name}/equalized"
         if pair.bound is not None:
             _bound_by_channel(graph, pair, factors, weights[pair.first].ndim)
     drop_unused_constants(graph)
@@ -179,10 +184,15 @@ def _bound_by_channel(graph: ir.Graph, pair: Pair, factors: np.ndarray, rank: in
     clip = pair.activation
     assert clip is not None  # noqa: S101 - it has the bound
     assert pair.bound is not None  # noqa: S101 - checked by the caller
-    bounds = (pair.bound / factors).astype(np.float32).reshape(-1, *[1] * (rank - 2))
+    bounds = (pair.bound / factors).astype(np.float32)
     build = Builder(graph, f"{clip.outputs[0].name}/equalized")
     source = clip.inputs[0]
     assert source is not None  # noqa: S101 - a Clip has data
-    positive = build.add("Relu", [source])
-    positive.type, positive.shape = clip.outputs[0].type, clip.outputs[0].shape
-    build.replace(clip, build.add("Min", [positive, build.constant(bounds, "bound")]))
+    # The largest bound for all: without it the range of what is quantized here would have no end.
+    limits = [build.constant(np.float32(0), "low"), build.constant(bounds.max(), "high")]
+    clipped = build.add("Clip", [source, *limits])
+    clipped.type, clipped.shape = clip.outputs[0].type, clip.outputs[0].shape
+    by_channel = build.constant(bounds.reshape(-1, *[1] * (rank - 2)), "bound")
+    bounded = build.add("Min", [clipped, by_channel])
+    build.replace(clip, bounded)
+    bounded.name = f"{bounded.name}/equalized"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgepack.quantize._keep import stays_float
 from edgepack.toolchain.errors import TargetError
 from edgepack.toolchain.passes.graphs import standard
 
@@ -65,23 +66,26 @@ class Lookup:
     indices: ir.Value
 
 
-def linears(graph: ir.Graph) -> dict[ir.Value, list[Linear]]:
-    """MatMul and Gemm nodes with a large constant float32 matrix, those with the same input together."""
+def linears(graph: ir.Graph, kept: Collection[str] = ()) -> dict[ir.Value, list[Linear]]:
+    """MatMul and Gemm nodes with a large constant float32 matrix, those with the same input together.
+
+    Those that compute a tensor named in `kept` are left out.
+    """
     groups: dict[ir.Value, list[Linear]] = {}
     for node in graph:
-        found = _linear(node)
+        found = None if stays_float(node, kept) else _linear(node)
         if found is not None:
             groups.setdefault(found.input, []).append(found)
     return groups
 
 
-def required_linears(graph: ir.Graph, part: str) -> dict[ir.Value, list[Linear]]:
+def required_linears(graph: ir.Graph, part: str, kept: Collection[str] = ()) -> dict[ir.Value, list[Linear]]:
     """The same, for a quantizer that has nothing to do without them.
 
     Raises:
         TargetError: There is none.
     """
-    groups = linears(graph)
+    groups = linears(graph, kept)
     if not groups:
         raise TargetError(
             "There is no matrix product with a large constant float32 matrix to quantize",
@@ -91,10 +95,13 @@ def required_linears(graph: ir.Graph, part: str) -> dict[ir.Value, list[Linear]]
     return groups
 
 
-def lookups(graph: ir.Graph) -> Iterator[Lookup]:
-    """Gather nodes over rows of a large constant float32 matrix that nothing but such nodes uses."""
+def lookups(graph: ir.Graph, kept: Collection[str] = ()) -> Iterator[Lookup]:
+    """Gather nodes over rows of a large constant float32 matrix that nothing but such nodes uses.
+
+    Those that compute a tensor named in `kept` are left out.
+    """
     for node in graph:
-        found = _lookup(node)
+        found = None if stays_float(node, kept) else _lookup(node)
         if found is None:
             continue
         if all(_lookup(user) is not None for user in found.value.consumers()):

@@ -5,18 +5,19 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     import onnx
 
 # Operators for which ONNX Runtime's CPU provider has int8 kernels, and those that only move values. Its quantizer
 # would also put pairs around normalizations, which run in float all the same, on rounded values.
-INT8_OPS = (
-    *("Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul", "AveragePool", "GlobalAveragePool"),
-    *("Clip", "Relu", "LeakyRelu", "Sigmoid", "Softmax", "Concat", "MaxPool", "ArgMax", "Where"),
-    *("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Resize", "Split", "Pad", "Slice", "Gather"),
-)
+Int8Op = Literal[
+    "Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul", "AveragePool", "GlobalAveragePool",
+    "Clip", "Relu", "LeakyRelu", "Sigmoid", "Softmax", "Concat", "MaxPool", "ArgMax", "Where",
+    "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Resize", "Split", "Pad", "Slice", "Gather",
+]  # fmt: skip
+INT8_OPS: tuple[Int8Op, ...] = get_args(Int8Op)
 
 ACTIVATIONS = {"uint8": 8, "int8": 8, "uint16": 16, "int16": 16}
 """Types of activations, and their bits."""
@@ -33,8 +34,9 @@ def insert_pairs(
     *,
     operators: Sequence[str] = INT8_OPS,
     symmetric: bool = False,
+    per_channel: bool = True,
 ) -> onnx.ModelProto:
-    """The model with pairs around its operators, weights int8 per channel.
+    """The model with pairs around its operators, weights int8.
 
     Args:
         model: The float model with weights in memory; it is used up.
@@ -43,6 +45,7 @@ def insert_pairs(
         exclude: Names of nodes that stay float.
         operators: Types of those that get pairs.
         symmetric: Whether zero is in the middle of the activations' levels.
+        per_channel: Whether every output channel of a weight has a scale of its own.
     """
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import TensorsData
@@ -57,7 +60,7 @@ def insert_pairs(
     version = next(entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"})
     quantizer = QDQQuantizer(
         model,
-        per_channel=True,
+        per_channel=per_channel,
         reduce_range=False,
         weight_qType=QuantType.QInt8,
         activation_qType=types[activations],
@@ -89,8 +92,15 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def fed_by_dequantize(model: onnx.ModelProto, before: set[str], operators: Sequence[str] = INT8_OPS) -> int:
+def fed_by_dequantize(
+    model: onnx.ModelProto,
+    before: set[str],
+    operators: Sequence[str] = INT8_OPS,
+    exclude: Sequence[str] = (),
+) -> int:
     """How many of the original nodes, by name, of these operators now compute on dequantized inputs.
+
+    Those that stay float may read what was rounded for others, and do not count.
 
     Not by output: that of a node which gives an output of the graph is renamed.
     """
@@ -99,5 +109,8 @@ def fed_by_dequantize(model: onnx.ModelProto, before: set[str], operators: Seque
     return sum(
         1
         for node in nodes
-        if node.op_type in operators and node.name in before and dequantized.intersection(node.input)
+        if node.op_type in operators
+        and node.name in before
+        and node.name not in exclude
+        and dequantized.intersection(node.input)
     )

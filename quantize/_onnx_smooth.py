@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from edgepack.quantize._onnx_channels import channel_peaks, leveling, smoothing
 from edgepack.quantize._onnx_layers import Linear, linears
 from edgepack.quantize._onnx_scaling import scale_inputs
+from edgepack.quantize.options import Share
 from edgepack.toolchain.errors import TargetError, UsageError
 from edgepack.toolchain.passes.weights import array
 
@@ -19,25 +20,21 @@ if TYPE_CHECKING:
     from edgepack.quantize.base import CalibrationData
 
 
-OUTLIERS = "outliers"
+OUTLIERS: Literal["outliers"] = "outliers"
 """In the place of an exponent: outlier channels are leveled, all others left as they are."""
+
+Smooth = Share | Literal["outliers"]
+"""An exponent of SmoothQuant, or `OUTLIERS`."""
 
 
 def check_smooth(smooth: float | str | None, data: CalibrationData | None, part: str) -> float | str | None:
     """The exponent, or `OUTLIERS`, or None, as it was given.
 
     Raises:
-        UsageError: It is none of these, nor a number from 0 to 1, or there is no calibration data to go by.
+        UsageError: There is no calibration data to go by.
     """
     if smooth is None:
         return None
-    number = isinstance(smooth, (int, float)) and not isinstance(smooth, bool) and 0 <= smooth <= 1
-    if not number and smooth != OUTLIERS:
-        raise UsageError(
-            f"The exponent of smoothing cannot be {smooth!r}",
-            where=f"part {part}",
-            todo=f"Use a number from 0 to 1 (SmoothQuant's paper uses 0.5), or '{OUTLIERS}'",
-        )
     if data is None:
         raise UsageError(
             "Smoothing needs calibration data", where=f"part {part}", todo="Give it with --calibration"

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 IMAGE_CHANNELS = 4
 """A convolution of the model's input with at most this many channels is a stem."""
 
-_ACTIVATIONS = frozenset({"Relu", "Clip", "HardSwish", "LeakyRelu", "PRelu", "Sigmoid"})
+# Min is what equalization bounds channels with.
+_ACTIVATIONS = frozenset({"Relu", "Clip", "Min", "HardSwish", "LeakyRelu", "PRelu", "Sigmoid"})
 
 
 def stem(model: onnx.ModelProto) -> list[str]:

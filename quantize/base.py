@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from edgepack.quantize.options import Options
 from edgepack.toolchain.program import Lowered
 from edgepack.toolchain.registry import Registry
 from edgepack.toolchain.results import Calibration
@@ -49,12 +50,17 @@ class Quantizer(ABC):
     static: ClassVar[bool]
     uses_data: ClassVar[bool] = False
     """Whether real inputs make its result better although it works without any."""
+    options_type: ClassVar[type[Options]] = Options
+    """What `quantize` can be told by `**options`."""
 
     @abstractmethod
     def quantize(
         self, lowered: Lowered, precision: str, data: CalibrationData | None, folder: Path, **options: Any
     ) -> Lowered:
-        """Write the quantized file into `folder` and say how many nodes changed."""
+        """Write the quantized file into `folder` and say how many nodes changed.
+
+        `options` are fields of `options_type`, which says what they mean.
+        """
 
 
 quantizers: Registry[type[Quantizer]] = Registry("quantizer", "edgepack.quantize", "edgepack.quantizers")

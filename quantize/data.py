@@ -71,6 +71,16 @@ def load(
         raise UsageError(
             f"The calibration data has {len(file)} samples, at least {_MIN_SAMPLES} are needed", where=given
         )
+    if (
+        kind == "user"
+        and part.signature.inputs
+        and len({fingerprint([feed]) for feed in Samples(file, range(len(file)))}) == 1
+    ):
+        raise UsageError(
+            f"All {len(file)} samples of the calibration data are the same: neither ranges nor a gate follow from one",
+            where=given,
+            todo="Give different real inputs",
+        )
     # With fewer samples than asked for, a third judges: a gate on two samples says nothing.
     count = min(samples, len(file) - max(2, min(MAX_HELD_OUT, len(file) // 3)))
     calibrate, held_out = Samples(file, range(count)), Samples(file, range(count, len(file)))

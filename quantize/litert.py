@@ -18,9 +18,14 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import Field
+
+from edgepack.quantize._keep import kept_in_tflite
 from edgepack.quantize.base import CalibrationData, Feeds, Quantizer, quantizers
+from edgepack.quantize.options import Names, Options
+from edgepack.toolchain import tflite
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError, UsageError
 from edgepack.toolchain.program import Lowered
 from edgepack.toolchain.subprocesses import run_tool
@@ -30,6 +35,39 @@ ACTIVATION_BITS = {"int8-static": 8, "int16x8-static": 16}
 TIME_LIMIT_S = 1800.0
 
 
+class LitertOptions(Options):
+    """What both quantizers can be told."""
+
+    time_limit_s: float = Field(TIME_LIMIT_S, gt=0, description="seconds that the quantizer may take")
+    keep: Names = Field(
+        (), description='nodes that stay float, by name; in 16 bits where the ends are "int16"'
+    )
+
+
+class LitertStaticOptions(LitertOptions):
+    """What static quantization can be told."""
+
+    ranges: Literal["min-max", "moving-average"] = Field(
+        "min-max",
+        description="extremes of all samples, or 0.95 of the old and 0.05 of the new extreme, "
+        "ai-edge-quantizer's own habit",
+    )
+    threads: int = Field(2, ge=1, description="threads that run the samples")
+    integer_npu: bool = Field(
+        default=False, description="whether operators that integer NPUs lack with 16 bits are rewritten"
+    )
+    matmul_bits: Literal[8, 16] | None = Field(
+        None, description="width of products of two activations, by default the activations'"
+    )
+    ends: Literal["float", "int16"] | None = Field(
+        None, description="precision of a convolutional stem and of scores, by default the rest's"
+    )
+    correct_biases: bool = Field(
+        default=True,
+        description="whether biases of convolutional models make up for the error of rounded weights",
+    )
+
+
 class _LitertQuantizer(Quantizer):
     """What both quantizers share: a request for the worker, and its answer."""
 
@@ -37,6 +75,9 @@ class _LitertQuantizer(Quantizer):
 
     def _run(self, lowered: Lowered, precision: str, request: dict[str, Any], folder: Path) -> Lowered:
         limit = float(request.pop("time_limit_s", TIME_LIMIT_S))
+        if request["keep"]:
+            kept = kept_in_tflite(request["keep"], tflite.read(lowered.path), lowered.part)
+            request["keep"] = sorted(kept)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / "model.tflite"
         # The worker runs in `folder`: relative paths would mean something else there.
@@ -79,6 +120,7 @@ class LitertDynamic(_LitertQuantizer):
     """Per-channel int8 weights; activations are quantized row by row at run time."""
 
     static = False
+    options_type = LitertOptions
 
     def quantize(
         self, lowered: Lowered, precision: str, data: CalibrationData | None, folder: Path, **options: Any
@@ -90,14 +132,15 @@ class LitertDynamic(_LitertQuantizer):
             precision: "int8-dynamic".
             data: Not used.
             folder: Receives `model.tflite`.
-            options: `time_limit_s`.
+            options: Those of `LitertOptions`.
 
         Raises:
             TargetError: No operator was changed, or the quantizer refuses the model.
             ToolchainFailedError: The quantizer crashed or hung.
         """
         del data
-        request = {"mode": "dynamic", **_known(options, {"time_limit_s"})}
+        asked = LitertOptions.of(options, "litert-dynamic", f"part {lowered.part}")
+        request = {"mode": "dynamic", **asked.model_dump()}
         return self._run(lowered, precision, request, folder)
 
 
@@ -106,6 +149,7 @@ class LitertStatic(_LitertQuantizer):
     """Per-channel int8 weights; activations of 8 or 16 bits with ranges from calibration data."""
 
     static = True
+    options_type = LitertStaticOptions
 
     def quantize(
         self, lowered: Lowered, precision: str, data: CalibrationData | None, folder: Path, **options: Any
@@ -117,18 +161,15 @@ class LitertStatic(_LitertQuantizer):
             precision: "int8-static" or "int16x8-static".
             data: Calibration samples; those of the file's (static) sizes are used.
             folder: Receives `model.tflite`.
-            options: `time_limit_s`; `ranges`, "min-max" (of all samples) or "moving-average" (0.95 of the
-                old and 0.05 of the new extreme, the quantizer's own habit); `threads`; `integer_npu`,
-                true to rewrite operators that integer NPUs lack with 16 bits (see `_tflite_rewrite`);
-                `matmul_bits`, width of products of two activations when it is not the activations';
-                `ends`, "float" or "int16" for a convolutional stem and for scores (see `_tflite_ends`);
-                `correct_biases` of convolutional models (true by default, see `_tflite_bias`).
+            options: Those of `LitertStaticOptions`; `_tflite_rewrite` has more on `integer_npu`, `_tflite_ends`
+                on `ends`, `_tflite_bias` on `correct_biases`.
 
         Raises:
             UsageError: There is no calibration data of the right sizes.
             TargetError: No operator was changed, or the quantizer refuses the model.
             ToolchainFailedError: The quantizer crashed or hung.
         """
+        asked = LitertStaticOptions.of(options, "litert-static", f"part {lowered.part}")
         if precision not in ACTIVATION_BITS:
             raise UsageError(
                 f"'{precision}' is not a static precision", todo=f"Known: {', '.join(ACTIVATION_BITS)}"
@@ -142,14 +183,8 @@ class LitertStatic(_LitertQuantizer):
         request = {
             "mode": "static",
             "activation_bits": ACTIVATION_BITS[precision],
-            "ranges": "min-max",
-            "threads": 2,
-            "integer_npu": False,
-            "matmul_bits": None,
-            "correct_biases": True,
-            "ends": None,
+            **asked.model_dump(),
         }
-        request |= _known(options, {"time_limit_s", *request} - {"mode", "activation_bits"})
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="samples-", dir=folder.resolve()) as samples:
             used, left = _store(data, lowered, Path(samples))
@@ -163,14 +198,6 @@ class LitertStatic(_LitertQuantizer):
                 result.path, precision, result.changed_nodes or 0, *result.notes[len(lowered.notes) :], note
             )
         return result
-
-
-def _known(options: dict[str, Any], known: set[str]) -> dict[str, Any]:
-    strange = sorted(options.keys() - known)
-    if strange:
-        msg = f"unknown quantizer options: {', '.join(strange)}"
-        raise TypeError(msg)
-    return options
 
 
 def _store(data: CalibrationData, lowered: Lowered, folder: Path) -> tuple[int, int]:

@@ -19,13 +19,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
+from edgepack.quantize._keep import kept_in_graph
 from edgepack.quantize._onnx_channels import channel_peaks
 from edgepack.quantize._onnx_edit import Builder, drop_unused_constants
 from edgepack.quantize._onnx_found import refuse_quantized
 from edgepack.quantize._onnx_layers import Linear, Lookup, lookups, required_linears
-from edgepack.quantize._onnx_smooth import OUTLIERS, check_smooth, smooth_factors, smooth_note
+from edgepack.quantize._onnx_smooth import OUTLIERS, Smooth, check_smooth, smooth_factors, smooth_note
 from edgepack.quantize._onnx_weights import quantized
 from edgepack.quantize.base import CalibrationData, Quantizer, quantizers
+from edgepack.quantize.options import Names, Options
 from edgepack.toolchain.errors import TargetError
 
 if TYPE_CHECKING:
@@ -37,6 +41,18 @@ if TYPE_CHECKING:
 _MIN_OPSET = 11  # DynamicQuantizeLinear
 
 
+class DynamicOptions(Options):
+    """What dynamic quantization can be told."""
+
+    embeddings: bool = Field(default=True, description="whether embedding tables become int8")
+    smooth: Smooth | None = Field(
+        None,
+        description="exponent of SmoothQuant from 0 to 1 (0.5 in its paper), or levelling of outliers only, "
+        "which is done by default when there is data",
+    )
+    keep: Names = Field((), description="nodes that stay float, by name")
+
+
 @quantizers.register("onnx-dynamic")
 class OnnxDynamic(Quantizer):
     """Dynamic int8 for MatMul, Gemm and Gather with constant float32 matrices."""
@@ -44,6 +60,7 @@ class OnnxDynamic(Quantizer):
     format = "onnx"
     static = False
     uses_data = True
+    options_type = DynamicOptions
 
     def quantize(
         self, lowered: Lowered, precision: str, data: CalibrationData | None, folder: Path, **options: Any
@@ -55,22 +72,23 @@ class OnnxDynamic(Quantizer):
             precision: "int8-dynamic".
             data: Samples by which outlier channels are found; None leaves that out.
             folder: Where to write.
-            options: `embeddings` (default True): whether embedding tables become int8; `smooth` (default
-                "outliers", when there is data): the exponent of SmoothQuant, from 0 to 1, 0.5 in its paper.
+            options: Those of `DynamicOptions`.
 
         Raises:
-            UsageError: `smooth` is no such thing, or there is no data for it.
+            UsageError: An option has a value that does not exist, or there is no data for smoothing.
             TargetError: Nothing in the graph can be quantized, or the operator set is too old.
         """
         import onnx_ir as ir
 
         from edgepack.toolchain.passes.storage import save
 
-        smooth = check_smooth(options.get("smooth"), data, lowered.part)
+        asked = DynamicOptions.of(options, "onnx-dynamic", f"part {lowered.part}")
+        smooth = check_smooth(asked.smooth, data, lowered.part)
         model = ir.load(lowered.path)
         refuse_quantized(model, lowered.part)
         graph = model.graph
-        groups = required_linears(graph, lowered.part)
+        kept = kept_in_graph(asked.keep, graph, lowered.part)
+        groups = required_linears(graph, lowered.part, kept)
         if graph.opset_imports.get("", 0) < _MIN_OPSET:
             raise TargetError(
                 f"Dynamic quantization needs operator set {_MIN_OPSET}, the model has {graph.opset_imports['']}",
@@ -83,7 +101,7 @@ class OnnxDynamic(Quantizer):
         factors = smooth_factors(groups, peaks, how) if data is not None else {}
         for value, group in groups.items():
             _quantize_group(graph, value, group, factors.get(str(value.name)))
-        tables = list(lookups(graph)) if options.get("embeddings", True) else []
+        tables = list(lookups(graph, kept)) if asked.embeddings else []
         _quantize_lookups(graph, tables)
         drop_unused_constants(graph)
         products = sum(map(len, groups.values()))

@@ -13,19 +13,22 @@ from __future__ import annotations
 
 import platform
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from pydantic import BeforeValidator, Field
+
+from edgepack.quantize._keep import kept_in_graph, named_kept, read_float, with_activations
 from edgepack.quantize._onnx_bias import correct_biases
 from edgepack.quantize._onnx_equalize import equalize
 from edgepack.quantize._onnx_found import refuse_quantized
-from edgepack.quantize._onnx_qdq import ACTIVATIONS, INT8_OPS, fed_by_dequantize, insert_pairs
-from edgepack.quantize._onnx_ranges import MERGES, PERCENT, RANGES, clipped_ranges, ranges
-from edgepack.quantize._onnx_smooth import check_smooth, smooth_model
+from edgepack.quantize._onnx_qdq import ACTIVATIONS, INT8_OPS, Int8Op, fed_by_dequantize, insert_pairs
+from edgepack.quantize._onnx_ranges import MERGES, PERCENT, clipped_ranges, ranges
+from edgepack.quantize._onnx_smooth import Smooth, check_smooth, smooth_model
 from edgepack.quantize._onnx_stem import stem
 from edgepack.quantize.base import CalibrationData, Quantizer, quantizers
-from edgepack.toolchain.errors import TargetError, UnknownNameError, UsageError
+from edgepack.quantize.options import Names, Options, split
+from edgepack.toolchain.errors import TargetError, UsageError
 
 if TYPE_CHECKING:
     import onnx
@@ -37,6 +40,44 @@ PRODUCTS = ("MatMul", "Gemm", "Gather")
 
 _MIN_OPSET = 13  # per-channel QuantizeLinear and DequantizeLinear
 _ENTROPY_BITS = 8
+_WIDE = "int16x8"
+
+
+class StaticOptions(Options):
+    """What static quantization can be told."""
+
+    ranges: Literal["middle", "min-max", "mean", "percentile", "entropy", "mse"] = Field(
+        "middle", description="how the ranges of activations follow from the samples"
+    )
+    percent: float = Field(
+        PERCENT, gt=0, le=100, description='how many percent of the values "percentile" keeps'
+    )
+    activations: Literal["uint8", "int8", "uint16", "int16"] | None = Field(
+        None,
+        description="type of activations, by default what this machine's processor multiplies fastest; "
+        "16 bits belong to int16x8-static, and ONNX Runtime computes them in float",
+    )
+    symmetric: bool = Field(
+        default=False, description="whether zero is in the middle of the activations' levels"
+    )
+    per_channel: bool = Field(
+        default=True, description="whether every output channel of a weight has a scale of its own"
+    )
+    correct: bool = Field(
+        default=True, description="whether biases make up for the mean error of rounded weights"
+    )
+    smooth: Smooth | None = Field(
+        None,
+        description="exponent of SmoothQuant from 0 to 1 (0.5 in its paper), or levelling of outliers only",
+    )
+    equalize: bool = Field(
+        default=False, description="whether the channels of neighbouring convolutions are evened out"
+    )
+    stem: bool = Field(default=True, description="whether the stem of an image network stays float")
+    keep: Names = Field((), description="nodes that stay float, by name")
+    operators: Annotated[tuple[Int8Op, ...], BeforeValidator(split)] | None = Field(
+        None, description="operators to quantize, by default all that have int8 kernels"
+    )
 
 
 @quantizers.register("onnx-static")
@@ -45,6 +86,7 @@ class OnnxStatic(Quantizer):
 
     format = "onnx"
     static = True
+    options_type = StaticOptions
 
     def quantize(
         self, lowered: Lowered, precision: str, data: CalibrationData | None, folder: Path, **options: Any
@@ -56,58 +98,62 @@ class OnnxStatic(Quantizer):
             precision: "int8-static", or "int16x8-static" with activations of 16 bits.
             data: Samples that fix the ranges.
             folder: Where to write.
-            options: `ranges`: "middle" (default), "min-max", "mean", "percentile", "entropy" or "mse", how they
-                follow from the samples; `percent` (default 99.99): what "percentile" keeps; `activations`:
-                "uint8" or "int8", by default what this machine's processor multiplies fastest, "uint16" or
-                "int16", which ONNX Runtime computes in float; `symmetric` (default False): zero is in the middle
-                of the activations' levels; `correct` (default True): whether biases make up for the
-                rounding of weights; `smooth` (default None): exponent of SmoothQuant, from 0 to 1, or
-                "outliers"; `equalize` (default False): cross-layer equalization of convolutions; `exclude`:
-                names of nodes that stay float, by default the stem of an image network; `operators`: those
-                to quantize, by default all that have int8 kernels. `PRODUCTS` with `smooth="outliers"` kept
-                far more of a transformer's answers: the sums that run through all its layers stay float.
+            options: Those of `StaticOptions`. `operators=PRODUCTS` with `smooth="outliers"` kept far more of a
+                transformer's answers than all operators: the sums that run through all its layers stay float.
 
         Raises:
             UsageError: No calibration data, or an unknown option value.
             TargetError: The model is quantized already, nothing was quantized, or it does not run on the samples.
         """
+        where = f"part {lowered.part}"
+        asked = StaticOptions.of(options, "onnx-static", where)
         if data is None:
             raise UsageError(
-                "Static quantization needs calibration data",
-                where=f"part {lowered.part}",
-                todo="Give it with --calibration",
+                "Static quantization needs calibration data", where=where, todo="Give it with --calibration"
             )
-        activations = options.get("activations") or activation_type(platform.machine())
-        if activations not in ACTIVATIONS:
-            raise UnknownNameError("activation type", activations, ACTIVATIONS)
-        operators = tuple(options.get("operators") or INT8_OPS)
-        unknown = [name for name in operators if name not in INT8_OPS]
-        if unknown:
-            raise UnknownNameError("operator with an int8 kernel", str(unknown[0]), INT8_OPS)
-        method = _method(options, ACTIVATIONS[activations])
-        smooth = check_smooth(options.get("smooth"), data, lowered.part)
+        activations = _activations(asked, precision, where)
+        bits = ACTIVATIONS[activations]
+        operators = asked.operators or INT8_OPS
+        smooth = check_smooth(asked.smooth, data, lowered.part)
         with tempfile.TemporaryDirectory(prefix="edgepack-") as scratch:
-            source, notes = _prepared(lowered, data, Path(scratch), smooth, options)
+            source, kept, notes = _prepared(lowered, data, Path(scratch), smooth, asked)
             model = _typed_model(source)
             tensors = _float_tensors(model)
             if not tensors:
                 raise TargetError(
                     "The model computes with integers alone: there is no float32 tensor to quantize",
-                    where=f"part {lowered.part}",
+                    where=where,
                     todo="Use --precision fp32, which keeps the file as it is",
                 )
-            if method in MERGES:
-                found = ranges(source, tensors, data, method)
+            if asked.ranges in MERGES:
+                found = ranges(source, tensors, data, asked.ranges)
             else:
-                percent = options.get("percent", PERCENT)
-                bits = ACTIVATIONS[activations]
-                found = clipped_ranges(source, tensors, data, method, bits=bits, percent=percent)
-            exclude = tuple(options["exclude"]) if "exclude" in options else tuple(stem(model))
-            corrected = correct_biases(model, source, data, exclude) if options.get("correct", True) else 0
+                found = clipped_ranges(source, tensors, data, asked.ranges, bits=bits, percent=asked.percent)
+            exclude = tuple(stem(model)) if asked.stem else ()
+            kept = with_activations(model, kept)
+            exclude += tuple(named_kept(model, kept))
+            per_channel = asked.per_channel
+            corrected = (
+                correct_biases(model, source, data, exclude, per_channel=per_channel) if asked.correct else 0
+            )
+        flat = sum(float(low) == float(high) for low, high in found.values())
+        if flat:
+            notes.append(
+                f"{flat} of {len(found)} activations never varied over the samples: their range is a point"
+            )
         before = {node.name for node in model.graph.node}
-        symmetric = bool(options.get("symmetric", False))
-        quantized = insert_pairs(model, found, activations, exclude, operators=operators, symmetric=symmetric)
-        changed = fed_by_dequantize(quantized, before, operators)
+        quantized = insert_pairs(
+            model,
+            found,
+            activations,
+            exclude,
+            operators=operators,
+            symmetric=asked.symmetric,
+            per_channel=per_channel,
+        )
+        changed = fed_by_dequantize(quantized, before, operators, exclude)
+        if kept:
+            read_float(quantized, kept)
         if not changed:
             raise TargetError(
                 "ONNX Runtime's quantizer changed no node",
@@ -115,31 +161,36 @@ class OnnxStatic(Quantizer):
                 todo="Use --precision fp32 for this target",
             )
         path = _save(quantized, folder, lowered.part)
-        kept = f", {len(exclude)} nodes left float" if exclude else ""
+        floats = f", {len(exclude)} nodes left float" if exclude else ""
         return lowered.quantized(
             path,
             precision,
             changed,
-            f"activations {activations}{' symmetric' * symmetric}, weights int8 per channel, ranges by {method} "
-            f"over {len(data.samples)} samples, {corrected} biases corrected{kept}",
+            f"activations {activations}{' symmetric' * asked.symmetric}, weights int8 per "
+            f"{'channel' if per_channel else 'tensor'}, ranges by {asked.ranges} "
+            f"over {len(data.samples)} samples, {corrected} biases corrected{floats}",
             *notes,
         )
 
 
-def _method(options: Mapping[str, Any], bits: int) -> Any:
-    """How ranges are found; an UsageError when there is no such way, or not for so many bits."""
-    method = options.get("ranges", "middle")
-    if method not in RANGES:
-        raise UnknownNameError("way to find ranges", str(method), RANGES)
-    if method == "entropy" and bits > _ENTROPY_BITS:
+def _activations(asked: StaticOptions, precision: str, where: str) -> str:
+    """Type of activations; an UsageError when it is not what the precision says, or ranges are not for it."""
+    wide = precision.startswith(_WIDE)
+    activations = asked.activations or ("int16" if wide else activation_type(platform.machine()))
+    bits = ACTIVATIONS[activations]
+    if (bits > _ENTROPY_BITS) != wide:
+        raise UsageError(
+            f"{precision} has activations of {16 if wide else 8} bits, not {activations}",
+            where=where,
+            todo=f"Use --precision {'int8-static' if wide else 'int16x8-static'}",
+        )
+    if asked.ranges == "entropy" and wide:
         raise UsageError(
             f"Ranges by entropy are for activations of 8 bits, not of {bits}: so many levels lose nothing",
+            where=where,
             todo="Use mse or percentile",
         )
-    percent = options.get("percent", PERCENT)
-    if not 0 < percent <= 100:  # noqa: PLR2004 - percent
-        raise UsageError(f"A range cannot keep {percent} percent of the values", todo="Use 99.9 or 99.99")
-    return method
+    return activations
 
 
 def _prepared(
@@ -147,9 +198,9 @@ def _prepared(
     data: CalibrationData,
     scratch: Path,
     smooth: float | str | None,
-    options: Mapping[str, Any],
-) -> tuple[Path, list[str]]:
-    """The float model to quantize, smoothed and equalized if that was asked for, and what to say of it."""
+    asked: StaticOptions,
+) -> tuple[Path, frozenset[str], list[str]]:
+    """The float model to quantize, smoothed and equalized if asked for, what kept nodes compute, and notes."""
     import onnx_ir as ir
 
     from edgepack.toolchain.passes.storage import save
@@ -157,10 +208,11 @@ def _prepared(
     model = ir.load(lowered.path)
     refuse_quantized(model, lowered.part)
     _check_opset(model.graph.opset_imports.get("", 0), lowered.part)
+    kept = kept_in_graph(asked.keep, model.graph, lowered.part)
     notes = []
     if smooth is not None:
         notes.append(smooth_model(model, lowered.path, data, smooth, lowered.part))
-    if options.get("equalize", False):
+    if asked.equalize:
         count = equalize(model.graph)
         if not count:
             raise TargetError(
@@ -169,7 +221,7 @@ def _prepared(
                 todo="Leave equalization out",
             )
         notes.append(f"{count} pairs of convolutions equalized")
-    return (save(model, scratch, lowered.part) if notes else lowered.path), notes
+    return (save(model, scratch, lowered.part) if notes else lowered.path), kept, notes
 
 
 def activation_type(machine: str) -> str:

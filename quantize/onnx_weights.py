@@ -12,10 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+from pydantic import AfterValidator, Field
+
+from edgepack.quantize._keep import kept_in_graph
 from edgepack.quantize._onnx_awq import awq_factors
-from edgepack.quantize._onnx_blocks import BITS, MIN_BLOCK, Blocks, dequantized
+from edgepack.quantize._onnx_blocks import MIN_BLOCK, Blocks, dequantized
 from edgepack.quantize._onnx_edit import drop_unused_constants
 from edgepack.quantize._onnx_found import refuse_quantized
 from edgepack.quantize._onnx_gptq import gptq
@@ -24,7 +27,8 @@ from edgepack.quantize._onnx_layers import Linear, linears, lookups, required_li
 from edgepack.quantize._onnx_nbits import DOMAIN, Rewriter, Rule
 from edgepack.quantize._onnx_scaling import scale_inputs
 from edgepack.quantize.base import CalibrationData, Feeds, Quantizer, quantizers
-from edgepack.toolchain.errors import UnknownNameError, UsageError
+from edgepack.quantize.options import Names, Options, fixed
+from edgepack.toolchain.errors import UsageError
 from edgepack.toolchain.passes.weights import array
 
 if TYPE_CHECKING:
@@ -35,13 +39,42 @@ if TYPE_CHECKING:
 
     Groups = Mapping[ir.Value, list[Linear]]
 
-ALGORITHMS = ("rtn", "hqq", "gptq", "awq")
 WITH_DATA = ("gptq", "awq")
 MAX_SAMPLES = 128
 """What GPTQ's and AWQ's authors calibrate with: no more samples than these are run."""
 
-_ACCURACY_LEVELS = (0, 4)
-_HQQ_BITS = 4
+_FOUR_BITS = 4
+
+
+def _power_of_two(block: int) -> int:
+    if block & (block - 1):
+        msg = "no power of two"
+        raise ValueError(msg)
+    return block
+
+
+class WeightsOptions(Options):
+    """What weight-only quantization can be told."""
+
+    bits: Literal[4, 8] = fixed(4, "bits of a weight")
+    block: Annotated[int, AfterValidator(_power_of_two)] = Field(
+        32, ge=MIN_BLOCK, description="weights that share a scale, a power of two from 16"
+    )
+    algorithm: Literal["rtn", "hqq", "gptq", "awq"] | None = Field(
+        None,
+        description="how weights are rounded: to nearest, half-quadratic (4 bits only), or by what the products' "
+        "inputs are (gptq, awq), which needs data; by default gptq for 4 bits where there is data, else rtn",
+    )
+    symmetric: bool = Field(default=True, description='without zero points; a choice for "rtn" and "awq"')
+    embeddings: bool = Field(
+        default=True,
+        description="whether embedding tables are quantized too, always to nearest and symmetric",
+    )
+    accuracy_level: Literal[0, 4] = Field(
+        4,
+        description="4 computes in int8, 0 in float32, as HQQ's float zero points make ONNX Runtime do anyway",
+    )
+    keep: Names = Field((), description="nodes that stay float, by name")
 
 
 @quantizers.register("onnx-weights")
@@ -51,6 +84,7 @@ class OnnxWeights(Quantizer):
     format = "onnx"
     static = False
     uses_data = True
+    options_type = WeightsOptions
 
     def quantize(
         self, lowered: Lowered, precision: str, data: CalibrationData | None, folder: Path, **options: Any
@@ -62,11 +96,7 @@ class OnnxWeights(Quantizer):
             precision: What the report calls it, "int4-weights" or "int8-weights"; `bits` decides.
             data: Inputs of the products, which "gptq" and "awq" need.
             folder: Where to write.
-            options: `bits`: 4 (default) or 8; `block` (default 32): weights that share a scale, a power of
-                two from 16; `algorithm`: "rtn" (default), "hqq" (4 bits only), "gptq" or "awq"; `symmetric`
-                (default True): no zero points, for "rtn" and "awq"; `embeddings` (default True): tables too,
-                always to nearest and symmetric; `accuracy_level`: 4 (default) computes in int8, 0 in float32.
-                HQQ's float zero points make ONNX Runtime compute in float32 all the same.
+            options: Those of `WeightsOptions`.
 
         Raises:
             UsageError: An option has a value that does not exist, or calibration data is missing.
@@ -77,12 +107,14 @@ class OnnxWeights(Quantizer):
         from edgepack.toolchain.passes.storage import save
 
         where = f"part {lowered.part}"
-        algorithm = options.get("algorithm", "rtn")
-        rule = _rule(options, algorithm, where)
+        asked = WeightsOptions.of(options, "onnx-weights", where)
+        algorithm = asked.algorithm or ("gptq" if asked.bits == _FOUR_BITS and data is not None else "rtn")
+        rule = _rule(asked, algorithm, where)
         model = ir.load(lowered.path)
         refuse_quantized(model, lowered.part)
         graph = model.graph
-        groups = required_linears(graph, lowered.part)
+        kept = kept_in_graph(asked.keep, graph, lowered.part)
+        groups = required_linears(graph, lowered.part, kept)
         if algorithm in WITH_DATA and data is None:
             raise UsageError(
                 f"The algorithm {algorithm} needs calibration data",
@@ -96,14 +128,17 @@ class OnnxWeights(Quantizer):
             notes.append(
                 f"inputs of {scaled} of {len(groups)} activations scaled, {folded} in normalizations"
             )
-            groups = linears(graph)
+            groups = linears(graph, kept)
         done = dict(_solved(groups, lowered.path, samples, rule)) if algorithm == "gptq" else {}
         rewriter = Rewriter(graph, rule)
         products = [linear for group in groups.values() for linear in group]
         for linear in products:
             rewriter.product(linear, done.get(linear))
-        wanted = options.get("embeddings", True)
-        tables = [table for table in lookups(graph) if wanted and rule.packs(table.table.shape.numpy()[1])]
+        tables = [
+            table
+            for table in lookups(graph, kept)
+            if asked.embeddings and rule.packs(table.table.shape.numpy()[1])
+        ]
         for table in tables:
             rewriter.lookup(table)
         drop_unused_constants(graph)
@@ -117,31 +152,20 @@ class OnnxWeights(Quantizer):
         return lowered.quantized(path, precision, len(products) + len(tables), *notes)
 
 
-def _rule(options: Mapping[str, Any], algorithm: str, where: str) -> Rule:
-    bits, block = options.get("bits", 4), options.get("block", 32)
-    level = options.get("accuracy_level", 4)
-    if algorithm not in ALGORITHMS:
-        raise UnknownNameError("algorithm", str(algorithm), ALGORITHMS, where=where)
-    if bits not in BITS:
-        raise UsageError(f"Weights cannot have {bits} bits", where=where, todo="Use 4 or 8")
-    if algorithm == "hqq" and bits != _HQQ_BITS:
+def _rule(asked: WeightsOptions, algorithm: str, where: str) -> Rule:
+    if algorithm == "hqq" and asked.bits != _FOUR_BITS:
         raise UsageError(
-            f"ONNX Runtime runs the float zero points of hqq with 4 bits only, not with {bits}",
+            f"ONNX Runtime runs the float zero points of hqq with 4 bits only, not with {asked.bits}",
             where=where,
             todo="Use 4 bits, or another algorithm",
         )
-    if not isinstance(block, int) or block < MIN_BLOCK or block & (block - 1):
-        raise UsageError(
-            f"A block of {block} weights does not exist", where=where, todo="Use a power of two from 16"
-        )
-    if level not in _ACCURACY_LEVELS:
-        raise UsageError(
-            f"The accuracy level {level} has no kernel of its own on CPUs",
-            where=where,
-            todo="Use 4 (int8) or 0 (float32)",
-        )
-    symmetric = bool(options.get("symmetric", True)) or algorithm == "gptq"
-    return Rule(bits, block, symmetric, hqq=algorithm == "hqq", accuracy_level=level)
+    return Rule(
+        asked.bits,
+        asked.block,
+        symmetric=asked.symmetric or algorithm == "gptq",
+        hqq=algorithm == "hqq",
+        accuracy_level=asked.accuracy_level,
+    )
 
 
 def _widths(groups: Groups) -> dict[str, int]:

@@ -2,12 +2,13 @@
 # Installs the system packages that some tests need, where that is possible (root and apt-get); elsewhere
 # it says what is missing and goes on: those tests are skipped, and in CI (CI=true) they fail.
 #
-#     scripts/system-packages.sh chromium [PACKAGE ...]
+#     scripts/system-packages.sh chromium dataset-fashion-mnist [PACKAGE ...]
 set -euo pipefail
 
 present() {
     case "$1" in
         chromium) command -v chromium || command -v chromium-browser || command -v google-chrome ;;
+        dataset-fashion-mnist) test -d /usr/share/datasets/fashion-mnist ;;
         *) command -v "$1" || dpkg -s "$1" ;;
     esac >/dev/null 2>&1
 }

@@ -49,7 +49,7 @@ class Offer:
     """One precision that a target offers for a lowered part.
 
     Attributes:
-        precision: "fp32", "int8-dynamic", "int8-static", "int16x8-static".
+        precision: "fp32", "int8-dynamic", "int8-static", ... (`toolchain.recipe.PRECISIONS`).
         quantizer: Name in the quantizer registry, or None for the float form.
         options: Keyword arguments of the quantizer.
         not_built: Why the planner does not even build it for this part; None when it does.
@@ -175,8 +175,14 @@ class Target(ABC):
         """Bring `part` into this target's file form inside `folder`, still in floating point."""
 
     @abstractmethod
-    def offers(self, lowered: Lowered) -> Sequence[Offer]:
-        """The precisions of this target, best guess first; those not worth building carry a reason."""
+    def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:
+        """The precisions of this target, best guess first; those not worth building carry a reason.
+
+        Args:
+            lowered: The part in this target's file form, in floating point.
+            rows: Rows of a typical matrix product in one call, batch times sequence: 1 for a decode step, whose
+                time is that of reading the weights; None where nobody knows.
+        """
 
     @abstractmethod
     def compile(self, lowered: Lowered, context: Context, folder: Path) -> Compiled:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MISSING_PACKAGE = "missing system package"
 # Debian's package -> the programs, any of which shows that it is there
 PROGRAMS = {"chromium": ("chromium", "chromium-browser", "google-chrome")}
+# Debian's package of data -> the folder that it fills
+DATA = {"dataset-fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}
 # Photographs that scikit-image's wheel carries (its other images are drawings, textures or scans)
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 
@@ -51,7 +53,18 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("system"):
         for package in marker.args:
-            program_of(package)
+            if package in DATA:
+                data_of(package)
+            else:
+                program_of(package)
+
+
+def data_of(package: str) -> Path:
+    """Folder of the data that a system package brings; without it the test is skipped, or fails in CI."""
+    folder = DATA[package]
+    if not folder.is_dir():
+        pytest.skip(f"{MISSING_PACKAGE}: {package} (scripts/system-packages.sh installs it)")
+    return folder
 
 
 def program_of(package: str) -> str:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from edgepack.toolchain import cli_claims
+from edgepack.toolchain import cli_bisect, cli_claims, cli_search
 from edgepack.toolchain.cli_shared import Debug, Json, Quiet, errors_shown
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ app = typer.Typer(
 cache_app = typer.Typer(help="Look at or empty the cache of finished stages.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
 cli_claims.add_to(app)
+cli_bisect.add_to(app)
+cli_search.add_to(app)
 
 
 def _complete_target(incomplete: str) -> list[str]:
@@ -92,6 +94,9 @@ def export(
         typer.Option(
             "--keep", help="A node that quantizers leave float; bisect names them. Repeat for more."
         ),
+    ] = None,
+    assign: Annotated[
+        str | None, typer.Option(help="A file with every layer's form, for --precision mixed.")
     ] = None,
     task: Annotated[
         str | None, typer.Option(help="The model's task, when its configuration does not tell.")
@@ -156,6 +161,7 @@ def export(
             "precision": precision,
             "quantize": _pairs(quantize, _scalar, "--quantize") or None,
             "keep": keep,
+            "assign": assign,
             "task": task,
             "inputs": inputs,
             "sizes": _pairs(size, int, "--size") or None,

@@ -61,6 +61,7 @@ _GATES: Mapping[str, Mapping[str, float]] = {
     "int8-dynamic": {"cosine": 0.99},
     "int8-static": {"cosine": 0.99},
     "int8-bf16": {"cosine": 0.99},
+    "mixed": {"cosine": 0.99},
     "int16x8": {"cosine": 0.99},
     "int16x8-static": {"cosine": 0.99},
 }

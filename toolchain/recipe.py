@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from edgepack.toolchain.assignment import read_assignment
 from edgepack.toolchain.errors import UnknownNameError, UsageError
 from edgepack.toolchain.metrics import FUNCTION, PERPLEXITY, read_metric
 from edgepack.toolchain.parity import check_gate
@@ -16,9 +17,9 @@ from edgepack.toolchain.parity import check_gate
 PRECISIONS = (
     "auto", "fp32", "int8", "int8-dynamic", "int8-static", "int16x8-static",
     "int4-weights", "int8-weights", "fp16-weights", "bf16-weights", "fp16", "as-given",
-    "bf16", "int8-bf16",
+    "bf16", "int8-bf16", "mixed",
 )  # fmt: skip
-SEVERAL_FORMS = ("auto", "fp32", "int8", "as-given")
+SEVERAL_FORMS = ("auto", "fp32", "int8", "as-given", "mixed")
 """Precisions that stand for several quantizers, or for none."""
 DEFAULT_SIZES = {"batch": 1, "sequence": 128, "past": 128, "step": 1}
 
@@ -41,6 +42,7 @@ class Recipe(BaseModel):
         quantize: Options of the quantizer that makes `precision`, by name (docs/quantization.md).
         keep: Nodes of the lowered float graph that quantizers leave float; "part:node" in a program of several
             parts, or a bare name that all of them have.
+        assign: File with the form of every layer, which "mixed" is made from (docs/search.md).
         metric: What judges quantized artifacts instead of the default gate (`metrics`); None: the default.
         time_budget_s: Seconds after which the planner begins no further candidate; None: no bound.
         threads: Threads within one operator, at measuring as on the device.
@@ -64,6 +66,7 @@ class Recipe(BaseModel):
     gate: dict[str, float] = Field(default_factory=dict)
     quantize: dict[str, str | int | float | bool] = Field(default_factory=dict)
     keep: list[str] = Field(default_factory=list)
+    assign: str | None = None
     metric: str | None = None
     time_budget_s: float | None = Field(None, gt=0)
     threads: int = Field(1, ge=1, le=1024)
@@ -105,12 +108,7 @@ def make(**values: Any) -> Recipe:
             where="--quantize",
             todo="Name it, for example --precision int8-static",
         )
-    if recipe.keep and recipe.precision in {"fp32", "as-given"}:
-        raise UsageError(
-            f"Nodes are to be kept float ({', '.join(recipe.keep[:3])}), and {recipe.precision} rounds none",
-            where="--keep",
-            todo="Name the precision they are to be kept out of, for example --precision int8-static",
-        )
+    _check_keep(recipe)
     metric = read_metric(recipe.metric) if recipe.metric else None
     own = {FUNCTION, PERPLEXITY} & recipe.gate.keys()
     if own and (metric is None or {metric.key} != own):
@@ -124,6 +122,24 @@ def make(**values: Any) -> Recipe:
         if size < 1:
             raise UsageError(f"The size of '{key}' is {size}", todo="Give a positive number")
     return recipe
+
+
+def _check_keep(recipe: Recipe) -> None:
+    if recipe.keep and recipe.precision in {"fp32", "as-given"}:
+        raise UsageError(
+            f"Nodes are to be kept float ({', '.join(recipe.keep[:3])}), and {recipe.precision} rounds none",
+            where="--keep",
+            todo="Name the precision they are to be kept out of, for example --precision int8-static",
+        )
+    if (recipe.assign is None) != (recipe.precision != "mixed") and recipe.precision != "auto":
+        given = "is not given" if recipe.assign is None else f"is given with --precision {recipe.precision}"
+        raise UsageError(
+            f"The precision mixed and a file that assigns forms to layers belong together, and the file {given}",
+            where="--assign",
+            todo="Write --precision mixed --assign FILE; edgepack search makes such a file",
+        )
+    if recipe.assign is not None:
+        read_assignment(Path(recipe.assign))
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def _row(target: Target, folder: Path) -> tuple[str, ...]:
 
 def _small_model(session: str, folder: Path) -> Lowered:
     """A product with one matrix, y = x W, in the form of file that a session opens."""
-    makers = {"onnxruntime": ("onnx", _onnx), "litert": ("tflite", _tflite)}
+    makers = {"onnxruntime": ("onnx", _onnx), "openvino": ("onnx", _onnx), "litert": ("tflite", _tflite)}
     form, make = makers[session]
     path = folder / f"model.{form}"
     if not path.exists():

@@ -7,11 +7,11 @@ source that opens them (`exporters/sources/zoo.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from edgepack.toolchain.errors import UnknownNameError
+from edgepack.toolchain.errors import UnknownNameError, UsageError
 from edgepack.toolchain.registry import Registry
 
 if TYPE_CHECKING:
@@ -55,12 +55,15 @@ class Architecture:
         parameters: Parameters by configuration, counted from the formula (no torch needed); a test
             compares them with the built network.
         build: Makes the model of a configuration in torch, with random weights from a fixed seed.
+        choices: Of an elastic architecture, one network that holds others (width, depth, exits): the values
+            that each choice can take, the whole network's first. `zoo:NAME/width=64,depth=2` is a sub-network.
     """
 
     card: Card
     configs: Mapping[str, Any]
     parameters: Mapping[str, int]
     build: Callable[[Any], TorchModel]
+    choices: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def config(self, name: str | None) -> tuple[str, Any]:
         """The configuration of that name, or the first; with its name.
@@ -69,6 +72,8 @@ class Architecture:
             UnknownNameError: There is none of that name.
         """
         chosen = name or next(iter(self.configs))
+        if "=" in chosen and self.choices:
+            return chosen, self.configs[chosen]
         if chosen not in self.configs:
             raise UnknownNameError(
                 "configuration", chosen, self.configs, where=f"zoo:{self.card.name}/{chosen}"
@@ -81,8 +86,52 @@ architectures: Registry[Architecture] = Registry(
 )
 
 
+class _Elastic(dict[str, C]):
+    """Configurations by name, and those of sub-networks by their choices ("width=64,depth=2").
+
+    Args:
+        configs: The named ones.
+        choices: Values by choice.
+        choose: From a value of every choice to a configuration.
+        name: The architecture's.
+    """
+
+    def __init__(
+        self,
+        configs: Mapping[str, C],
+        choices: Mapping[str, Sequence[Any]],
+        choose: Callable[[Mapping[str, Any]], C],
+        name: str,
+    ) -> None:
+        super().__init__(configs)
+        self._choices, self._choose, self._name = choices, choose, name
+
+    def __missing__(self, text: str) -> C:
+        where = f"zoo:{self._name}/{text}"
+        given = dict(pair.partition("=")[::2] for pair in text.split(","))
+        chosen = {}
+        for key, value in given.items():
+            if key not in self._choices:
+                raise UnknownNameError("choice", key, self._choices, where=where)
+            known = {str(one): one for one in self._choices[key]}
+            if value not in known:
+                raise UnknownNameError(f"value of {key}", value, known, where=where)
+            chosen[key] = known[value]
+        left = [key for key in self._choices if key not in chosen]
+        if left:
+            raise UsageError(
+                f"The choice of {', '.join(left)} is missing", where=where, todo="Name all choices"
+            )
+        return self._choose(chosen)
+
+
 def architecture(
-    card: Card, configs: Mapping[str, C], count: Callable[[C], int]
+    card: Card,
+    configs: Mapping[str, C],
+    count: Callable[[C], int],
+    *,
+    choices: Mapping[str, Sequence[Any]] | None = None,
+    choose: Callable[[Mapping[str, Any]], C] | None = None,
 ) -> Callable[[Callable[[C], TorchModel]], Callable[[C], TorchModel]]:
     """Decorator that files a build function under its card's name.
 
@@ -90,11 +139,16 @@ def architecture(
         card: See there.
         configs: Configurations by name.
         count: Parameters of a configuration.
+        choices: Of an elastic architecture, see `Architecture`.
+        choose: From a value of every choice to the configuration of that sub-network.
     """
 
     def file(build: Callable[[C], TorchModel]) -> Callable[[C], TorchModel]:
         counted = {name: count(config) for name, config in configs.items()}
-        architectures.register(card.name)(Architecture(card, configs, counted, build))
+        known = (
+            configs if choices is None or choose is None else _Elastic(configs, choices, choose, card.name)
+        )
+        architectures.register(card.name)(Architecture(card, known, counted, build, choices or {}))
         return build
 
     return file

@@ -24,11 +24,16 @@ conditions: Registry[Callable[[Any], bool]] = Registry("condition", "edgepack.ex
 
 WRAPPERS = (
     "aten.adaptive_max_pool1d.default",
+    "aten.linalg_eigh.default",
+    "aten.linalg_eigvalsh.default",
+    "aten.linalg_lu_factor.default",
+    "aten.linalg_pinv.default",
     "aten.linalg_slogdet.default",
     "aten.linalg_solve_ex.default",
     "aten.linalg_svd.default",
     "aten.linalg_svdvals.default",
     "aten.logdet.default",
+    "aten.pinverse.default",
     "aten.slogdet.default",
     "aten.special_digamma.default",
     "aten.special_erfinv.default",

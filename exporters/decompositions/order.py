@@ -89,6 +89,25 @@ def nanmedian_of_all(x: torch.Tensor) -> torch.Tensor:
     return value
 
 
+@decompositions.register("aten.mode.default")
+def mode(
+    x: torch.Tensor,
+    dim: int = -1,
+    keepdim: bool = False,  # noqa: FBT001, FBT002 - torch's schema
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The most frequent value along `dim`, of several the smallest, and the last position of it."""
+    import torch
+
+    if x.ndim == 0:
+        return x.clone(), torch.zeros_like(x, dtype=torch.int64)
+    ordered = torch.sort(x, dim=dim)[0].movedim(dim, -1)
+    counts = (ordered.unsqueeze(-1) == ordered.unsqueeze(-2)).to(torch.int64).sum(-1)
+    value = ordered.gather(-1, counts.argmax(-1, keepdim=True))
+    places = torch.arange(x.shape[dim], device=x.device)
+    place = torch.where(x.movedim(dim, -1) == value, places, 0).amax(-1, keepdim=True)
+    return _squeezed(value.movedim(-1, dim), place.movedim(-1, dim), dim, keepdim=keepdim)
+
+
 def _ordered(x: torch.Tensor, dim: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """Sorted values, their places, and how many along `dim` are not NaN (None for whole numbers)."""
     import torch

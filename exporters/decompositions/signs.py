@@ -1,7 +1,11 @@
-"""Sign bits, which ONNX has no operator for: a zero is negative when one divided by it is."""
+"""Sign bits, which ONNX has no operator for: a zero is negative when one divided by it is.
+
+The angle of (x, y) needs them: torch's exporter gives (-1, 0) the angle -pi, where it is pi.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from edgepack.exporters.decompositions.base import decompositions
@@ -44,3 +48,24 @@ def hypot(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     ratio = smaller / torch.where(larger == 0, 1.0, larger)
     value = larger * torch.sqrt(1.0 + ratio * ratio)
     return torch.where(torch.isinf(x) | torch.isinf(y), torch.inf, value)
+
+
+@decompositions.register("aten.atan2.default")
+def atan2(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """The angle of the point (x, y), in [-pi, pi]: that of y / x, turned by pi where x is negative."""
+    import torch
+
+    dtype = torch.result_type(y, x)
+    if not dtype.is_floating_point:
+        dtype = torch.get_default_dtype()
+    y, x = y.to(dtype), x.to(dtype)
+    below, left = signbit(y), signbit(x)
+    origin = (x == 0) & (y == 0)
+    both = torch.isinf(x) & torch.isinf(y)
+    # Where 0 / 0 and inf / inf would be NaN, the axis and the diagonal.
+    slope = torch.where(
+        both, torch.where(below == left, 1.0, -1.0).to(dtype), y / torch.where(origin, 1.0, x)
+    )
+    slope = torch.where(origin, 0.0, slope)
+    turn = torch.where(left, torch.where(below, -math.pi, math.pi).to(dtype), 0.0)
+    return torch.atan(slope) + turn

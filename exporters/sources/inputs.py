@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 DTYPES = (
     "float32", "float16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool",
+    "complex64", "complex128",
 )  # fmt: skip
 _SPEC = re.compile(r"^(?P<name>[^:\s]+):(?P<dtype>\w+)\[(?P<dims>[^\]]*)\]$")
 _NAMES = re.compile(r"^[A-Za-z_]\w*(\+[A-Za-z_]\w*)?$")
@@ -97,7 +98,7 @@ def random_inputs(
     seed: int,
     upper: Mapping[str, int] | None = None,
 ) -> dict[str, np.ndarray]:
-    """Random values for `specs`: standard normal floats, integers in [0, upper), booleans.
+    """Random values for `specs`: standard normal floats and parts of complex numbers, integers in [0, upper), booleans.
 
     Args:
         specs: What to make.
@@ -116,6 +117,9 @@ def random_inputs(
             made[spec.name] = rng.integers(0, 2, shape).astype(bool)
         elif spec.dtype.startswith(("int", "uint")):
             made[spec.name] = rng.integers(0, (upper or {}).get(spec.name, 2), shape).astype(spec.dtype)
+        elif spec.dtype.startswith("complex"):
+            both = rng.standard_normal((*shape, 2))
+            made[spec.name] = (both[..., 0] + 1j * both[..., 1]).astype(spec.dtype)
         else:
             made[spec.name] = rng.standard_normal(shape).astype(spec.dtype)
     return made

@@ -31,6 +31,7 @@ from edgepack.toolchain.files import hash_file
 from edgepack.toolchain.passes.storage import save
 from edgepack.toolchain.passes.weights import nan_or_inf
 from edgepack.toolchain.program import Case, Part, Program, Signature, TensorSpec
+from edgepack.toolchain.quantized import QUANTIZED_NOTE, already_quantized
 from edgepack.toolchain.results import SourceFacts
 
 if TYPE_CHECKING:
@@ -110,6 +111,12 @@ class OnnxSource(Source):
             ranks = {name: cases[0].outputs[name].ndim for name in open_ranks}
             part = Part("main", path, signature(model, where, ranks), cases)
             place.lives_with(part)
+        found = already_quantized(model)
+        if found:
+            notes.append(
+                f"{QUANTIZED_NOTE} ({found}): there is no float model to compare it with, it is verified "
+                "against itself run unoptimized"
+            )
         weights = [v.const_value for v in graph.graph.initializers.values() if v.const_value is not None]
         facts = SourceFacts(
             kind=self.kind,

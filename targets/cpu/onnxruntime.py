@@ -2,19 +2,21 @@
 
 Which precision suits which model follows from where its multiplications are (`convolution_share`):
 dynamic int8 has a fast kernel for matrix products and none for convolutions, where it ran at a tenth of
-fp32's speed; static int8 (QDQ) has both.
+fp32's speed; static int8 (QDQ) has both. Products of few rows (a decode step) gain most by small weights.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
 from edgepack.toolchain.errors import TargetError
 from edgepack.toolchain.program import Lowered, Part, Program
+from edgepack.toolchain.quantized import AS_GIVEN, already_quantized
 from edgepack.toolchain.results import Placement, Tool
 
 if TYPE_CHECKING:
@@ -29,11 +31,25 @@ _CONVOLUTIONAL = 0.5
 _PRODUCTS_STATIC = Offer(
     "int8-static", "onnx-static", {"operators": ("MatMul", "Gemm", "Gather"), "smooth": "outliers"}
 )
-_BY_NAME = "weight-only forms are built when they are asked for by name: they save size first"
+FEW_ROWS = 4
+"""Products of at most this many rows take the time of reading their weights: 4-bit weights ran there at 2.8 to 3.6
+times float32's speed, 8-bit ones at 2.1 to 2.5; from 8 rows on dynamic int8 was faster than both."""
 _WEIGHTS = (
-    Offer("int4-weights", "onnx-weights", {"bits": 4, "algorithm": "gptq"}, not_built=_BY_NAME),
-    Offer("int8-weights", "onnx-weights", {"bits": 8}, not_built=_BY_NAME),
-    Offer("fp16-weights", "onnx-float16", not_built=_BY_NAME),
+    Offer("int4-weights", "onnx-weights", {"bits": 4}),
+    Offer("int8-weights", "onnx-weights", {"bits": 8}),
+)
+_SIZE = "16-bit storage is built when it is asked for by name: it makes the file smaller and nothing faster"
+_HALF = (
+    "float16 is built when it is asked for by name: ONNX Runtime's CPU provider computes most operators in float32 "
+    "and converts before and after them"
+)
+_WIDE = (
+    "ONNX Runtime computes 16-bit activations in float32: for the numerics of a device that has them, by name"
+)
+_BY_NAME = (
+    Offer("fp16-weights", "onnx-float16", {"storage": "float16"}, not_built=_SIZE),
+    Offer("bf16-weights", "onnx-float16", {"storage": "bfloat16"}, not_built=_SIZE),
+    Offer("fp16", "onnx-float16", {"compute": "float16"}, not_built=_HALF),
 )
 _CONVOLUTIONS = frozenset({"Conv", "ConvTranspose"})
 _PRODUCTS = frozenset({"MatMul", "Gemm"})
@@ -62,25 +78,30 @@ class OnnxRuntimeCpu(Target):
         del program, context
         return Lowered(part.name, "onnx", save(part.model(), folder, part.name), part.signature)
 
-    def offers(self, lowered: Lowered) -> Sequence[Offer]:
-        """Int8 forms by where the multiplications are, and fp32."""
+    def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:
+        """Int8 forms by where the multiplications are, weight-only forms for few rows, and fp32.
+
+        A model that came quantized is offered as it is, and as nothing else.
+        """
         import onnx_ir as ir
 
-        convolutions, products = multiplications(ir.load(lowered.path).graph)
+        model = ir.load(lowered.path)
+        if already_quantized(model):
+            return _as_given()
+        convolutions, products = multiplications(model.graph)
         total = convolutions + products
         static = Offer("int8-static", "onnx-static")
+        dynamic = Offer("int8-dynamic", "onnx-dynamic")
         if not total:
             none = "no convolution or matrix product with constant weights is in the graph"
-            return (
-                Offer("fp32"),
-                Offer("int8-dynamic", "onnx-dynamic", not_built=none),
-                Offer("int8-static", "onnx-static", not_built=none),
-            )
+            return (Offer("fp32"), *(replace(offer, not_built=none) for offer in (dynamic, static)))
         share = convolutions / total
         if share > _CONVOLUTIONAL:
             slow = f"{share:.0%} of the multiplications are convolutions: dynamic int8 is far slower than fp32 there"
-            return (static, Offer("fp32"), Offer("int8-dynamic", "onnx-dynamic", not_built=slow))
-        return (Offer("int8-dynamic", "onnx-dynamic"), _PRODUCTS_STATIC, Offer("fp32"), *_WEIGHTS)
+            wide = replace(static, precision="int16x8-static", not_built=_WIDE)
+            return (static, Offer("fp32"), replace(dynamic, not_built=slow), wide, *_BY_NAME)
+        wide = replace(_PRODUCTS_STATIC, precision="int16x8-static", not_built=_WIDE)
+        return (dynamic, _PRODUCTS_STATIC, Offer("fp32"), *_weights(rows), wide, *_BY_NAME)
 
     def compile(self, lowered: Lowered, context: Context, folder: Path) -> Compiled:
         """Write the graph with the weights it uses and no others, streaming, tuned for this runtime.
@@ -114,6 +135,22 @@ class OnnxRuntimeCpu(Target):
             notes=(f"{apart} additions kept out of a fused kernel that is slower than its parts",)
             * (apart > 0),
         )
+
+
+def _as_given() -> Sequence[Offer]:
+    """The file itself; the forms that would round it once more are listed with the reason against them."""
+    why = "the model is quantized already: rounding it once more would only lose accuracy"
+    rest = (Offer("int8-dynamic", "onnx-dynamic"), Offer("int8-static", "onnx-static"), *_WEIGHTS)
+    return (Offer(AS_GIVEN), *(replace(offer, not_built=why) for offer in rest))
+
+
+def _weights(rows: int | None) -> Sequence[Offer]:
+    """The weight-only forms, which gain where few rows are multiplied."""
+    if rows is not None and rows <= FEW_ROWS:
+        return _WEIGHTS
+    many = "a call of unknown size" if rows is None else f"{rows} rows in a call"
+    why = f"weight-only forms are faster up to {FEW_ROWS} rows, as in a decode step, and slower with many: {many} here"
+    return [replace(offer, not_built=why) for offer in _WEIGHTS]
 
 
 def multiplications(graph: ir.Graph) -> tuple[int, int]:

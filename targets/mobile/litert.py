@@ -41,8 +41,9 @@ class Litert(Target):
         """A float `.tflite` with static shapes; errors as in `_litert_lowering.lower`."""
         return lowering.lower(self.name, program, part, context, folder)
 
-    def offers(self, lowered: Lowered) -> Sequence[Offer]:
+    def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:
         """Dynamic int8 first for products of matrices, static int8 first for convolutions."""
+        del rows
         share = tflite.convolution_share(tflite.read(lowered.path)) or 0.0
         static = Offer("int8-static", "litert-static", {"ends": "float"})
         wide = Offer(

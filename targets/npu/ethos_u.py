@@ -87,9 +87,9 @@ class EthosU(Target):
         """A float `.tflite` with static shapes; errors as in `_litert_lowering.lower`."""
         return lowering.lower(self.name, program, part, context, folder)
 
-    def offers(self, lowered: Lowered) -> Sequence[Offer]:
+    def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:
         """8 bits, and 16-bit activations in operators that the NPU has."""
-        del lowered
+        del lowered, rows
         wide: dict[str, Any] = {"integer_npu": True}
         if not self.accelerator.wide_matmul:
             wide["matmul_bits"] = 8

@@ -36,7 +36,7 @@ part = Part("main", path, signature, [Case("", {}, {})])
 samples = data.load(f"{folder / 'samples.py'}:make", part, {}, "model.onnx", count)
 assert samples.facts.samples == count
 lowered = Lowered("main", "onnx", path, signature)
-made = quantizers.get("onnx-static")().quantize(lowered, "int8-static", samples, folder, exclude=())
+made = quantizers.get("onnx-static")().quantize(lowered, "int8-static", samples, folder, stem=False)
 print(json.dumps({"peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "changed": made.changed_nodes}))
 """
 

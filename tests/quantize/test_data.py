@@ -41,7 +41,7 @@ def test_an_npz_of_samples(vector, tmp_path):
 
 
 def test_a_sample_axis_of_its_own(vector, tmp_path):
-    np.savez(tmp_path / "d.npz", x=np.zeros((9, 3, 6), np.float32))
+    np.savez(tmp_path / "d.npz", x=np.random.default_rng(1).standard_normal((9, 3, 6)).astype(np.float32))
     assert load(str(tmp_path / "d.npz"), vector, {}, "model", 4).samples[0]["x"].shape == (3, 6)
 
 
@@ -97,6 +97,9 @@ def test_other_models_get_noise_of_the_references_spread_and_it_is_said(vector):
         ({"x": np.full((9, 6), np.nan, np.float32)}, "NaN"),
         ({"x": np.zeros((2, 6), np.float32)}, "at least 4"),
         ({"x": np.full((9, 6), "text")}, "is <U4"),
+        ({"x": np.zeros((0, 6), np.float32)}, "has 0 samples"),
+        ({"x": np.full((9, 6), 0.5, np.float32)}, "samples of the calibration data are the same"),
+        ({"x": np.zeros((9, 6), complex)}, "is complex128"),
     ],
 )
 def test_data_that_does_not_fit(vector, tmp_path, arrays, said):

@@ -20,7 +20,7 @@ from edgepack.quantize._tflite_rewrite import rewrite_for_integer_npu
 from edgepack.quantize.base import CalibrationData, quantizers
 from edgepack.runtime.sessions.litert import LitertSession
 from edgepack.toolchain import tflite
-from edgepack.toolchain.errors import TargetError, ToolchainFailedError, UsageError
+from edgepack.toolchain.errors import TargetError, ToolchainFailedError, UnknownNameError, UsageError
 from edgepack.toolchain.program import Lowered
 from edgepack.toolchain.results import Calibration
 
@@ -218,7 +218,7 @@ def test_refusals(models: dict[str, Lowered], images: list[Arrays], tmp_path: Pa
         static.quantize(lowered, "int8-static", data([{"pixels": images[0]["image"]}]), tmp_path)
     with pytest.raises(UsageError, match="not a static precision"):
         static.quantize(lowered, "int4", data(images), tmp_path)
-    with pytest.raises(TypeError, match="unknown quantizer options: bits"):
+    with pytest.raises(UnknownNameError, match="option of litert-static 'bits'"):
         static.quantize(lowered, "int8-static", data(images), tmp_path, bits=4)
 
 

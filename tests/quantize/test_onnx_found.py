@@ -11,7 +11,6 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgepack.quantize._onnx_found import already_quantized
 from edgepack.quantize._onnx_ranges import RANGES
 from edgepack.quantize.base import CalibrationData, Feeds
 from edgepack.quantize.onnx_dynamic import OnnxDynamic
@@ -19,6 +18,7 @@ from edgepack.quantize.onnx_static import OnnxStatic
 from edgepack.quantize.onnx_weights import OnnxWeights
 from edgepack.toolchain.errors import TargetError, UnknownNameError, UsageError
 from edgepack.toolchain.program import Lowered, Signature
+from edgepack.toolchain.quantized import already_quantized
 from edgepack.toolchain.results import Calibration
 
 WIDTH = 80
@@ -123,6 +123,8 @@ def test_one_constant_sample_is_enough(tmp_path, method, value):
     base = product(tmp_path / "float")
     data = calibration([{"x": np.full((3, WIDTH), value, np.float32)}])
     made = OnnxStatic().quantize(base, "int8-static", data, tmp_path / "made", ranges=method)
+    # x and its Relu are the same everywhere; the product differs from column to column, unless x is zero.
+    assert f"{3 if value == 0 else 2} of 3 activations never varied" in made.notes[1]
     got, expected = run(made.path, data.samples[0]), run(base.path, data.samples[0])
     assert np.isfinite(got).all()
     np.testing.assert_allclose(got, expected, atol=0.02 * np.abs(expected).max())
@@ -182,8 +184,9 @@ def test_sixteen_bit_activations_run_and_are_closer(tmp_path, activations, dtype
 def test_symmetric_activations_have_zero_in_the_middle(tmp_path):
     base, data = product(tmp_path / "float"), calibration(noise())
     for activations, middle in (("int8", 0), ("int16", 0), ("uint8", 128)):
+        precision = "int16x8-static" if activations == "int16" else "int8-static"
         made = OnnxStatic().quantize(
-            base, "int8", data, tmp_path / activations, activations=activations, symmetric=True
+            base, precision, data, tmp_path / activations, activations=activations, symmetric=True
         )
         model = onnx.load(made.path)
         constants = {i.name: i for i in model.graph.initializer}
@@ -212,14 +215,20 @@ def test_only_the_operators_asked_for_get_pairs(tmp_path):
     ("options", "kind", "words"),
     [
         ({"ranges": "max"}, UnknownNameError, "percentile"),
-        ({"percent": 0, "ranges": "percentile"}, UsageError, "0 percent"),
-        ({"activations": "int16", "ranges": "entropy"}, UsageError, "8 bits"),
+        ({"percent": 0, "ranges": "percentile"}, UsageError, "cannot be 0"),
+        ({"activations": "int16"}, UsageError, "--precision int16x8-static"),
+        (
+            {"precision": "int16x8-static", "ranges": "entropy"},
+            UsageError,
+            "entropy are for activations of 8",
+        ),
+        ({"precision": "int16x8-static", "activations": "uint8"}, UsageError, "--precision int8-static"),
         ({"operators": ("MatMul", "Sin")}, UnknownNameError, "Sin"),
     ],
     ids=str,
 )
 def test_bad_options(tmp_path, options, kind, words):
+    asked = {"precision": "int8-static", **options}
+    precision, base, data = asked.pop("precision"), product(tmp_path / "float"), calibration(noise())
     with pytest.raises(kind, match=words):
-        OnnxStatic().quantize(
-            product(tmp_path / "float"), "int8", calibration(noise()), tmp_path / "made", **options
-        )
+        OnnxStatic().quantize(base, precision, data, tmp_path / "made", **asked)

@@ -6,6 +6,7 @@ and a Content-Security-Policy that allows exactly the scripts in it.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from edgepack.toolchain.claims.results import ClaimResults, Value
 
 TEMPLATES = Path(__file__).parent / "templates"
-_COLOURS = ("#2468c9", "#c9463b", "#0b6a3c", "#7d4600", "#6b3fa0")
+# Each has a contrast of 3 : 1 and more against both the light and the dark surface (WCAG 2.2, 1.4.11).
+_COLOURS = ("#2f7de1", "#d6453d", "#1a9150", "#b0700c", "#8e62d9")
+_LABEL = 60
+"""Longest name in a legend, in characters."""
 _MARKERS = ("circle", "square", "diamond", "cross", "x")
 
 
@@ -39,7 +43,7 @@ def html(claim: Claim, results: ClaimResults) -> bytes:
         results=results,
         head=text.head(results),
         rows=list(text.rows(claim, results)),
-        sentences=text.sentences(claim, results),
+        findings=_findings(claim, results),
         conditions=text.conditions(results),
         figures=[(name, title) for name, title, _ in drawn] if plotly else [],
         csp=policy([plotly, script.encode()]),
@@ -49,6 +53,21 @@ def html(claim: Claim, results: ClaimResults) -> bytes:
         figures_json=Markup(script_json({name: spec for name, _, spec in drawn})),  # noqa: S704 - escaped
     )
     return page.encode().replace(placeholder.encode(), plotly, 1)
+
+
+def _findings(claim: Claim, results: ClaimResults) -> list[tuple[str, list[tuple[str, str]]]]:
+    """For every statement what the paper says, and (where, how much better here) for every value."""
+    found = []
+    for statement in claim.statements:
+        here = [
+            (text.setting(point, value), text.better(value, statement.words))
+            for point in results.points
+            for value in point.values
+            if value.name == statement.value
+        ]
+        if here:
+            found.append((f"{statement.value}: the paper says {statement.says} ({statement.where})", here))
+    return found
 
 
 def figures(claim: Claim, results: ClaimResults) -> list[tuple[str, str, dict[str, Any]]]:
@@ -102,24 +121,44 @@ def _sides(results: ClaimResults, lines: dict[str, list[tuple[int, Value]]], uni
             trace["line"]["dash"] = dash
             data.append(trace)
     lengths = sorted({x for values in lines.values() for x, _ in values})
-    return {"data": data, "layout": _layout(lengths, unit) | {"yaxis": _axis(unit) | {"type": "log"}}}
+    ticks = _ticks([y for trace in data for y in trace["y"] if y > 0])
+    yaxis = _axis(unit) | {
+        "type": "log", "tickvals": ticks, "ticktext": [f"{tick:,.10g}" for tick in ticks],
+    }  # fmt: skip
+    return {"data": data, "layout": _layout(lengths, unit) | {"yaxis": yaxis}}
+
+
+def _ticks(values: list[float]) -> list[float]:
+    """The numbers 1, 2 and 5 times a power of ten around `values`; few decades have all three, many only the ones."""
+    if not values:
+        return []
+    low, high = (math.floor(math.log10(end)) for end in (min(values), max(values)))
+    factors = (1, 2, 5) if high - low < 3 else (1,)  # noqa: PLR2004 - up to nine labels
+    return [factor * 10.0**power for power in range(low, high + 2) for factor in factors]
 
 
 def _trace(name: str, index: int, x: list[int], y: list[float], **more: Any) -> dict[str, Any]:
     colour, symbol = _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
     return {
-        "type": "scatter", "mode": "lines+markers", "name": name, "x": x, "y": y,
+        "type": "scatter", "mode": "lines+markers", "name": _label(name), "x": x, "y": y,
         "line": {"color": colour}, "marker": {"color": colour, "symbol": symbol, "size": 9}, **more,
     }  # fmt: skip
+
+
+def _label(name: str) -> str:
+    """A legend's text: not read as markup, and no wider than a plot."""
+    short = name if len(name) <= _LABEL else f"{name[: _LABEL - 1]}…"
+    return short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _layout(lengths: list[int], unit: str) -> dict[str, Any]:
     ticks = {"type": "log", "tickvals": lengths, "ticktext": list(map(str, lengths))}
     return {
-        "height": 420, "margin": {"l": 60, "r": 20, "t": 10, "b": 50}, "legend": {"orientation": "h", "y": -0.2},
+        "height": 420, "margin": {"l": 60, "r": 20, "t": 16, "b": 50},
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         "xaxis": _axis("input length, tokens") | ticks, "yaxis": _axis(unit) | {"rangemode": "tozero"},
     }  # fmt: skip
 
 
 def _axis(title: str) -> dict[str, Any]:
-    return {"title": {"text": title}}
+    return {"title": {"text": _label(title)}}

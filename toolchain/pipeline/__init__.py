@@ -137,7 +137,7 @@ def _targets(
 ) -> Bundle:
     program = Program.load(folder)
     warn_of(bench, program)
-    builders, meter = _builders(bench, program, folder, source)
+    builders, meter = builders_of(bench, program, folder, source)
     from edgepack.runtime import environment
 
     env = environment.capture(threads=bench.recipe.threads, spinning=False)
@@ -196,7 +196,7 @@ def _targets(
         return writer.commit(manifest)
 
 
-def _builders(
+def builders_of(
     bench: Workbench, program: Program, folder: Path, source: dict[str, object]
 ) -> tuple[list[Builder], Meter | None]:
     """One for every part, who know one another, and what takes the user's metric."""
@@ -235,4 +235,4 @@ def _artifact(
     )
 
 
-__all__ = ["resolve_targets", "run"]
+__all__ = ["builders_of", "resolve_targets", "run"]

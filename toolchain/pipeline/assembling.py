@@ -138,6 +138,7 @@ def command(recipe: Recipe) -> str:
     defaults = Recipe(model="")
     options = {
         "--precision": recipe.precision != defaults.precision and recipe.precision,
+        "--assign": recipe.assign,
         "--task": recipe.task,
         "--metric": recipe.metric,
         "--time-budget": recipe.time_budget_s,

@@ -14,6 +14,7 @@ from edgepack.quantize.data import fit, fit_feed, load
 from edgepack.runtime.environment import usable_cores
 from edgepack.targets.base import Compiled, Context, Offer, Target
 from edgepack.toolchain import parity
+from edgepack.toolchain.assignment import read_assignment
 from edgepack.toolchain.errors import EdgepackError, GateError, TargetError, UsageError
 from edgepack.toolchain.language import Language
 from edgepack.toolchain.metrics import DEFAULT_LIMITS, Metric
@@ -162,11 +163,22 @@ class Builder:
             "versions": versions(*(r.distribution for r in target.requirements())),
         }
         return [
-            Offer(**row)
-            for row in read_json(
-                self.bench.keep("plan", key, build, target=target.name, part=self.part.name) / OFFERS_FILE
-            )
+            *self._assigned(lowered),
+            *(
+                Offer(**row)
+                for row in read_json(
+                    self.bench.keep("plan", key, build, target=target.name, part=self.part.name) / OFFERS_FILE
+                )
+            ),
         ]
+
+    def _assigned(self, lowered: Lowered) -> list[Offer]:
+        """The form of every layer that the user named in a file, where the file speaks of this part."""
+        path = self.bench.recipe.assign
+        if path is None or lowered.format != "onnx":
+            return []
+        forms = read_assignment(Path(path)).get(self.part.name)
+        return [] if forms is None else [Offer("mixed", "onnx-mixed", {"assign": forms})]
 
     def build(self, target: Target, offer: Offer, base: Lowered, base_folder: Path) -> Candidate:
         """Quantize, compile and judge one offer; an error is kept in the candidate, not raised."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+
 from edgepack.toolchain.report import cells, text
 from edgepack.toolchain.report.cells import Cell, Table, table
 from edgepack.toolchain.report.tables import head
@@ -121,6 +123,15 @@ def worst(index: int, artifact: ArtifactResult) -> Table:
             for t in artifact.parity.worst[:_MAX_SHOWN_TENSORS]
         ],
     )
+
+
+def bisect(manifest: Manifest, artifact: ArtifactResult) -> str:
+    """The command that blames an artifact's layers."""
+    words = ["edgepack", "bisect", manifest.bundle, "--target", artifact.target]
+    words += ["--precision", artifact.precision]
+    if len({one.part for one in manifest.candidates}) > 1:
+        words += ["--part", artifact.part]
+    return shlex.join(words)
 
 
 def reasons(index: int, artifact: ArtifactResult) -> Table:

@@ -19,6 +19,7 @@ import importlib.util
 import json
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ from edgepack.toolchain.results import ArtifactResult, Manifest
 if TYPE_CHECKING:
     import jinja2
 
+    from edgepack.toolchain.report.bars import Figure
     from edgepack.toolchain.report.cells import Table
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -37,14 +39,18 @@ TEMPLATES = Path(__file__).parent / "templates"
 
 def html(manifest: Manifest) -> bytes:
     """The page in UTF-8; `manifest` must have gone through `text.cleaned`."""
+    view = _view(manifest)
+    return rendered("report.html", view, view["all_figures"])
+
+
+def rendered(name: str, view: dict[str, Any], drawn: Sequence[Figure]) -> bytes:
+    """A page in UTF-8 from its template, what it shows, and the figures among that."""
     from markupsafe import Markup
 
-    view = _view(manifest)
-    drawn = view["all_figures"]
     plotly, script = plotly_script() if drawn else b"", _read("report.js")
     # Megabytes that no template needs to carry through; random, so that no manifest can hold it.
     placeholder = secrets.token_hex(16) if plotly else ""
-    page = _template().render(
+    page = template(name).render(
         **view,
         csp=policy([plotly, script.encode()]),
         css=Markup(_read("report.css")),  # noqa: S704 - our own file
@@ -58,8 +64,8 @@ def html(manifest: Manifest) -> bytes:
 
 
 @functools.cache
-def _template() -> jinja2.Template:
-    """The page's template; compiling it is half of what a report costs, so once in a process."""
+def template(name: str) -> jinja2.Template:
+    """A page's template; compiling it is half of what a report costs, so once in a process."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -70,7 +76,7 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html")
+    return environment.get_template(name)
 
 
 def _bytecode_cache() -> jinja2.BytecodeCache | None:
@@ -143,7 +149,9 @@ def _view(manifest: Manifest) -> dict[str, Any]:
         "reasons": [_reasons(i, a) for i, a in enumerate(everything) if _placed(a)],
         "operators": operators,
         "all_figures": drawn,
-        "rejected_details": [(a, details.worst(i, a)) for i, a in enumerate(manifest.rejected)],
+        "rejected_details": [
+            (a, details.worst(i, a), details.bisect(manifest, a)) for i, a in enumerate(manifest.rejected)
+        ],
         "tables": _tables(manifest),
         "source": facts.source(manifest.source),
         "environment": facts.environment(manifest.environment),

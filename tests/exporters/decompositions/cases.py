@@ -75,6 +75,12 @@ def svd_without_signs(x):
     return s, (u * s.unsqueeze(-2)) @ v, u.mT @ u, v @ v.mT
 
 
+def eigh_without_signs(x):
+    """Eigenvalues, the product, and whether the vectors are orthonormal: signs are free."""
+    values, vectors = torch.linalg.eigh(x)
+    return values, (vectors * values.unsqueeze(-2)) @ vectors.mT, vectors.mT @ vectors
+
+
 CASES = [
     Case("cumprod", "aten.cumprod.default", lambda x: x.cumprod(1), normal),
     Case("cumprod-negative-dim", "aten.cumprod.default", lambda x: x.cumprod(-2), normal),
@@ -385,5 +391,88 @@ CASES = [
         0,
         (),
         2e-4,
+    ),
+    Case("atan2", "aten.atan2.default", lambda x: torch.atan2(x.round(), x.flip(1)), normal),
+    Case("atan2-axes", "aten.atan2.default", lambda x: torch.atan2(x.sign() - 1, x.flip(1)), edges),
+    Case("mode", "aten.mode.default", lambda x: x.mode(1), whole),
+    Case("mode-floats", "aten.mode.default", lambda x: x.round().mode(0, keepdim=True)[0], normal),
+    Case("eigh", "aten.linalg_eigh.default", eigh_without_signs, positive_definite, 0, (), 2e-4),
+    Case(
+        "eigh-upper-odd",
+        "aten.linalg_eigh.default",
+        lambda x: torch.linalg.eigh(x, UPLO="U")[0],
+        lambda n: (torch.randn(n, 5, 5),),
+        0,
+        (),
+        2e-4,
+    ),
+    Case("eigvalsh", "aten.linalg_eigvalsh.default", torch.linalg.eigvalsh, positive_definite, 0, (), 2e-4),
+    Case(
+        "eigh-inner",
+        "aten._linalg_eigh.default",
+        lambda x: torch.ops.aten._linalg_eigh(x, "L", True)[0],
+        positive_definite,
+        0,
+        (),
+        2e-4,
+    ),
+    Case("qr", "aten.linalg_qr.default", torch.linalg.qr, lambda n: (torch.randn(n, 6, 4),), 0, (), 2e-4),
+    Case(
+        "qr-complete-wide",
+        "aten.linalg_qr.default",
+        lambda x: torch.linalg.qr(x, "complete"),
+        lambda n: (torch.randn(n, 3, 4),),
+        0,
+        (),
+        2e-4,
+    ),
+    Case(
+        "matrix-exp",
+        "aten.linalg_matrix_exp.default",
+        lambda x: torch.linalg.matrix_exp(x) / 10,
+        lambda n: (torch.randn(n, 4, 4) * torch.tensor([0.0, 0.1, 2.0]).repeat(n)[:n, None, None],),
+        0,
+        (),
+        2e-4,
+    ),
+    Case(
+        "pinv", "aten.linalg_pinv.default", torch.linalg.pinv, lambda n: (torch.randn(n, 6, 3),), 0, (), 2e-4
+    ),
+    Case(
+        "pinv-rank-1",
+        "aten.linalg_pinv.atol_rtol_tensor",
+        lambda x: torch.linalg.pinv(x, rtol=torch.tensor(1e-3)),
+        lambda n: (
+            torch.arange(1.0, 9.0).reshape(2, 4).mul(torch.ones(n, 1, 1)) + torch.tensor([[0.0], [1e-4]]),
+        ),
+        0,
+        (),
+        2e-3,
+    ),
+    Case("pinverse", "aten.pinverse.default", torch.pinverse, lambda n: (torch.randn(n, 3, 6),), 0, (), 2e-4),
+    Case(
+        "lu-factor",
+        "aten.linalg_lu_factor.default",
+        torch.linalg.lu_factor,
+        lambda n: (torch.randn(n, 4, 4),),
+        0,
+        (),
+        2e-3,
+    ),
+    Case(
+        "lu-factor-ex",
+        "aten.linalg_lu_factor_ex.default",
+        lambda x: torch.linalg.lu_factor_ex(x)[1],
+        lambda n: (torch.randn(n, 4, 4),),
+        0,
+    ),
+    Case(
+        "lu-solve",
+        "aten.linalg_lu_solve.default",
+        lambda x: torch.linalg.lu_solve(*torch.linalg.lu_factor_ex(x)[:2], x.flip(1)),
+        lambda n: (torch.randn(n, 4, 4) + 4 * torch.eye(4).flip(0),),
+        0,
+        (),
+        2e-3,
     ),
 ]

@@ -15,7 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 from edgepack.targets.base import Context, targets
 from edgepack.targets.cpu import onnxruntime as module
 from edgepack.toolchain.errors import TargetError
+from edgepack.toolchain.parity import default_gate
 from edgepack.toolchain.program import Lowered, Part, Program, Signature
+from edgepack.toolchain.recipe import PRECISIONS
 
 CONTEXT = Context(source={}, sizes={})
 
@@ -81,8 +83,8 @@ def run(path: Path, x: np.ndarray) -> np.ndarray:
     return np.asarray(onnxruntime.InferenceSession(path).run(None, {"x": x})[0])
 
 
-def offers(tmp_path: Path, kind: str) -> dict[str, str | None]:
-    made = module.OnnxRuntimeCpu().offers(lower(tmp_path, kind))
+def offers(tmp_path: Path, kind: str, rows: int | None = None) -> dict[str, str | None]:
+    made = module.OnnxRuntimeCpu().offers(lower(tmp_path, kind), rows)
     return {offer.precision: offer.not_built for offer in made}
 
 
@@ -106,10 +108,24 @@ def test_products_get_dynamic_int8_first(tmp_path):
         "int8-static",
         "fp32",
     ]
-    assert all(
-        "asked for by name" in (found[name] or "")
-        for name in ("int4-weights", "int8-weights", "fp16-weights")
-    )
+    assert all("by name" in (found[name] or "") for name in ("fp16-weights", "bf16-weights", "fp16"))
+    assert all("up to 4 rows" in (found[name] or "") for name in ("int4-weights", "int8-weights"))
+
+
+@pytest.mark.parametrize(("rows", "built"), [(1, True), (4, True), (5, False), (128, False), (None, False)])
+def test_weight_only_forms_are_for_few_rows(tmp_path, rows, built):
+    found = offers(tmp_path, "linear", rows)
+    for name in ("int4-weights", "int8-weights"):
+        assert (found[name] is None) == built
+        assert built or str(rows or "unknown") in (found[name] or "")
+    assert "int4-weights" not in offers(tmp_path, "conv", rows)
+
+
+def test_the_precisions_of_all_offers_are_ones_that_a_recipe_can_name_and_have_a_gate(tmp_path):
+    for kind in ("conv", "linear", "none"):
+        for name in offers(tmp_path, kind):
+            assert name in PRECISIONS
+            assert default_gate(name)
 
 
 def test_nothing_to_quantize(tmp_path):

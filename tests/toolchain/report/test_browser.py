@@ -6,74 +6,26 @@ import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, Dialog, Page, ViewportSize, sync_playwright
+from playwright.sync_api import BrowserContext
 
 from edgepack.toolchain import report
 from edgepack.toolchain.results import Manifest
+from tests.toolchain.browsing import PHONE, PROBES, SMALL_PHONE, WIDE, Visit, browser
 
 pytestmark = pytest.mark.system("chromium")
 
-PROBES = (Path(__file__).parent / "probes.js").read_text(encoding="utf-8").partition("\n")[2]
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-WIDE: ViewportSize = {"width": 1280, "height": 900}
-PHONE: ViewportSize = {"width": 360, "height": 740}
-SMALL_PHONE: ViewportSize = {"width": 320, "height": 600}
 
-
-class Visit:
-    """A page with everything that it said and asked for."""
-
-    def __init__(self, context: BrowserContext, manifest: Manifest, folder: Path) -> None:
-        report.write(manifest, folder)
-        self.url = (folder / "report.html").as_uri()
-        self.said: list[str] = []
-        self.requests: list[str] = []
-        self.page: Page = context.new_page()
-        self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
-        self.page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
-        self.page.on("dialog", self._dialog)
-        self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.set_viewport_size(WIDE)
-        self.page.goto(self.url)
-        self.settle()
-
-    def _dialog(self, dialog: Dialog) -> None:
-        self.said.append("dialog")
-        dialog.dismiss()
-
-    def probe(self, name: str, *arguments: str) -> Any:
-        """Call one function of probes.js in the page."""
-        return self.page.evaluate(f"({PROBES}).{name}({', '.join(map(json.dumps, arguments))})")
-
-    def settle(self) -> None:
-        self.page.wait_for_function(f"() => ({PROBES}).settled()")
-
-    def resize(self, size: ViewportSize) -> None:
-        self.page.set_viewport_size(size)
-        self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-        self.settle()
+def visit(context: BrowserContext, manifest: Manifest, folder: Path) -> Visit:
+    report.write(manifest, folder)
+    return Visit(context, folder / "report.html")
 
 
 @pytest.fixture(scope="module")
 def context(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
-    profile = tmp_path_factory.mktemp("profile")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch_persistent_context(
-            profile, executable_path=chromium, headless=True, args=ARGUMENTS, color_scheme="light"
-        )
-        yield browser
-        browser.close()
+    with browser(chromium, tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +33,7 @@ def full(
     context: BrowserContext, tmp_path_factory: pytest.TempPathFactory, whole_manifest: Manifest
 ) -> Visit:
     """The full report, opened once: loading it is what takes time."""
-    return Visit(context, whole_manifest, tmp_path_factory.mktemp("full"))
+    return visit(context, whole_manifest, tmp_path_factory.mktemp("full"))
 
 
 @pytest.fixture
@@ -197,7 +149,7 @@ def test_hostile_names_neither_run_nor_ask_nor_spread(context, manifest, tmp_pat
     manifest.artifacts[0].latency.note = evil
     manifest.bundle = manifest.command = manifest.environment.cpu_model = manifest.source.location = evil
     manifest.warnings = [evil]
-    view = Visit(context, manifest, tmp_path)
+    view = visit(context, manifest, tmp_path)
     view.page.locator('[data-figure="latency-measured"] .bars .point path').first.hover(force=True)
     view.page.locator(".hoverlayer .hovertext").first.wait_for()
     labels = view.page.locator(".plot .annotation-text").all_text_contents()
@@ -212,7 +164,7 @@ def test_hostile_names_neither_run_nor_ask_nor_spread(context, manifest, tmp_pat
 
 
 def test_an_empty_run_is_a_page_too_and_its_policy_holds(context, bare, tmp_path):
-    view = Visit(context, bare, tmp_path)
+    view = visit(context, bare, tmp_path)
     view.resize(PHONE)
     assert view.probe("overflow") <= 0
     assert "This run had no target" in view.page.inner_text("main")

@@ -73,7 +73,13 @@ def written(manifest, folder) -> str:
 
 def poison(value, text=HOSTILE):
     """The same manifest with every free string replaced."""
-    fixed = {"kind", "verdict", "outcome", "better", "created"}  # words of a closed list, and edgepack's own clock
+    fixed = {
+        "kind",
+        "verdict",
+        "outcome",
+        "better",
+        "created",
+    }  # words of a closed list, and edgepack's own clock
     if isinstance(value, str):
         return text
     if isinstance(value, list):

@@ -8,8 +8,11 @@
   const draw = () => document.querySelectorAll(".plot").forEach((box) => {
     const figure = figures[box.dataset.figure];
     const axis = { gridcolor: css("--grid"), linecolor: css("--line"), zerolinecolor: css("--line") };
+    const width = box.clientWidth;
+    // The legend stands above the plot: a narrow one has a line of it for every series.
+    const lines = width < 640 ? figure.data.length : Math.ceil(figure.data.length / 3);
     const layout = {
-      ...figure.layout, width: box.clientWidth,
+      ...figure.layout, width, height: 340 + 22 * lines,
       xaxis: { ...figure.layout.xaxis, ...axis }, yaxis: { ...figure.layout.yaxis, ...axis },
       paper_bgcolor: css("--surface"), plot_bgcolor: css("--surface"),
       font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: css("--text") },

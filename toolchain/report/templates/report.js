@@ -34,14 +34,15 @@
     const font = { family: getComputedStyle(document.body).fontFamily, size: width < 420 ? 12 : 13, color: css("--text") };
     const title = { ...figure.layout.xaxis.title, font: { ...font, color: css("--muted") } };
     const axis = { ...figure.layout.xaxis, title, gridcolor: css("--grid"), tickcolor: css("--line") };
+    const upright = figure.layout.yaxis.visible === false ? {} : { gridcolor: css("--grid"), tickcolor: css("--line") };
     const layout = {
-      ...figure.layout, width, xaxis: axis, annotations: labels(figure, width, font),
+      ...figure.layout, width, xaxis: axis, yaxis: { ...figure.layout.yaxis, ...upright }, annotations: labels(figure, width, font),
       paper_bgcolor: css("--surface"), plot_bgcolor: css("--surface"),
       font,
       hoverlabel: { bgcolor: css("--sunken"), bordercolor: css("--line"), font: { color: css("--text") } },
     };
     // Hatching of plotly's "replace" kind draws on the colour behind it.
-    const data = coloured(figure.data).map((trace) => trace.marker.pattern
+    const data = coloured(figure.data).map((trace) => trace.marker && trace.marker.pattern
       ? { ...trace, marker: { ...trace.marker, pattern: { ...trace.marker.pattern, bgcolor: css("--surface"), fgcolor: trace.marker.color }, line: { width: 1.5, color: trace.marker.color } } }
       : trace);
     Plotly.react(box, data, layout, { displayModeBar: false, scrollZoom: false, doubleClick: false, showTips: false });
@@ -114,7 +115,7 @@
 
   // ---- copying the command -----------------------------------------------------------------
   const copy = document.getElementById("copy");
-  if (navigator.clipboard) {
+  if (copy && navigator.clipboard) {
     copy.hidden = false;
     copy.addEventListener("click", () => {
       const said = document.getElementById("copied");
