@@ -71,6 +71,7 @@ format: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python tools/targets_table.py README.md docs/targets.md
+	$(BIN)/python tools/quantizer_options_table.py docs/quantization.md
 	$(BIN)/python tools/onnx_cases_table.py --table
 
 dist: $(INSTALLED)

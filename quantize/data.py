@@ -12,9 +12,6 @@ What the data was is a fact that travels with every artifact (`results.Calibrati
 from __future__ import annotations
 
 import hashlib
-import importlib
-import importlib.util
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -25,6 +22,7 @@ from edgepack.quantize.samples import SampleFile, Samples, fingerprint
 from edgepack.quantize.text import Tokenizer, generic_sentences
 from edgepack.toolchain.errors import UsageError
 from edgepack.toolchain.program import Part, Signature, TensorSpec
+from edgepack.toolchain.python_reference import load_object
 from edgepack.toolchain.results import Calibration
 
 if TYPE_CHECKING:
@@ -192,21 +190,9 @@ def _load_npz(path: Path) -> dict[str, np.ndarray]:
 
 
 def _from_factory(name: str) -> Iterator[Feeds]:
-    location, _, attribute = name.rpartition(":")
+    factory = load_object(name, what="calibration factory", todo=_HOW)
     try:
-        if location.endswith(".py"):
-            path = Path(location).resolve()
-            spec = importlib.util.spec_from_file_location(f"edgepack_calibration_{path.stem}", path)
-            if spec is None or spec.loader is None:
-                raise ImportError(f"{location} cannot be loaded as Python")
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
-        else:
-            if str(Path.cwd()) not in sys.path:
-                sys.path.insert(0, str(Path.cwd()))
-            module = importlib.import_module(location)
-        made = getattr(module, attribute)()
-        yield from made
+        yield from factory()
     except UsageError:
         raise
     except Exception as error:

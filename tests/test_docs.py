@@ -150,7 +150,7 @@ def test_options_and_make_targets_exist(page: Path) -> None:
         for option in leaf.params
         for name in (*option.opts, *option.secondary_opts)
     }
-    rules = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    rules = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for code in (*block_lines(page), *spans(page)):
         if code.startswith("--"):
             assert code.split()[0] in options, code

@@ -29,7 +29,7 @@ def load_object(reference: str, *, what: str, todo: str) -> Any:
             path = Path(location).resolve()
             # Two files of one name are two modules.
             unique = hashlib.sha256(str(path).encode()).hexdigest()[:8]
-            spec = importlib.util.spec_from_file_location(f"edgepack_{what}_{path.stem}_{unique}", path)
+            spec = importlib.util.spec_from_file_location(f"edgepack_user_{path.stem}_{unique}", path)
             if spec is None or spec.loader is None:
                 raise ImportError(f"{location} cannot be loaded as Python")
             module = importlib.util.module_from_spec(spec)

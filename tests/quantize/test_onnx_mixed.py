@@ -71,7 +71,7 @@ def test_static_rounds_a_branch_and_keeps_more_than_pairs_for_everybody(encoder,
 
 @pytest.mark.slow  # GPTQ solves every product
 def test_each_form_where_it_was_assigned(encoder, mixer, tmp_path):
-    assign = {}
+    assign: dict[str, str] = {}
     products = [group for group in mixer.groups if group.kind == "product"]
     chosen = [FORMS[index % len(FORMS)] for index in range(len(products))]
     for group, form in zip(products, chosen, strict=True):

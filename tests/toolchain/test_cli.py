@@ -26,7 +26,19 @@ def paragraph(done):
 
 def test_help_names_every_command():
     text = edgepack("--help").stdout
-    words = ("export", "report", "verify", "targets", "doctor", "cache", "claims", "bisect", "search", "zoo", "version")
+    words = (
+        "export",
+        "report",
+        "verify",
+        "targets",
+        "doctor",
+        "cache",
+        "claims",
+        "bisect",
+        "search",
+        "zoo",
+        "version",
+    )
     assert all(word in text for word in words)
 
 

@@ -34,7 +34,6 @@ class ExecuTorch(Peer):
 
         del raw
         module, names, args = exported(task)
-        module = _without_zero_strides(torch.export.export(module, args).module())
         if form != FLOAT:
             module = _quantized(module, args, names, form, models.samples(name_of(task)).calibration)
         program = torch.export.export(module, args)
@@ -60,21 +59,6 @@ class ExecuTorch(Peer):
 
         vars(call)["program"] = program  # a method does not keep its program alive
         return call
-
-
-def _without_zero_strides(graph: Any) -> Any:
-    """The graph with expanded tensors written out, or `to_executorch` refuses a BERT: "0 in strides"."""
-    import torch
-
-    for node in list(graph.graph.nodes):
-        if node.target is torch.ops.aten.expand.default:
-            with graph.graph.inserting_after(node):
-                full = graph.graph.call_function(
-                    torch.ops.aten.clone.default, (node,), {"memory_format": torch.contiguous_format}
-                )
-            node.replace_all_uses_with(full, delete_user_cb=lambda user, full=full: user is not full)
-    graph.recompile()
-    return graph
 
 
 def _quantized(

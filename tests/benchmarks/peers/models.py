@@ -143,13 +143,19 @@ def arguments(names: Iterable[str], feed: Feed) -> tuple[torch.Tensor, ...]:
     """A feed as the module takes it."""
     import torch
 
-    return tuple(torch.from_numpy(np.ascontiguousarray(feed[name])) for name in names)
+    return tuple(torch.from_numpy(np.array(feed[name], order="C")) for name in names)
 
 
 @cache
 def samples(name: str) -> Samples:
-    """The inputs of a task."""
-    return TASKS[name].make_samples()
+    """The inputs of a task, with plain strides: ExecuTorch refuses 0, which numpy gives an axis that was added."""
+    made = TASKS[name].make_samples()
+    plain = [[_plain(feed) for feed in feeds] for feeds in (made.calibration, made.held_out)]
+    return Samples(plain[0], plain[1], _plain(made.timed))
+
+
+def _plain(feed: Feed) -> Feed:
+    return {name: np.array(value, order="C") for name, value in feed.items()}
 
 
 def judge(measures: Iterable[str], reference: np.ndarray, got: np.ndarray) -> dict[str, float]:

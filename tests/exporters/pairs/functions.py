@@ -8,7 +8,7 @@ def grid(n=4):
     """Complex numbers of both signs, on the axes, zero and large, and real ones."""
     torch.manual_seed(3)
     z = torch.complex(torch.randn(n, n), torch.randn(n, n))
-    z[0, 0], z[0, 1], z[1, 1], z[2, 0] = 0, 2, -1.5, 0.5j
+    z[0, 0], z[0, 1], z[1, 1], z[2, 0] = 0, 2, -1.5, 0.5j  # type: ignore[assignment]
     return z, torch.randn(n, n)
 
 
@@ -19,9 +19,9 @@ def einsum_of_three(z, x):
 def written_into(z, x):
     out = torch.zeros(4, 4, dtype=torch.complex64)
     out[:, :2] = z[:, :2] * 2
-    out[0, 0] = 3 - 1j
+    out[0, 0] = 3 - 1j  # type: ignore[assignment]
     out += x
-    out[x > 0] = 1j
+    out[x > 0] = 1j  # type: ignore[assignment]
     return out
 
 

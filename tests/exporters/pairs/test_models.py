@@ -23,6 +23,8 @@ class Rotary(torch.nn.Module):
         angles = torch.outer(torch.arange(64.0), 10000 ** (-torch.arange(0, 8, 2) / 8))
         self.register_buffer("freqs_cis", torch.polar(torch.ones_like(angles), angles))
 
+    freqs_cis: torch.Tensor
+
     def forward(self, x):
         q = self.query(x).unflatten(-1, (2, 8))
         turned = torch.view_as_complex(q.reshape(*q.shape[:-1], 4, 2)) * self.freqs_cis[: x.shape[1], None]
@@ -114,6 +116,9 @@ def test_complex_inputs_and_outputs_are_pairs_and_it_is_said(tmp_path):
 
 class Recurrent(torch.nn.Module):
     """A complex state, kept in a buffer from call to call."""
+
+    state: torch.Tensor
+    turn: torch.Tensor
 
     def __init__(self):
         super().__init__()

@@ -40,7 +40,7 @@ def program():
         exported = torch.export.export(All(), inputs)
         assert is_complex(exported)
         # Called as it is: exporting it once more is for the test of whole models.
-        return without_complex(exported, lambda module: module)[0]
+        return without_complex(exported, lambda module: module)[0]  # type: ignore[return-value]
 
 
 @pytest.mark.slow
@@ -78,7 +78,7 @@ class Refused(torch.nn.Module):
     def __init__(self):
         super().__init__()
         self.inner = torch.nn.Identity()
-        self.inner.forward = lambda z: torch.linalg.eigvals(z).real
+        self.inner.forward = lambda z: torch.linalg.eigvals(z).real  # type: ignore[assignment,method-assign]
 
     def forward(self, x):
         return self.inner(torch.complex(x, x))

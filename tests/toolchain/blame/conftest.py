@@ -54,7 +54,8 @@ class Plain(Target):
 def outlier_network(path: Path) -> Path:
     """x [batch, 64] -> five residual blocks; in "loud", one channel is 300 times as large as the others."""
     rng = np.random.default_rng(0)
-    nodes, weights, last = [], {}, "x"
+    weights: dict[str, np.ndarray] = {}
+    nodes, last = [], "x"
     for i in range(DEPTH):
         a, b = (rng.standard_normal((WIDTH, WIDTH)).astype(np.float32) / 8 for _ in range(2))
         if i == LOUD:

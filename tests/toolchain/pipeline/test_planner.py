@@ -15,7 +15,7 @@ from edgepack.toolchain.pipeline import planning
 from edgepack.toolchain.pipeline.budget import Budget
 from edgepack.toolchain.pipeline.candidate import Candidate
 from edgepack.toolchain.program import Lowered
-from edgepack.toolchain.results import Comparison, Latency, Memory, Parity
+from edgepack.toolchain.results import CandidateResult, Comparison, Latency, Memory, Parity
 from tests.exporters import models
 from tests.toolchain.pipeline.conftest import CopyTarget
 from tests.toolchain.pipeline.test_programs import factory
@@ -224,7 +224,7 @@ def test_a_decoding_step_is_calibrated_on_the_users_text_and_judged_by_perplexit
         factory("decoder"), tmp_path / "out", cache, targets=name, metric="perplexity",
         precision="int8", calibration=f"python:{tmp_path}/text.py:texts", gate={"cosine": -1.0},
     )  # fmt: skip
-    by_part = {}
+    by_part: dict[str, dict[str, CandidateResult]] = {}
     for line in bundle.manifest.candidates:
         by_part.setdefault(line.part, {})[line.precision] = line
     assert set(by_part) == {"prefill", "decode"}

@@ -37,6 +37,7 @@ class Elastic(torch.nn.Module):
         w = self.config.width
         x = torch.relu(torch.nn.functional.linear(x, self.first.weight[:w], self.first.bias[:w]))
         for layer in list(self.layers)[: self.config.depth]:
+            assert isinstance(layer, torch.nn.Linear)
             x = x + torch.relu(torch.nn.functional.linear(x, layer.weight[:w, :w], layer.bias[:w]))
         return torch.nn.functional.linear(x, self.last.weight[:, :w], self.last.bias)
 
