@@ -70,12 +70,14 @@ class Context:
         sizes: Sizes of the named dimensions for targets with static shapes.
         time_limit_s: Limit of one vendor tool, in seconds.
         threads: Threads that the artifact will be run with.
+        static: Whether every dimension is fixed at its size, where the target would leave it free.
     """
 
     source: Mapping[str, Any]
     sizes: Mapping[str, int]
     time_limit_s: float = 900.0
     threads: int = 1
+    static: bool = False
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,9 @@ def export(
         list[str] | None,
         typer.Option("--size", help="Size of a named dimension: sequence=128. Repeat for more."),
     ] = None,
+    static: Annotated[
+        bool, typer.Option("--static", help="Fix every dimension at its size, on all targets.")
+    ] = False,
     calibration: Annotated[
         str | None,
         typer.Option("--calibration", "-c", help="Real inputs: .npz, folder, .txt or python:factory."),
@@ -165,6 +168,7 @@ def export(
             "task": task,
             "inputs": inputs,
             "sizes": _pairs(size, int, "--size") or None,
+            "static": static or None,
             "calibration": calibration,
             "calibration_samples": calibration_samples,
             "gate": _pairs(gate, float, "--gate") or None,

@@ -83,6 +83,14 @@ class Signature:
         """The output of that name; a KeyError if there is none."""
         return {spec.name: spec for spec in self.outputs}[name]
 
+    def pinned(self, sizes: Mapping[str, int]) -> Signature:
+        """The same with every named dimension replaced by its size; an unknown name is a KeyError."""
+
+        def fixed(spec: TensorSpec) -> TensorSpec:
+            return TensorSpec(spec.name, spec.dtype, spec.resolve(sizes))
+
+        return Signature(tuple(map(fixed, self.inputs)), tuple(map(fixed, self.outputs)))
+
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Signature:
         """The inverse of `dataclasses.asdict`."""

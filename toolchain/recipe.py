@@ -35,6 +35,7 @@ class Recipe(BaseModel):
         task: A task's name; None: from the model's configuration.
         inputs: Input specifications ("ids:int64[1,seq=128]").
         sizes: Sizes of named dimensions, for static targets and for timing.
+        static: Fix every dimension at its size on all targets; models of one part only.
         calibration: File, folder or "python:factory" with real inputs; None: see the report.
         calibration_samples: Samples that static quantizers see; as many others judge.
         gate: Bounds that replace the default ones, by name (`parity.MEASURES`; "perplexity" and "metric" are
@@ -61,6 +62,7 @@ class Recipe(BaseModel):
     task: str | None = None
     inputs: list[str] = Field(default_factory=list)
     sizes: dict[str, int] = Field(default_factory=dict)
+    static: bool = False
     calibration: str | None = None
     calibration_samples: int = Field(96, ge=2, le=100_000)
     gate: dict[str, float] = Field(default_factory=dict)

@@ -72,11 +72,9 @@ class OnnxRuntimeCpu(Target):
         return "onnx"
 
     def lower(self, program: Program, part: Part, context: Context, folder: Path) -> Lowered:
-        """The cleaned graph as it is; dimensions that vary go on varying."""
-        from edgepack.toolchain.passes.storage import save
-
-        del program, context
-        return Lowered(part.name, "onnx", save(part.model(), folder, part.name), part.signature)
+        """The cleaned graph as it is; dimensions that vary go on varying, unless they are to be fixed."""
+        del program
+        return onnx_form(part, context, folder)
 
     def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:
         """Int8 forms by where the multiplications are, weight-only forms for few rows, and fp32.
@@ -151,6 +149,18 @@ def _weights(rows: int | None) -> Sequence[Offer]:
     many = "a call of unknown size" if rows is None else f"{rows} rows in a call"
     why = f"weight-only forms are faster up to {FEW_ROWS} rows, as in a decode step, and slower with many: {many} here"
     return [replace(offer, not_built=why) for offer in _WEIGHTS]
+
+
+def onnx_form(part: Part, context: Context, folder: Path) -> Lowered:
+    """A part's ONNX file for one target, for one size if that was asked for."""
+    from edgepack.toolchain.passes.pinned import pin_sizes
+    from edgepack.toolchain.passes.storage import save
+
+    model, signature = part.model(), part.signature
+    if context.static and signature.symbols:
+        pin_sizes(model, context.sizes)
+        signature = signature.pinned(context.sizes)
+    return Lowered(part.name, "onnx", save(model, folder, part.name), signature)
 
 
 def multiplications(graph: ir.Graph) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
-from edgepack.targets.cpu.onnxruntime import FEW_ROWS, multiplications
+from edgepack.targets.cpu.onnxruntime import FEW_ROWS, multiplications, onnx_form
 from edgepack.toolchain import openvino_ir
 from edgepack.toolchain.answers import ANSWER_FILE, error_in, read_answer
 from edgepack.toolchain.errors import TargetError
@@ -68,10 +68,8 @@ class OpenVinoCpu(Target):
             TargetError: It does not; operators that it lacks are named.
             ToolchainFailedError: OpenVINO crashed or hung on it.
         """
-        from edgepack.toolchain.passes.storage import save
-
         del program
-        lowered = Lowered(part.name, "onnx", save(part.model(), folder, part.name), part.signature)
+        lowered = onnx_form(part, context, folder)
         found = _work(lowered, context, openvino_ir.settings(), None)
         # What is offered depends on the processor: the note tells lowerings of different ones apart.
         return replace(

@@ -28,7 +28,7 @@ from edgepack.toolchain.pipeline.candidates import Builder
 from edgepack.toolchain.pipeline.joining import join
 from edgepack.toolchain.pipeline.making import Made, by_target, make_part
 from edgepack.toolchain.pipeline.metering import Meter
-from edgepack.toolchain.pipeline.program_stage import program_folder, source_facts, warn_of
+from edgepack.toolchain.pipeline.program_stage import check_static, program_folder, source_facts, warn_of
 from edgepack.toolchain.pipeline.runtimes import side_by_side
 from edgepack.toolchain.pipeline.workbench import Workbench
 from edgepack.toolchain.program import Program
@@ -136,6 +136,7 @@ def _targets(
     out: Path,
 ) -> Bundle:
     program = Program.load(folder)
+    check_static(bench, program)
     warn_of(bench, program)
     builders, meter = builders_of(bench, program, folder, source)
     from edgepack.runtime import environment

@@ -162,6 +162,7 @@ def command(recipe: Recipe) -> str:
     for name, bound in recipe.gate.items():
         words += ["--gate", f"{name}={bound}"]
     flags = {
+        "--static": recipe.static,
         "--no-measure": not recipe.measure,
         "--trust-pickle": recipe.trust_pickle,
         "--trust-remote-code": recipe.trust_remote_code,

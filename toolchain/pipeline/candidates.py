@@ -9,24 +9,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack.quantize.base import CalibrationData, Quantizer, quantizers
+from edgepack.quantize.base import CalibrationData, quantizers
 from edgepack.quantize.data import fit, fit_feed, load
 from edgepack.runtime.environment import usable_cores
 from edgepack.targets.base import Compiled, Context, Offer, Target
 from edgepack.toolchain import parity
 from edgepack.toolchain.assignment import read_assignment
-from edgepack.toolchain.errors import EdgepackError, GateError, TargetError, UsageError
+from edgepack.toolchain.errors import EdgepackError, GateError, UsageError
 from edgepack.toolchain.language import Language
-from edgepack.toolchain.metrics import DEFAULT_LIMITS, Metric
+from edgepack.toolchain.metrics import Metric
 from edgepack.toolchain.pipeline import judging, recording
 from edgepack.toolchain.pipeline.as_written import came_quantized, run_as_written
+from edgepack.toolchain.pipeline.asked import asked_options, gate_of
 from edgepack.toolchain.pipeline.candidate import Candidate
 from edgepack.toolchain.pipeline.metering import Meter
 from edgepack.toolchain.pipeline.phases import rows
 from edgepack.toolchain.pipeline.played import played
 from edgepack.toolchain.pipeline.workbench import RECORDS_FILE, Workbench, read_json, versions
 from edgepack.toolchain.program import Lowered, Part, Program
-from edgepack.toolchain.quantized import AS_GIVEN
 from edgepack.toolchain.results import Parity, StageRecord
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 COMPILED_FILE = "compiled.json"
 OFFERS_FILE = "offers.json"
-_CLASSIFIERS = ("image-classification", "text-classification", "audio-classification")
 
 
 @dataclass
@@ -99,7 +98,7 @@ class Builder:
     def context(self) -> Context:
         """What targets may use of the run."""
         recipe = self.bench.recipe
-        return Context(self.source, self.sizes, recipe.time_limit_s, recipe.threads)
+        return Context(self.source, self.sizes, recipe.time_limit_s, recipe.threads, recipe.static)
 
     def lower(self, target: Target) -> tuple[Lowered, Path]:
         """The part in the target's file form, in floating point, verified.
@@ -141,6 +140,7 @@ class Builder:
             "part": self.part.name,
             "program": self.bench.digest(self.folder),
             "sizes": self.sizes,
+            "static": self.bench.recipe.static,
             "time limit": None,
             "versions": versions(*needs),
         }
@@ -198,7 +198,9 @@ class Builder:
         if offer.quantizer is None:
             return base, base_folder
         quantizer = quantizers.get(offer.quantizer)()
-        options = self._options(offer, quantizer, target)
+        options = asked_options(
+            self.bench.recipe, self.program, self.part.name, offer, quantizer, target.name
+        )
         # Noise says nothing of outliers: what can do without data does so rather than learn from it.
         wanted = quantizer.static or (quantizer.uses_data and self.data.facts.kind != "synthetic")
         data = fit(self.data, base.signature) if wanted else None
@@ -222,31 +224,6 @@ class Builder:
             "quantize", key, build, target=target.lower_key(), part=self.part.name, precision=offer.precision
         )
         return Lowered.load(folder), folder
-
-    def _options(self, offer: Offer, quantizer: Quantizer, target: Target) -> dict[str, Any]:
-        """The offer's options and the user's own, checked before anything is calibrated."""
-        asked = self.bench.recipe.quantize
-        if asked:
-            where = f"--quantize, {target.name}"
-            quantizer.options_type.check_asked(asked, str(offer.quantizer), offer.precision, where)
-            quantizer.options_type.of({**offer.options, **asked}, str(offer.quantizer), where)
-        return {**offer.options, **asked, **self._keep(offer, quantizer, target)}
-
-    def _keep(self, offer: Offer, quantizer: Quantizer, target: Target) -> dict[str, Any]:
-        """The nodes of this part that the recipe keeps float, as an option of the quantizer."""
-        keep = []
-        for name in self.bench.recipe.keep:
-            part, colon, node = name.partition(":")
-            qualified = bool(colon) and part in self.program.parts
-            if not qualified or part == self.part.name:
-                keep.append(node if qualified else name)
-        if keep and "keep" not in quantizer.options_type.model_fields:
-            raise TargetError(
-                f"The quantizer {offer.quantizer} cannot keep single nodes float",
-                where=f"--keep, {target.name} {offer.precision}",
-                todo="Leave out --keep, or choose another --precision",
-            )
-        return {"keep": keep} if keep else {}
 
     def _compile(self, candidate: Candidate, folder: Path) -> tuple[Path, Compiled]:
         target, lowered = candidate.target, candidate.lowered
@@ -358,20 +335,8 @@ class Builder:
         return self._references[key]
 
     def gate(self, offer: Offer) -> dict[str, float]:
-        """The bounds for an offer: the precision's own, a classifier's, then the user's.
-
-        A metric of the user's takes the place of the default bounds; where it judges the parts together, they
-        hold for every part before that.
-        """
-        gate = parity.default_gate(offer.precision)
-        if offer.quantizer is not None:
-            if self.metric and (self.metric.agreement or len(self.program.parts) == 1):
-                gate = {self.metric.key: DEFAULT_LIMITS[self.metric.key]} if self.metric.agreement else {}
-            elif self.program.source.get("task") in _CLASSIFIERS:
-                gate["top1"] = 0.95
-        if offer.quantizer is not None or offer.precision == AS_GIVEN:
-            gate |= {name: bound for name, bound in self.bench.recipe.gate.items() if name in parity.MEASURES}
-        return gate
+        """The bounds for an offer."""
+        return gate_of(self.bench.recipe, self.program, self.metric, offer)
 
     def _own_meter(self, offer: Offer) -> Meter | None:
         """What takes the metric of a candidate by itself: parts of a program are judged together."""

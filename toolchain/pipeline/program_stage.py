@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from edgepack.exporters.sources import Source
-from edgepack.toolchain.errors import EdgepackError, not_finite
+from edgepack.toolchain.errors import EdgepackError, UsageError, not_finite
 from edgepack.toolchain.pipeline import judging
 from edgepack.toolchain.pipeline.workbench import Workbench, versions
 from edgepack.toolchain.program import LOOP_NOTE, Part, Program
@@ -94,6 +94,16 @@ def _verified(program: Program, raw: dict[str, Part], judge: judging.GraphJudge)
             )
         found["all parts"] = together
     return min(found.values(), key=lambda parity: (parity.min_cosine is None, parity.min_cosine or 0.0))
+
+
+def check_static(bench: Workbench, program: Program) -> None:
+    """Raise UsageError when fixed sizes are asked for and the program cannot have them."""
+    if bench.recipe.static and (len(program.parts) > 1 or program.links):
+        raise UsageError(
+            f"The parts {', '.join(program.parts)} are called with lengths that grow, and --static fixes them",
+            where="--static",
+            todo="Leave it out; it is for models of one part without states",
+        )
 
 
 def warn_of(bench: Workbench, program: Program) -> None:

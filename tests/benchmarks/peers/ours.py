@@ -48,6 +48,7 @@ def export(row: Row, out: Path) -> Ours:
         out=out,
         gate=dict(row.gate),
         sizes=dict(task.sizes),
+        static=task.part == "main",  # the peers have the same fixed shapes
         calibration=task.calibration,
         calibration_samples=models.CALIBRATING if task.calibration is None else models.STATIC_SAMPLES,
         check=False,
