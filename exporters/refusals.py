@@ -12,6 +12,7 @@ from edgepack.toolchain.errors import EdgepackError, ExportError
 if TYPE_CHECKING:
     import torch
 
+_SIZES = re.compile(r"\[[s\d, ]*\]")
 _OPERATOR = re.compile(r"OpOverload\(op='([\w.]+)', overload='(\w+)'\)")
 _LINES, _LENGTH = 3, 400
 
@@ -30,12 +31,15 @@ def reason(error: BaseException, module: torch.nn.Module | None = None) -> str:
 
 
 def grouped(left: list[str]) -> str:
-    """Reasons "rung: reason" in one paragraph, equal ones together: "dynamo, static: reason / split: reason"."""
-    rungs: dict[str, list[str]] = {}
+    """Reasons "rung: reason" in one paragraph, equal ones together: "dynamo, static: reason / split: reason".
+
+    Two that differ only in the sizes of shapes ("float32[s31, 4]" and "float32[3, 4]") are equal; the first is told.
+    """
+    rungs: dict[str, tuple[str, list[str]]] = {}
     for one in left:
         rung, _, why = one.partition(": ")
-        rungs.setdefault(why, []).append(rung)
-    return " / ".join(f"{', '.join(names)}: {why}" for why, names in rungs.items())
+        rungs.setdefault(_SIZES.sub("[]", why), (why, []))[1].append(rung)
+    return " / ".join(f"{', '.join(names)}: {why}" for why, names in rungs.values())
 
 
 def untranslated(exported: torch.export.ExportedProgram, error: BaseException) -> ExportError | None:

@@ -60,6 +60,7 @@ def test_the_encoder_gets_an_artifact_for_every_family(encoder):
     targets = {artifact.target for artifact in bundle.artifacts}
     assert {
         "cpu:onnxruntime",
+        "cpu:openvino",
         "mobile:litert",
         "npu:ethos-u55-128",
         "npu:ethos-u65-512",
@@ -190,7 +191,7 @@ def test_an_onnx_source_says_what_only_torch_can_give(encoder, tmp_path):
     words = ["--target", "cpu,mobile:litert", "--precision", "fp32", "--no-measure"]
     done = cli("export", str(onnx), *words, "--out", str(tmp_path / "o"), expect=4)
     bundle = edgepack.load(tmp_path / "o")
-    assert [artifact.target for artifact in bundle.artifacts] == ["cpu:onnxruntime"]
+    assert [artifact.target for artifact in bundle.artifacts] == ["cpu:onnxruntime", "cpu:openvino"]
     assert bundle.failures[0].target == "mobile:litert"
     assert "torch" in bundle.failures[0].error.lower()
     assert "Traceback" not in done.stderr

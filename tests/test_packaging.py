@@ -145,8 +145,12 @@ def test_every_dependency_has_an_exact_pin() -> None:
         valid = [pin for pin in pins if pin.marker is None or pin.marker.evaluate(environment)]
         by_name = {canonicalize_name(pin.name): pin for pin in valid}
         assert len(by_name) == len(valid), "one pin for each name"
-        for text in (*project["dependencies"], *project["optional-dependencies"]["test"]):
+        extras = project["optional-dependencies"]
+        for text in (*project["dependencies"], *(text for extra in extras.values() for text in extra)):
             wanted = Requirement(text)
+            if wanted.name == project["name"]:
+                assert wanted.extras <= extras.keys()  # of its own, whose members are looked at themselves
+                continue
             (exact,) = by_name[canonicalize_name(wanted.name)].specifier
             assert exact.operator == "=="
             assert exact.version in wanted.specifier, f"{text} and {exact}"

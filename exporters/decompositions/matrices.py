@@ -70,6 +70,21 @@ def pseudo_inverse(
     return (vt.mT * inverted.unsqueeze(-2)) @ u.mT
 
 
+@decompositions.register("aten.pinverse.default")
+def pseudo_inverse_by_condition(a: torch.Tensor, rcond: float = 1e-15) -> Any:
+    """A^+, singular values below `rcond` times the largest left out."""
+    import torch
+
+    return pseudo_inverse(a, rtol=torch.full((), rcond, dtype=a.dtype, device=a.device))
+
+
+@decompositions.register("aten.linalg_lu_factor.default")
+def lu_factors_only(a: torch.Tensor, *, pivot: bool = True) -> Any:
+    """L and U in one matrix, and the rows that were swapped; torch's own form ends in a check that has no graph."""
+    made = lu_factors(a, pivot=pivot)
+    return made if made is NotImplemented else made[:2]
+
+
 @decompositions.register("aten.linalg_lu_factor_ex.default")
 def lu_factors(a: torch.Tensor, *, pivot: bool = True, check_errors: bool = False) -> Any:  # noqa: ARG001 - schema
     """L and U in one matrix, the rows that were swapped (from 1, int32), and no complaint."""

@@ -22,7 +22,7 @@ from tests.trained.text import manual
 if TYPE_CHECKING:
     import numpy as np
 
-DECODER = Plan(width=192, layers=4, vocabulary=1024, steps=300, rate=0.004)
+DECODER = Plan(width=192, layers=4, vocabulary=1024, steps=600, rate=0.004)
 CALIBRATING = 256
 
 

@@ -436,7 +436,13 @@ CASES = [
         2e-4,
     ),
     Case(
-        "pinv", "aten.linalg_pinv.default", torch.linalg.pinv, lambda n: (torch.randn(n, 6, 3),), 0, (), 2e-4
+        "pinv",
+        "aten.linalg_pinv.atol_rtol_tensor",
+        torch.linalg.pinv,
+        lambda n: (torch.randn(n, 6, 3),),
+        0,
+        (),
+        2e-4,
     ),
     Case(
         "pinv-rank-1",
