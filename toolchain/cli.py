@@ -6,7 +6,6 @@ Heavy imports are inside the commands, so that help and completion stay instant.
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from edgepack.toolchain import cli_bisect, cli_claims, cli_search
-from edgepack.toolchain.cli_shared import Debug, Json, Quiet, errors_shown
+from edgepack.toolchain.cli_shared import Debug, Json, Quiet, errors_shown, progress
 
 if TYPE_CHECKING:
     from edgepack.toolchain.bundle import Bundle
@@ -186,7 +185,7 @@ def export(
                 "No model was named", todo="Write: edgepack export MODEL --target cpu,npu,mobile"
             )
         asked = make(**({"model": ""} | values))
-        with _cache(use=cache) as store, _progress(show=not quiet) as listener:
+        with _cache(use=cache) as store, progress(show=not quiet) as listener:
             bundle = pipeline.run(asked, cache=store, listener=listener, resume=resume)
         _print_bundle(bundle, as_json=json_, quiet=quiet)
     raise typer.Exit(max((failure.exit_code for failure in bundle.failures), default=0))
@@ -336,18 +335,6 @@ def _cache(*, use: bool) -> Iterator[Cache]:
     else:
         with Cache.temporary() as store:
             yield store
-
-
-@contextmanager
-def _progress(*, show: bool) -> Iterator[Any]:
-    """A listener that shows the running stage on standard error when it is a terminal."""
-    if not show:
-        yield None
-        return
-    from edgepack.toolchain.progress import listening
-
-    with listening(sys.stderr) as listener:
-        yield listener
 
 
 def _print_bundle(bundle: Bundle, *, as_json: bool, quiet: bool) -> None:

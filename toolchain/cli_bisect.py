@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from edgepack.toolchain.cli_shared import Debug, Json, Quiet, errors_shown
+from edgepack.toolchain.cli_shared import Debug, Json, Quiet, errors_shown, progress
 
 if TYPE_CHECKING:
     from edgepack.toolchain.blame.results import Blame
@@ -58,7 +58,7 @@ def bisect(  # noqa: PLR0913 - options of a command
 
         folder = _folder(report, bundle)
         asked = Asked(target, part, precision, trust_pickle, trust_remote_code)
-        with _cache(use=cache) as store, _progress(show=not quiet) as listener:
+        with _cache(use=cache) as store, progress(show=not quiet) as listener:
             blame = blaming.bisect(bundle, asked, top=top, samples=samples, cache=store, listener=listener)
             if apply is not None:
                 place = out or bundle.with_name(f"{bundle.resolve().name}-kept")
@@ -117,16 +117,3 @@ def _cache(*, use: bool) -> Iterator[Any]:
     else:
         with Cache.temporary() as store:
             yield store
-
-
-@contextmanager
-def _progress(*, show: bool) -> Iterator[Any]:
-    import sys
-
-    from edgepack.toolchain.progress import listening
-
-    if not show:
-        yield None
-        return
-    with listening(sys.stderr) as listener:
-        yield listener

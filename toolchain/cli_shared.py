@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from edgepack.toolchain.errors import EdgepackError
+    from edgepack.toolchain.events import Listener
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
@@ -46,6 +48,18 @@ def errors_shown(*, debug: bool, out: Path | None = None) -> Iterator[None]:
             err=True,
         )
         raise typer.Exit(1) from None
+
+
+@contextmanager
+def progress(*, show: bool) -> Iterator[Listener | None]:
+    """A listener that shows the running stage on standard error when it is a terminal."""
+    if not show:
+        yield None
+        return
+    from edgepack.toolchain.progress import listening
+
+    with listening(sys.stderr) as listener:
+        yield listener
 
 
 def _fail(error: EdgepackError, *, debug: bool) -> NoReturn:

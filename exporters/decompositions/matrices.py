@@ -23,7 +23,7 @@ _DEGREE = 12
 """1 / 13! is 2e-10."""
 
 _SQUARINGS = 12
-"""Norms up to 4096; the exponential of larger ones overflows, or is zero, in float32."""
+"""Norms up to 2^12 are halved below 1; a result that overflows float32 on the way is not finite."""
 
 
 @decompositions.register("aten.linalg_matrix_exp.default")
