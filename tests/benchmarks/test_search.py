@@ -27,4 +27,4 @@ def test_samplers(minilm, tmp_path, sampler):
     for line in words.conditions(results):
         print(line)
     assert [side.trials for side in results.sides] == [TRIALS, TRIALS]
-    assert all(side.hypervolume >= uniform for side in results.sides)
+    assert all(side.hypervolume >= uniform for side in results.sides)  # type: ignore[operator]

@@ -174,6 +174,6 @@ def test_noise_of_a_tflite_file_falls_behind_what_is_kept(tflite_models, images,
     kept = quantizer.quantize(lowered, "int8-static", images, tmp_path / "kept", keep=every[:2])
     after = {one.node: one for one in tflite_noise.measure(lowered, kept.path, images.held_out, "litert")}
     assert after[every[1]].accumulated_db is None or (
-        after[every[1]].accumulated_db > before[every[1]].accumulated_db + 20
+        after[every[1]].accumulated_db > before[every[1]].accumulated_db + 20  # type: ignore[operator]
     )
-    assert after[every[-1]].accumulated_db > before[every[-1]].accumulated_db
+    assert after[every[-1]].accumulated_db > before[every[-1]].accumulated_db  # type: ignore[operator]

@@ -55,8 +55,8 @@ def test_the_fewest_layers_that_pass_are_offered_and_built(blame):
 def test_applying_the_fix_exports_a_bundle_that_passes(blame, cache, tmp_path):
     done = apply(blame, Asked(), blame.offered, tmp_path / "kept", cache)
     assert done.passed
-    assert done.before.parity.cosine < done.after.parity.cosine
-    assert done.after.changed_nodes < done.before.changed_nodes
+    assert done.before.parity.cosine < done.after.parity.cosine  # type: ignore[operator]
+    assert done.after.changed_nodes < done.before.changed_nodes  # type: ignore[operator]
     assert edgepack.verify(tmp_path / "kept").ok
     manifest = json.loads((tmp_path / "kept" / "manifest.json").read_text())
     assert manifest["recipe"]["keep"] == blame.order[: blame.offered]
@@ -83,7 +83,7 @@ def test_weight_only_files_are_blamed_too(network, plain, cache, samples, tmp_pa
     assert {layer.op for layer in found.worst(10)} == {"MatMul"}
     assert all(layer.added_db is None for layer in found.layers if layer.op in {"Add", "Relu"})
     best = found.worst(1)[0]
-    assert best.cosine_alone > found.start.cosine
+    assert best.cosine_alone > found.start.cosine  # type: ignore[operator]
 
 
 @pytest.fixture

@@ -222,4 +222,4 @@ def test_sentence_encoder(minilm, tmp_path):
     assert dynamic.measured.latency < 0.8, "int8 products are faster than float ones"
     chosen = next(entry for entry in results.confirmed if entry.label == results.chosen)
     assert chosen.latency < 0.8
-    assert "--precision mixed --assign" in results.export_command
+    assert "--precision mixed --assign" in results.export_command  # type: ignore[operator]

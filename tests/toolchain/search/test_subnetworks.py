@@ -95,7 +95,7 @@ def test_subnetworks_and_precisions_together(installed, tmp_path, monkeypatch):
     assert small.measured.parity.passed == (small.measured.parity.metric.value >= 0.95 * whole.value)
 
     chosen = next(point for point in results.points if point.label == results.chosen)
-    assert f"width={chosen.choices['width']},depth={chosen.choices['depth']}" in results.export_command
+    assert f"width={chosen.choices['width']},depth={chosen.choices['depth']}" in results.export_command  # type: ignore[operator]
     name = f"zoo:{NAME}/width={small.choices['width']},depth={small.choices['depth']}"
     bundle = edgepack.export(
         name, targets="cpu:onnxruntime", out=tmp_path / "b", precision="fp32", measure=False
