@@ -1,8 +1,4 @@
-"""A claim's page: one HTML file with its plots, which needs neither network nor server.
-
-Made like the report's page (`toolchain/report/page.py`): plotly.js from the installed package, figures as data,
-and a Content-Security-Policy that allows exactly the scripts in it.
-"""
+"""claim.html: what a paper says, and both sides' figures as they were measured here."""
 
 from __future__ import annotations
 
@@ -11,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepack.toolchain.claims import text
-from edgepack.toolchain.report.page import TEMPLATES as REPORT_TEMPLATES
-from edgepack.toolchain.report.page import plotly_script, policy, script_json
+from edgepack.toolchain.report.bars import Figure
+from edgepack.toolchain.report.document import rendered
 
 if TYPE_CHECKING:
     from edgepack.toolchain.claims.base import Claim, Statement
     from edgepack.toolchain.claims.results import ClaimResults, Value
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATE = Path(__file__).parent / "templates" / "claim.html"
 # Each has a contrast of 3 : 1 and more against both the light and the dark surface (WCAG 2.2, 1.4.11).
 _COLOURS = ("#2f7de1", "#d6453d", "#1a9150", "#b0700c", "#8e62d9")
 _LABEL = 60
@@ -28,31 +24,17 @@ _MARKERS = ("circle", "square", "diamond", "cross", "x")
 
 def html(claim: Claim, results: ClaimResults) -> bytes:
     """The page in UTF-8."""
-    import jinja2
-    from markupsafe import Markup
-
-    plotly, script = plotly_script(), (TEMPLATES / "claim.js").read_text(encoding="utf-8")
     drawn = figures(claim, results)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    # The placeholder keeps megabytes out of the template; it is not text that a result could hold.
-    placeholder = "\0plotly\0"
-    page = environment.get_template("claim.html").render(
-        claim=claim,
-        results=results,
-        head=text.head(results),
-        rows=list(text.rows(claim, results)),
-        findings=_findings(claim, results),
-        conditions=text.conditions(results),
-        figures=[(name, title) for name, title, _ in drawn] if plotly else [],
-        csp=policy([plotly, script.encode()]),
-        css=Markup((REPORT_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
-        script=Markup(script),  # noqa: S704 - our own file
-        plotly=Markup(placeholder),  # noqa: S704 - replaced below
-        figures_json=Markup(script_json({name: spec for name, _, spec in drawn})),  # noqa: S704 - escaped
-    )
-    return page.encode().replace(placeholder.encode(), plotly, 1)
+    view = {
+        "claim": claim,
+        "results": results,
+        "head": text.head(results),
+        "rows": list(text.rows(claim, results)),
+        "findings": _findings(claim, results),
+        "conditions": text.conditions(results),
+        "figures": drawn,
+    }
+    return rendered(TEMPLATE, view, drawn)
 
 
 def _findings(claim: Claim, results: ClaimResults) -> list[tuple[str, list[tuple[str, str]]]]:
@@ -70,17 +52,23 @@ def _findings(claim: Claim, results: ClaimResults) -> list[tuple[str, list[tuple
     return found
 
 
-def figures(claim: Claim, results: ClaimResults) -> list[tuple[str, str, dict[str, Any]]]:
-    """(id, title, plotly figure): for every statement the ratio over input lengths, then both sides' medians."""
-    drawn: list[tuple[str, str, dict[str, Any]]] = []
+def figures(claim: Claim, results: ClaimResults) -> list[Figure]:
+    """For every statement the ratio over input lengths, then both sides' medians."""
+    drawn = []
     for index, statement in enumerate(claim.statements):
         lines = _lines(results, statement.value)
         if lines:
             title = f"{statement.value}: how many times better"
-            drawn.append((f"ratio-{index}", title, _ratio(statement, lines)))
+            drawn.append(_figure(f"ratio-{index}", title, _ratio(statement, lines)))
             unit = next(iter(lines.values()))[0][1].unit
-            drawn.append((f"sides-{index}", f"{statement.value}, {unit}", _sides(results, lines, unit)))
+            drawn.append(
+                _figure(f"sides-{index}", f"{statement.value}, {unit}", _sides(results, lines, unit))
+            )
     return drawn
+
+
+def _figure(id_: str, title: str, spec: dict[str, Any]) -> Figure:
+    return Figure(id_, title, "", f"{title}; all numbers are in the table below", spec)
 
 
 def _lines(results: ClaimResults, name: str) -> dict[str, list[tuple[int, Value]]]:
@@ -154,7 +142,7 @@ def _label(name: str) -> str:
 def _layout(lengths: list[int], unit: str) -> dict[str, Any]:
     ticks = {"type": "log", "tickvals": lengths, "ticktext": list(map(str, lengths))}
     return {
-        "height": 420, "margin": {"l": 60, "r": 20, "t": 16, "b": 50},
+        "height": 340, "margin": {"l": 60, "r": 20, "t": 16, "b": 50},
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         "xaxis": _axis("input length, tokens") | ticks, "yaxis": _axis(unit) | {"rangemode": "tozero"},
     }  # fmt: skip

@@ -1,7 +1,4 @@
-"""blame.html: the noise of every layer of a quantized artifact, and what keeping the worst float gives.
-
-Made like the report's page (`page.py`), with its tables, plots and policy.
-"""
+"""blame.html: the noise of every layer of a quantized artifact, and what keeping the worst float gives."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from edgepack.toolchain.report import cells, text
 from edgepack.toolchain.report.bars import Figure
 from edgepack.toolchain.report.cells import Cell, Table, table
-from edgepack.toolchain.report.page import rendered
+from edgepack.toolchain.report.document import TEMPLATES, rendered
 
 if TYPE_CHECKING:
     from edgepack.toolchain.blame.results import Blame, LayerNoise
@@ -32,7 +29,7 @@ def html(blame: Blame) -> bytes:
         "sentences": sentences(blame),
         "applied": applied(blame),
     }
-    return rendered("blame.html", view, drawn)
+    return rendered(TEMPLATES / "blame.html", view, drawn)
 
 
 def sentences(blame: Blame) -> list[str]:
@@ -88,7 +85,7 @@ def noise(blame: Blame) -> Figure:
     described = "Signal to noise: " + "; ".join(
         f"{layer.node} {decibels(layer.added_db)}" for layer in blame.worst(len(blame.order))[:5]
     )
-    spec = {"data": data, "labels": [], "layout": _layout("layer, in graph order", "signal to noise, dB")}
+    spec = {"data": data, "layout": _layout("layer, in graph order", "signal to noise, dB")}
     legend = (("ship", "with all before it"), ("rejected", "added by the layer itself"))
     return Figure("noise", "Noise of every layer", caption, described, spec, legend=legend)
 
@@ -121,7 +118,7 @@ def kept(blame: Blame) -> Figure:
     caption = f"Mean cosine of the outputs with the noisiest layers kept float, on {blame.start.inputs_tried} inputs."
     legend = (("ship", "measured"), *((("rejected", f"gate {limit:g}"),) if limit is not None else ()))
     described = "Mean cosine: " + "; ".join(f"{count} kept {text.cosine(cosine)}" for count, cosine in points)
-    spec = {"data": data, "labels": [], "layout": _layout("layers kept float", "mean cosine")}
+    spec = {"data": data, "layout": _layout("layers kept float", "mean cosine")}
     return Figure("kept", "Layers kept float", caption, described, spec, legend=legend)
 
 

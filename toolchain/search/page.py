@@ -1,20 +1,19 @@
-"""search.html: one file that needs neither network nor server, made like the other pages (`report/page.py`)."""
+"""search.html: the points that a search measured, its front, and how it did against random search."""
 
 from __future__ import annotations
 
 import math
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack.toolchain.report.page import TEMPLATES as REPORT_TEMPLATES
-from edgepack.toolchain.report.page import plotly_script, policy, script_json
+from edgepack.toolchain.report.bars import Figure
+from edgepack.toolchain.report.document import rendered
 from edgepack.toolchain.search import words
 
 if TYPE_CHECKING:
     from edgepack.toolchain.search.results import Point, SearchResults
 
-TEMPLATES = Path(__file__).parent / "templates"
+TEMPLATE = Path(__file__).parent / "templates" / "search.html"
 _COLOURS = {"search": "#2468c9", "random": "#c9463b", "uniform": "#0b6a3c"}
 _SYMBOLS = {"search": "circle", "random": "diamond", "uniform": "square"}
 _SMALLEST, _LARGEST = 7, 26  # of markers, in pixels
@@ -22,37 +21,23 @@ _SMALLEST, _LARGEST = 7, 26  # of markers, in pixels
 
 def html(results: SearchResults) -> bytes:
     """The page in UTF-8."""
-    import jinja2
-    from markupsafe import Markup
-
-    plotly, script = plotly_script(), (TEMPLATES / "search.js").read_text(encoding="utf-8")
     drawn = figures(results)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    # Keeps megabytes out of the template; random, so that no result can hold it.
-    placeholder = secrets.token_hex(16)
-    page = environment.get_template("search.html").render(
-        results=results,
-        head=words.HEAD,
-        rows=list(words.front_rows(results)),
-        sentences=words.sentences(results),
-        conditions=words.conditions(results),
-        figures=[(name, title, caption) for name, title, caption, _ in drawn] if plotly else [],
-        csp=policy([plotly, script.encode()]),
-        css=Markup((REPORT_TEMPLATES / "report.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
-        script=Markup(script),  # noqa: S704 - our own file
-        plotly=Markup(placeholder),  # noqa: S704 - replaced below
-        figures_json=Markup(script_json({name: spec for name, _, _, spec in drawn})),  # noqa: S704 - escaped
-    )
-    return page.encode().replace(placeholder.encode(), plotly, 1)
+    view = {
+        "results": results,
+        "head": words.HEAD,
+        "rows": list(words.front_rows(results)),
+        "sentences": words.sentences(results),
+        "conditions": words.conditions(results),
+        "figures": drawn,
+    }
+    return rendered(TEMPLATE, view, drawn)
 
 
-def figures(results: SearchResults) -> list[tuple[str, str, str, dict[str, Any]]]:
-    """(id, title, caption, plotly figure): the points, and the hypervolume as it grew."""
+def figures(results: SearchResults) -> list[Figure]:
+    """The points, and the hypervolume as it grew."""
     search = words.NAMES[results.sampler]
     return [
-        (
+        _figure(
             "pareto",
             "Quality against latency",
             (
@@ -61,13 +46,17 @@ def figures(results: SearchResults) -> list[tuple[str, str, str, dict[str, Any]]
             ),
             _pareto(results, search),
         ),
-        (
+        _figure(
             "convergence",
             f"{search} against random search",
             "Hypervolume of what passed the gate, after each candidate of either side; higher is better.",
             _convergence(results, search),
         ),
     ]
+
+
+def _figure(id_: str, title: str, caption: str, spec: dict[str, Any]) -> Figure:
+    return Figure(id_, title, caption, f"{title}; the front is in the table below", spec)
 
 
 def _pareto(results: SearchResults, search: str) -> dict[str, Any]:

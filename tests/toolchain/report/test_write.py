@@ -14,7 +14,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from edgepack.toolchain import report
-from edgepack.toolchain.report import page
+from edgepack.toolchain.report import document
 from edgepack.toolchain.report.markdown import code, prose
 from edgepack.toolchain.results import Manifest
 
@@ -257,7 +257,7 @@ def test_the_policy_allows_exactly_the_two_scripts(manifest, tmp_path):
 
 
 def test_without_plotly_the_page_says_so(manifest, tmp_path, monkeypatch):
-    monkeypatch.setattr(page, "plotly_script", lambda: b"")
+    monkeypatch.setattr(document, "plotly_script", lambda: b"")
     report.write(manifest, tmp_path)
     content = (tmp_path / "report.html").read_text()
     assert "plotly was not installed" in content

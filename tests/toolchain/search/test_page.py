@@ -96,7 +96,7 @@ def test_words(results):
 
 
 def test_points_and_lines_are_drawn(results):
-    (_, _, _, pareto), (_, _, _, convergence) = page.figures(results)
+    pareto, convergence = (figure.spec for figure in page.figures(results))
     by_name = {trace["name"]: trace for trace in pareto["data"]}
     assert by_name["NSGA-II"]["x"] == [0.38, 0.35]
     assert by_name["NSGA-II"]["marker"]["symbol"] == ["circle", "circle-open"], "open: failed the gate"

@@ -1,4 +1,4 @@
-// Plots, sorting and filtering of report.html. Text from the manifest is only ever set as text:
+// Plots, sorting and filtering of every page. Text from a result is only ever set as text:
 // the one place that reads markup, plotly's labels, gets it escaped.
 "use strict";
 (() => {
@@ -16,7 +16,7 @@
 
   // A line above each bar: what it is on the left, its value on the right, cut to the width there is.
   const pen = document.createElement("canvas").getContext("2d");
-  const labels = (figure, width, font) => figure.labels.flatMap(({ y, left, right }) => {
+  const labels = (figure, width, font) => (figure.labels || []).flatMap(({ y, left, right }) => {
     const wide = (s, weight) => { pen.font = `${weight} ${font.size}px ${font.family}`; return pen.measureText(s).width; };
     const room = width - wide(right, "bold") - 40;
     let shown = left;
@@ -28,15 +28,21 @@
     ];
   });
 
+  // A legend above a plot has a line for every three series, and for each one where the plot is narrow.
+  const legend = ({ data, layout }, width) => (layout.legend && layout.legend.y > 1
+    ? 22 * (width < 640 ? data.length : Math.ceil(data.length / 3)) : 0);
+
   const draw = (box, figure) => {
     const width = box.clientWidth;
     if (!width) return; // inside a closed <details>; the observer calls again when it opens
     const font = { family: getComputedStyle(document.body).fontFamily, size: width < 420 ? 12 : 13, color: css("--text") };
-    const title = { ...figure.layout.xaxis.title, font: { ...font, color: css("--muted") } };
-    const axis = { ...figure.layout.xaxis, title, gridcolor: css("--grid"), tickcolor: css("--line") };
-    const upright = figure.layout.yaxis.visible === false ? {} : { gridcolor: css("--grid"), tickcolor: css("--line") };
+    const titled = (axis) => (axis.title ? { ...axis, title: { ...axis.title, font: { ...font, color: css("--muted") } } } : axis);
+    const lines = { gridcolor: css("--grid"), tickcolor: css("--line"), zerolinecolor: css("--line") };
+    const upright = figure.layout.yaxis.visible === false ? {} : lines;
     const layout = {
-      ...figure.layout, width, xaxis: axis, yaxis: { ...figure.layout.yaxis, ...upright }, annotations: labels(figure, width, font),
+      ...figure.layout, width, height: figure.layout.height + legend(figure, width),
+      xaxis: { ...titled(figure.layout.xaxis), ...lines }, yaxis: { ...titled(figure.layout.yaxis), ...upright },
+      annotations: labels(figure, width, font),
       paper_bgcolor: css("--surface"), plot_bgcolor: css("--surface"),
       font,
       hoverlabel: { bgcolor: css("--sunken"), bordercolor: css("--line"), font: { color: css("--text") } },
@@ -45,7 +51,9 @@
     const data = coloured(figure.data).map((trace) => trace.marker && trace.marker.pattern
       ? { ...trace, marker: { ...trace.marker, pattern: { ...trace.marker.pattern, bgcolor: css("--surface"), fgcolor: trace.marker.color }, line: { width: 1.5, color: trace.marker.color } } }
       : trace);
-    Plotly.react(box, data, layout, { displayModeBar: false, scrollZoom: false, doubleClick: false, showTips: false });
+    // Where dragging zooms, a double click goes back.
+    const still = layout.dragmode === false ? { doubleClick: false, showTips: false } : {};
+    Plotly.react(box, data, layout, { displayModeBar: false, scrollZoom: false, ...still });
   };
 
   const store = document.getElementById("figures");
