@@ -84,11 +84,11 @@ def kept(text: str) -> dict[str, tuple[str, ...]]:
 
 def page(rows: dict[str, tuple[str, ...]]) -> str:
     """The whole page."""
+    from edgepack.toolchain.markdown import table
     from tests.exporters.families.registry import FAMILIES
 
     ordered = [rows[name] for name in FAMILIES if name in rows]
-    lines = [HEAD, ("---",) * len(HEAD), *ordered]
-    return TEXT + "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return TEXT + table(HEAD, ordered)
 
 
 def main(names: list[str]) -> None:

@@ -18,12 +18,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from edgepack.toolchain import markdown  # noqa: E402 - as below
 from tests.exporters.onnx_cases import harness  # noqa: E402 - the tests are no package that is installed
 
 EXPECTED = ROOT / "tests/exporters/onnx_cases/expected.json"
 DOCS = ROOT / "docs/onnx.md"
-BEGIN = "<!-- cases: written by tools/onnx_cases_table.py -->"
-END = "<!-- /cases -->"
+PLACE = markdown.Place("<!-- cases: written by tools/onnx_cases_table.py -->", "<!-- /cases -->")
 
 
 def run() -> dict[str, dict[str, str]]:
@@ -47,8 +47,6 @@ def table(expected: dict[str, dict[str, str]], totals: dict[str, int]) -> str:
     """Counts by group: cases, those that pass, those that do not by reason."""
     head = ("", *harness.GROUPS)
     rows = [
-        head,
-        ("---", *("---:" for _ in harness.GROUPS)),
         ("cases", *(str(totals[group]) for group in harness.GROUPS)),
         (
             "**pass**",
@@ -60,7 +58,7 @@ def table(expected: dict[str, dict[str, str]], totals: dict[str, int]) -> str:
         numbers = [counts[group][reason] for group in harness.GROUPS]
         if any(numbers):
             rows.append((words, *(str(number or "") for number in numbers)))
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    return markdown.table(head, rows, right=range(1, len(head)))
 
 
 def main(arguments: list[str]) -> None:
@@ -68,12 +66,7 @@ def main(arguments: list[str]) -> None:
     if "--table" not in arguments:
         EXPECTED.write_text(json.dumps(run(), indent=1, sort_keys=True) + "\n")
     totals = {group: sum(1 for _ in harness.cases(group)) for group in harness.GROUPS}
-    text = DOCS.read_text(encoding="utf-8")
-    head, _, rest = text.partition(BEGIN)
-    tail = rest.partition(END)[2]
-    DOCS.write_text(
-        f"{head}{BEGIN}\n\n{table(json.loads(EXPECTED.read_text()), totals)}\n{END}{tail}", encoding="utf-8"
-    )
+    PLACE.write(table(json.loads(EXPECTED.read_text()), totals), [DOCS])
 
 
 if __name__ == "__main__":

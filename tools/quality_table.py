@@ -16,10 +16,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from edgepack.toolchain import markdown
 from tests.benchmarks.quality.rows import FILE, Row, read
 
-BEGIN = "<!-- quality: written by make bench-quality -->"
-END = "<!-- /quality -->"
+PLACE = markdown.Place("<!-- quality: written by make bench-quality -->", "<!-- /quality -->")
 MODELS = ("CNN", "ViT", "decoder")
 _HEADS = {
     "accuracy": ("Target", "Precision", "Images", "Top-1", "Points against fp32"),
@@ -45,23 +45,9 @@ def tables(rows: Sequence[Row], facts: Mapping[str, Any]) -> str:
         first = found[0]
         fp32 = f"{first.fp32:.2f} %" if first.measure == "accuracy" else f"{first.fp32:.3f}"
         head = (*_HEADS[first.measure], *_MORE)
-        lines = [head, ("---", "---", *("---:" for _ in head[2:-1]), "---"), *map(_cells, found)]
         blocks.append(f"### {model}: {first.measure} {fp32} in fp32\n")
-        blocks.append("".join(f"| {' | '.join(line)} |\n" for line in lines))
+        blocks.append(markdown.table(head, map(_cells, found), right=range(2, len(head) - 1)))
     return "\n".join(blocks)
-
-
-def put(text: str, made: str) -> str:
-    """`text` with `made` between its markers.
-
-    Raises:
-        ValueError: There is not exactly one pair of markers.
-    """
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        msg = f"the markers {BEGIN} and {END} are not there once each"
-        raise ValueError(msg)
-    head, _, rest = text.partition(BEGIN)
-    return f"{head}{BEGIN}\n\n{made}\n{END}{rest.partition(END)[2]}"
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -92,9 +78,7 @@ def main(files: list[str]) -> None:
     made = tables(*read())
     if not files:
         sys.stdout.write(made)
-    for name in files:
-        path = Path(name)
-        path.write_text(put(path.read_text(encoding="utf-8"), made), encoding="utf-8")
+    PLACE.write(made, map(Path, files))
 
 
 if __name__ == "__main__":

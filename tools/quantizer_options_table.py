@@ -14,9 +14,9 @@ from pydantic.fields import FieldInfo
 
 from edgepack.quantize.base import quantizers
 from edgepack.quantize.options import is_fixed, takes
+from edgepack.toolchain import markdown
 
-BEGIN = "<!-- options: written by tools/quantizer_options_table.py -->"
-END = "<!-- /options -->"
+PLACE = markdown.Place("<!-- options: written by tools/quantizer_options_table.py -->", "<!-- /options -->")
 HEAD = ("Option", "Takes", "Default", "Meaning")
 
 
@@ -27,22 +27,8 @@ def tables() -> str:
         fields = quantizer.options_type.model_fields.items()
         rows = [_row(option, field) for option, field in fields if not is_fixed(field)]
         if rows and quantizer.__module__.startswith("edgepack."):
-            lines = [HEAD, ("---",) * len(HEAD), *rows]
-            found.append(f"### `{name}`\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in lines))
+            found.append(f"### `{name}`\n\n{markdown.table(HEAD, rows)}")
     return "\n".join(found)
-
-
-def put(text: str) -> str:
-    """`text` with the tables between its markers.
-
-    Raises:
-        ValueError: There is not exactly one pair of markers.
-    """
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        msg = f"the markers {BEGIN} and {END} are not there once each"
-        raise ValueError(msg)
-    head, _, rest = text.partition(BEGIN)
-    return f"{head}{BEGIN}\n\n{tables()}\n{END}{rest.partition(END)[2]}"
 
 
 def _row(name: str, field: FieldInfo) -> tuple[str, ...]:
@@ -53,14 +39,13 @@ def _row(name: str, field: FieldInfo) -> tuple[str, ...]:
     return (f"`{name}`", takes(field), shown, str(field.description))
 
 
-def main() -> None:
-    """Print, or rewrite the files named."""
-    if not sys.argv[1:]:
-        sys.stdout.write(tables())
-    for name in sys.argv[1:]:
-        path = Path(name)
-        path.write_text(put(path.read_text(encoding="utf-8")), encoding="utf-8")
+def main(files: list[str]) -> None:
+    """Print the tables, or put them into the files."""
+    made = tables()
+    if not files:
+        sys.stdout.write(made)
+    PLACE.write(made, map(Path, files))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

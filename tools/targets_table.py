@@ -15,11 +15,11 @@ import tempfile
 from pathlib import Path
 
 from edgepack.targets.base import Target, targets
+from edgepack.toolchain import markdown
 from edgepack.toolchain.program import Lowered, Signature, TensorSpec
 from edgepack.toolchain.recipe import PRECISIONS
 
-BEGIN = "<!-- targets: written by `make docs` -->"
-END = "<!-- /targets -->"
+PLACE = markdown.Place("<!-- targets: written by `make docs` -->", "<!-- /targets -->")
 HEAD = ("Target", "What it is", "Precisions", "Latency", "Toolchain, and what installs it")
 
 
@@ -27,21 +27,7 @@ def table() -> str:
     """The Markdown table, one row per target of edgepack's own, sorted by name."""
     with tempfile.TemporaryDirectory() as folder:
         own = [kind for _, kind in targets.items() if kind.__module__.startswith("edgepack.")]
-        rows = [HEAD, ("---",) * len(HEAD), *(_row(kind(), Path(folder)) for kind in own)]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
-
-
-def put(text: str) -> str:
-    """`text` with the table between its markers.
-
-    Raises:
-        ValueError: There is not exactly one pair of markers.
-    """
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        msg = f"the markers {BEGIN} and {END} are not there once each"
-        raise ValueError(msg)
-    head, _, rest = text.partition(BEGIN)
-    return f"{head}{BEGIN}\n\n{table()}\n{END}{rest.partition(END)[2]}"
+        return markdown.table(HEAD, (_row(kind(), Path(folder)) for kind in own))
 
 
 def _row(target: Target, folder: Path) -> tuple[str, ...]:
@@ -115,11 +101,10 @@ def _tflite(path: Path) -> None:
 
 def main(files: list[str]) -> None:
     """Print the table, or put it into the files."""
+    made = table()
     if not files:
-        sys.stdout.write(table())
-    for name in files:
-        path = Path(name)
-        path.write_text(put(path.read_text(encoding="utf-8")), encoding="utf-8")
+        sys.stdout.write(made)
+    PLACE.write(made, map(Path, files))
 
 
 if __name__ == "__main__":

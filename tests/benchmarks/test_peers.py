@@ -44,7 +44,7 @@ def page():
     made = table.page(list(verdicts.values()), {task: result for task, (result, _) in results.items()}, facts)
     print(f"\n{made}")
     if len(verdicts) == len(models.ROWS):
-        table.write(made)
+        table.PLACE.write(made, [table.DOCS])
 
 
 @pytest.fixture(scope="session")

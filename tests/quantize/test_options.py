@@ -87,4 +87,6 @@ def test_the_docs_list_every_option():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     text = (ROOT / "docs" / "quantization.md").read_text(encoding="utf-8")
-    assert module.put(text) == text, f"run python {path.relative_to(ROOT)} docs/quantization.md"
+    assert module.PLACE.put(text, module.tables()) == text, (
+        f"run python {path.relative_to(ROOT)} docs/quantization.md"
+    )

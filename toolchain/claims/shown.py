@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from edgepack.toolchain.claims import text
 from edgepack.toolchain.errors import UsageError
+from edgepack.toolchain.markdown import Place, table
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -20,37 +21,38 @@ def terminal(claim: Claim, results: ClaimResults) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=claim.paper)
+    shown = Table(title=claim.paper)
     for index, title in enumerate(text.head(results)):
-        table.add_column(title, justify="left" if index in {0, 3} else "right")
+        shown.add_column(title, justify="left" if index in {0, 3} else "right")
     for row in text.rows(claim, results):
-        table.add_row(*map(Text, row))
+        shown.add_row(*map(Text, row))
     lines = [Text(line) for line in text.sentences(claim, results)]
-    return Group(table, *lines, *(Text(line, style="dim") for line in text.conditions(results)))
+    return Group(shown, *lines, *(Text(line, style="dim") for line in text.conditions(results)))
 
 
 def markdown(claim: Claim, results: ClaimResults) -> str:
     """The same as a section of a document."""
     link = f"[{claim.paper}](https://arxiv.org/abs/{claim.arxiv})" if claim.arxiv else claim.paper
     says = "; ".join(f"{s.value} {s.says} ({s.where})" for s in claim.statements)
-    table = [text.head(results), ("---",) * len(text.head(results)), *text.rows(claim, results)]
+    head, *rows = (
+        [cell.replace("|", "\\|") for cell in row] for row in (text.head(results), *text.rows(claim, results))
+    )
     lines = [
         f"{link} says: {says}.",
         "",
         f"    {results.command}",
         "",
-        *(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in table),
-        "",
+        table(head, rows),
         *(f"- {line}" for line in text.conditions(results)),
     ]
     return "\n".join(lines) + "\n"
 
 
-def markers(claim: Claim, results: ClaimResults) -> tuple[str, str]:
-    """Comments such as "<!-- claim return-of-the-encoder 30m -->" and its end."""
+def place(claim: Claim, results: ClaimResults) -> Place:
+    """The place after a comment such as "<!-- claim return-of-the-encoder 30m -->"."""
     sizes = dict.fromkeys(str(point.at["size"]) for point in results.points if "size" in point.at)
     name = " ".join(["claim", claim.name, *sizes])
-    return f"<!-- {name} -->", f"<!-- /{name} -->"
+    return Place(f"<!-- {name} -->", f"<!-- /{name} -->")
 
 
 def put(document: str, claim: Claim, results: ClaimResults) -> str:
@@ -59,12 +61,9 @@ def put(document: str, claim: Claim, results: ClaimResults) -> str:
     Raises:
         UsageError: There is not exactly one pair of markers.
     """
-    begin, end = markers(claim, results)
-    if document.count(begin) != 1 or document.count(end) != 1:
+    try:
+        return place(claim, results).put(document, markdown(claim, results))
+    except ValueError as error:
         raise UsageError(
-            f"The markers {begin} and {end} are not there once each",
-            where="--markdown",
-            todo="Put them where the table is to stand",
-        )
-    before, _, rest = document.partition(begin)
-    return f"{before}{begin}\n\n{markdown(claim, results)}\n{end}{rest.partition(end)[2]}"
+            str(error), where="--markdown", todo="Put them where the table is to stand"
+        ) from error

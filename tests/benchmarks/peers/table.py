@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from edgepack.toolchain import markdown
 from tests.benchmarks.peers import models
 from tests.benchmarks.peers.models import Row
 from tests.benchmarks.peers.ours import TITLE
 
 DOCS = models.ROOT / "docs" / "peers.md"
-BEGIN = "<!-- peers: written by make bench-peers -->"
-END = "<!-- /peers -->"
+PLACE = markdown.Place("<!-- peers: written by make bench-peers -->", "<!-- /peers -->")
 TIE = 0.97
 """Two loads of one file differ by up to 3 % with where their memory lies: no slower than this counts as equal."""
 
@@ -90,27 +89,9 @@ def page(
     return "\n".join(blocks)
 
 
-def put(text: str, made: str) -> str:
-    """`text` with `made` between its markers.
-
-    Raises:
-        ValueError: There is not exactly one pair of markers.
-    """
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        msg = f"the markers {BEGIN} and {END} are not there once each"
-        raise ValueError(msg)
-    head, _, rest = text.partition(BEGIN)
-    return f"{head}{BEGIN}\n\n{made}\n{END}{rest.partition(END)[2]}"
-
-
-def write(made: str, path: Path = DOCS) -> None:
-    """Put the table into the page."""
-    path.write_text(put(path.read_text(encoding="utf-8"), made), encoding="utf-8")
-
-
 def _rows(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rule = ["---" if title in {"", "Row", "Form"} else "---:" for title in head]
-    return "".join(f"| {' | '.join(line)} |\n" for line in (head, rule, *lines))
+    words = {"", "Row", "Form"}
+    return markdown.table(head, lines, right=[i for i, title in enumerate(head) if title not in words])
 
 
 def _summary(found: Verdict) -> Sequence[str]:

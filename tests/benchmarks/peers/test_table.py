@@ -53,9 +53,9 @@ def test_the_page_shows_winners_and_failures():
     verdicts = [table.verdict(ROW, 2, made)]
     lines = table.page(verdicts, {}, {"date": "d", "cpu": "c", "load": 1.0, "versions": {"x": "1"}})
     assert "| 3.50x | 0.86 | Peer form 1 is faster" in lines
-    text = table.put(f"a\n{table.BEGIN}\nold\n{table.END}\nb", lines)
+    text = table.PLACE.put(f"a\n{table.PLACE.begin}\nold\n{table.PLACE.end}\nb", lines)
     assert text.startswith("a\n")
     assert text.endswith("\nb")
     assert "old" not in text
     with pytest.raises(ValueError, match="once each"):
-        table.put("no markers", lines)
+        table.PLACE.put("no markers", lines)

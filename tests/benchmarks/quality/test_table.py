@@ -54,6 +54,6 @@ def test_half_a_run_makes_no_table(generator):
 
 def test_the_page_has_its_markers(generator):
     page = (ROOT / "docs" / "quality.md").read_text(encoding="utf-8")
-    once = generator.put(page, "new\n")
+    once = generator.PLACE.put(page, "new\n")
     assert "\n\nnew\n\n" in once
-    assert generator.put(once, "new\n") == once
+    assert generator.PLACE.put(once, "new\n") == once
