@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgepack.toolchain.cli_shared import Debug, Json, Quiet, errors_shown, progress
+from edgepack.toolchain import cli_options as opt
+from edgepack.toolchain.cli_shared import errors_shown, opened_cache, progress
 
 if TYPE_CHECKING:
     from edgepack.toolchain.blame.results import Blame
@@ -23,7 +22,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def bisect(  # noqa: PLR0913 - options of a command
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder that export wrote.")],
+    bundle: opt.BundleFolder,
     target: Annotated[str | None, typer.Option("--target", "-t", help="Which target's artifact.")] = None,
     part: Annotated[str | None, typer.Option(help="Which part of the model.")] = None,
     precision: Annotated[
@@ -40,16 +39,12 @@ def bisect(  # noqa: PLR0913 - options of a command
     report: Annotated[
         Path | None, typer.Option(help="Folder of blame.html and blame.json [default: BUNDLE-blame].")
     ] = None,
-    cache: Annotated[bool, typer.Option(help="Keep and reuse finished stages.")] = True,  # noqa: FBT002 - typer
-    trust_pickle: Annotated[  # noqa: FBT002 - typer
-        bool, typer.Option("--trust-pickle", help="Allow unpickling the model's weights.")
-    ] = False,
-    trust_remote_code: Annotated[  # noqa: FBT002 - typer
-        bool, typer.Option("--trust-remote-code", help="Allow running code from the model's folder.")
-    ] = False,
-    json_: Json = False,  # noqa: FBT002 - typer
-    quiet: Quiet = False,  # noqa: FBT002 - typer
-    debug: Debug = False,  # noqa: FBT002 - typer
+    cache: opt.UseCache = True,  # noqa: FBT002 - typer
+    trust_pickle: opt.TrustPickle = False,  # noqa: FBT002 - typer
+    trust_remote_code: opt.TrustRemoteCode = False,  # noqa: FBT002 - typer
+    json_: opt.Json = False,  # noqa: FBT002 - typer
+    quiet: opt.Quiet = False,  # noqa: FBT002 - typer
+    debug: opt.Debug = False,  # noqa: FBT002 - typer
 ) -> None:
     """Rank a quantized artifact's layers by the error they add, and offer which to keep float."""
     with errors_shown(debug=debug):
@@ -58,7 +53,7 @@ def bisect(  # noqa: PLR0913 - options of a command
 
         folder = _folder(report, bundle)
         asked = Asked(target, part, precision, trust_pickle, trust_remote_code)
-        with _cache(use=cache) as store, progress(show=not quiet) as listener:
+        with opened_cache(use=cache) as store, progress(show=not quiet) as listener:
             blame = blaming.bisect(bundle, asked, top=top, samples=samples, cache=store, listener=listener)
             if apply is not None:
                 place = out or bundle.with_name(f"{bundle.resolve().name}-kept")
@@ -105,15 +100,3 @@ def _print(blame: Blame, top: int, folder: Path) -> None:
     if blame.command:
         console.print(f"\nThe fix:\n{blame.command}", soft_wrap=True, highlight=False, markup=False)
     console.print(f"\nPage: {folder / PAGE_FILE}", soft_wrap=True, highlight=False, markup=False)
-
-
-@contextmanager
-def _cache(*, use: bool) -> Iterator[Any]:
-    from edgepack.toolchain.cache import Cache
-
-    if use:
-        with Cache() as store:
-            yield store
-    else:
-        with Cache.temporary() as store:
-            yield store

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgepack.toolchain.cli_shared import Debug, Json, Quiet, errors_shown
+from edgepack.toolchain import cli_options as opt
+from edgepack.toolchain.cli_shared import errors_shown, steps
 
 if TYPE_CHECKING:
-    from edgepack.toolchain.claims.base import Claim, Listener
+    from edgepack.toolchain.claims.base import Claim
     from edgepack.toolchain.claims.results import ClaimResults
 
 RESULTS_FILE, PAGE_FILE = "results.json", "claim.html"
@@ -43,9 +41,9 @@ def claims(  # noqa: PLR0913 - options of a command
     markdown: Annotated[
         Path | None, typer.Option(help="A document that gets the table between the claim's markers.")
     ] = None,
-    json_: Json = False,  # noqa: FBT002 - typer
-    quiet: Quiet = False,  # noqa: FBT002 - typer
-    debug: Debug = False,  # noqa: FBT002 - typer
+    json_: opt.Json = False,  # noqa: FBT002 - typer
+    quiet: opt.Quiet = False,  # noqa: FBT002 - typer
+    debug: opt.Debug = False,  # noqa: FBT002 - typer
 ) -> None:
     """Measure a paper's claim here and print it beside the paper's figure. What is measured is kept in --out."""
     with errors_shown(debug=debug):
@@ -65,7 +63,7 @@ def claims(  # noqa: PLR0913 - options of a command
         )  # fmt: skip
         # Before hours of measuring, not after.
         document = markdown.read_text(encoding="utf-8") if markdown else None
-        with _progress(show=not quiet) as listener:
+        with steps(show=not quiet) as listener:
             results = claim.measure(settings, listener)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / RESULTS_FILE).write_text(results.model_dump_json(indent=1), encoding="utf-8")
@@ -89,7 +87,7 @@ def _print(claim: Claim, results: ClaimResults, folder: Path, *, as_json: bool, 
 
 
 @zoo_app.command("list")
-def zoo_list(json_: Json = False, debug: Debug = False) -> None:  # noqa: FBT002 - typer
+def zoo_list(json_: opt.Json = False, debug: opt.Debug = False) -> None:  # noqa: FBT002 - typer
     """List the architectures and their configurations."""
     with errors_shown(debug=debug):
         from edgepack.exporters.architectures.base import architectures
@@ -107,8 +105,8 @@ def zoo_list(json_: Json = False, debug: Debug = False) -> None:  # noqa: FBT002
 @zoo_app.command("show")
 def zoo_show(
     name: Annotated[str, typer.Argument(metavar="NAME", help="An architecture's name.")],
-    json_: Json = False,  # noqa: FBT002 - typer
-    debug: Debug = False,  # noqa: FBT002 - typer
+    json_: opt.Json = False,  # noqa: FBT002 - typer
+    debug: opt.Debug = False,  # noqa: FBT002 - typer
 ) -> None:
     """Show an architecture's card."""
     with errors_shown(debug=debug):
@@ -151,25 +149,3 @@ def _numbers(text: str, option: str) -> tuple[int, ...]:
         raise UsageError(
             f"'{text}' is not a list of whole numbers", where=option, todo="Write it like 128,512"
         ) from None
-
-
-@contextmanager
-def _progress(*, show: bool) -> Iterator[Listener]:
-    """A bar on standard error when it is a terminal, else a line a step."""
-    if not show:
-        yield lambda _done, _total, _text: None
-        return
-    if not sys.stderr.isatty():
-        yield lambda done, total, text: typer.echo(f"[{done}/{total}] {text}", err=True)
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("")
-
-        def bar(done: int, total: int, text: str) -> None:
-            progress.update(task, completed=done, total=total, description=text)
-
-        yield bar

@@ -2,19 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from edgepack.toolchain.cli_shared import INTERRUPTED, Debug, Json, Quiet, errors_shown
+from edgepack.toolchain import cli_options as opt
+from edgepack.toolchain.cli_shared import INTERRUPTED, errors_shown, steps
 
 if TYPE_CHECKING:
     from edgepack.toolchain.search.results import SearchResults
 
 
 DEFAULT_TARGET = "cpu:onnxruntime"
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="As for export; left out with --resume.")]
+OneTarget = Annotated[
+    list[str] | None,
+    typer.Option("--target", "-t", help="One target that runs here [default: cpu:onnxruntime]."),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder of the search, in which it can go on.")]
+Trials = Annotated[
+    int | None,
+    typer.Option(min=1, help="Candidates measured, and as many random ones beside them [default: 40]."),
+]
+Sampler = Annotated[str, typer.Option(help="nsga2 or tpe.")]
+TimeLimit = Annotated[
+    float | None, typer.Option(help="Seconds after which no further pair of candidates begins.")
+]
+Workers = Annotated[int, typer.Option(min=1, max=64, help="Processes; their timings take turns.")]
+Seed = Annotated[int, typer.Option(help="Of the random numbers.")]
+Timing = Annotated[float, typer.Option(min=0.05, help="Seconds of one timing; more for slow models.")]
+Predict = Annotated[bool, typer.Option(help="Let light predictors discard proposals that look useless.")]
+OnePart = Annotated[str | None, typer.Option(help="Which part of a program of several.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on in --out, or join others.")]
+# What export takes too, in fewer words
+Task = Annotated[str | None, typer.Option(help="The model's task.")]
+Inputs = Annotated[
+    list[str] | None, typer.Option("--inputs", "-i", help='An input: "name:dtype[1,seq=128]".')
+]
+Sizes = Annotated[list[str] | None, typer.Option("--size", help="Size of a named dimension.")]
+CalibrationSamples = Annotated[int | None, typer.Option(help="Samples that calibrate.")]
+Gates = Annotated[list[str] | None, typer.Option("--gate", help="A bound of your own: cosine=0.995.")]
+Metric = Annotated[str | None, typer.Option(help="What judges, as for export.")]
+Threads = Annotated[int | None, typer.Option(help="Threads within one operator.")]
+TrustPickle = Annotated[bool, typer.Option("--trust-pickle", help="As for export.")]
+TrustRemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="As for export.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -23,101 +58,65 @@ def add_to(app: typer.Typer) -> None:
 
 
 def search(  # noqa: PLR0913 - options of a command
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="As for export; left out with --resume.")
-    ] = "",
-    target: Annotated[
-        list[str] | None,
-        typer.Option("--target", "-t", help="One target that runs here [default: cpu:onnxruntime]."),
-    ] = None,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder of the search, in which it can go on.")
-    ] = Path("search"),
-    trials: Annotated[
-        int | None,
-        typer.Option(min=1, help="Candidates measured, and as many random ones beside them [default: 40]."),
-    ] = None,
-    sampler: Annotated[str, typer.Option(help="nsga2 or tpe.")] = "nsga2",
-    time_limit: Annotated[
-        float | None, typer.Option(help="Seconds after which no further pair of candidates begins.")
-    ] = None,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes; their timings take turns.")] = 1,
-    seed: Annotated[int, typer.Option(help="Of the random numbers.")] = 0,
-    timing: Annotated[
-        float, typer.Option(min=0.05, help="Seconds of one timing; more for slow models.")
-    ] = 2.0,
-    predict: Annotated[  # noqa: FBT002 - typer
-        bool, typer.Option(help="Let light predictors discard proposals that look useless.")
-    ] = True,
-    part: Annotated[str | None, typer.Option(help="Which part of a program of several.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on in --out, or join others.")] = False,  # noqa: FBT002
-    task: Annotated[str | None, typer.Option(help="The model's task.")] = None,
-    inputs: Annotated[
-        list[str] | None, typer.Option("--inputs", "-i", help='An input: "name:dtype[1,seq=128]".')
-    ] = None,
-    size: Annotated[list[str] | None, typer.Option("--size", help="Size of a named dimension.")] = None,
-    calibration: Annotated[
-        str | None,
-        typer.Option("--calibration", "-c", help="Real inputs: .npz, folder, .txt or python:factory."),
-    ] = None,
-    calibration_samples: Annotated[int | None, typer.Option(help="Samples that calibrate.")] = None,
-    gate: Annotated[
-        list[str] | None, typer.Option("--gate", help="A bound of your own: cosine=0.995.")
-    ] = None,
-    metric: Annotated[str | None, typer.Option(help="What judges, as for export.")] = None,
-    threads: Annotated[int | None, typer.Option(help="Threads within one operator.")] = None,
-    trust_pickle: Annotated[bool, typer.Option("--trust-pickle", help="As for export.")] = False,  # noqa: FBT002
-    trust_remote_code: Annotated[  # noqa: FBT002 - typer
-        bool, typer.Option("--trust-remote-code", help="As for export.")
-    ] = False,
-    json_: Json = False,  # noqa: FBT002 - typer
-    quiet: Quiet = False,  # noqa: FBT002 - typer
-    debug: Debug = False,  # noqa: FBT002 - typer
+    model: Model = "",
+    target: OneTarget = None,
+    out: Out = Path("search"),
+    trials: Trials = None,
+    sampler: Sampler = "nsga2",
+    time_limit: TimeLimit = None,
+    workers: Workers = 1,
+    seed: Seed = 0,
+    timing: Timing = 2.0,
+    predict: Predict = True,  # noqa: FBT002 - typer
+    part: OnePart = None,
+    resume: Resume = False,  # noqa: FBT002 - typer
+    task: Task = None,
+    inputs: Inputs = None,
+    size: Sizes = None,
+    calibration: opt.Calibration = None,
+    calibration_samples: CalibrationSamples = None,
+    gate: Gates = None,
+    metric: Metric = None,
+    threads: Threads = None,
+    trust_pickle: TrustPickle = False,  # noqa: FBT002 - typer
+    trust_remote_code: TrustRemoteCode = False,  # noqa: FBT002 - typer
+    json_: opt.Json = False,  # noqa: FBT002 - typer
+    quiet: opt.Quiet = False,  # noqa: FBT002 - typer
+    debug: opt.Debug = False,  # noqa: FBT002 - typer
 ) -> None:
     """Choose a precision for every layer: quality, latency and size at once, beside a random search."""
     with errors_shown(debug=debug):
-        from edgepack.toolchain.cli_claims import _progress
         from edgepack.toolchain.errors import UsageError
         from edgepack.toolchain.search.run import search as run
 
         if not model and not resume:
             raise UsageError("No model was named", todo="Write: edgepack search MODEL --out search")
-        given: dict[str, Any] = {
-            "task": task,
-            "inputs": inputs,
-            "sizes": _pairs(size, int, "--size"),
-            "calibration": calibration,
-            "calibration_samples": calibration_samples,
-            "gate": _pairs(gate, float, "--gate"),
-            "metric": metric,
-            "threads": threads,
-            "trust_pickle": trust_pickle or None,
-            "trust_remote_code": trust_remote_code or None,
-        }
-        options = {key: value for key, value in given.items() if value is not None}
-        where = ",".join(target or [DEFAULT_TARGET])
-        try:
-            with _progress(show=not quiet) as listener:
-                results = run(
-                    model, out=out, target=where, trials=trials, sampler=sampler, time_limit_s=time_limit,
-                    workers=workers, seed=seed, timing_s=timing, predict=predict, part=part, resume=resume,
-                    listener=listener, **options,
-                )  # fmt: skip
-        except KeyboardInterrupt:
-            typer.echo(
-                f"\nInterrupted; what was measured is kept. Go on: edgepack search --resume --out {out}",
-                err=True,
-            )
-            raise typer.Exit(INTERRUPTED) from None
+        options = opt.given(
+            task=task, inputs=inputs, sizes=opt.pairs(size, int, "--size"), calibration=calibration,
+            calibration_samples=calibration_samples, gate=opt.pairs(gate, float, "--gate"), metric=metric,
+            threads=threads, trust_pickle=trust_pickle or None, trust_remote_code=trust_remote_code or None,
+        )  # fmt: skip
+        with _kept(out), steps(show=not quiet) as listener:
+            results = run(
+                model, out=out, target=",".join(target or [DEFAULT_TARGET]), trials=trials, sampler=sampler,
+                time_limit_s=time_limit, workers=workers, seed=seed, timing_s=timing, predict=predict, part=part,
+                resume=resume, listener=listener, **options,
+            )  # fmt: skip
         _print(results, out, as_json=json_, quiet=quiet)
         failed = results.chosen is None
     raise typer.Exit(3 if failed else 0)
 
 
-def _pairs(texts: list[str] | None, kind: Callable[[str], Any], option: str) -> dict[str, Any] | None:
-    from edgepack.toolchain import cli
-
-    return cli._pairs(texts, kind, option) or None  # noqa: SLF001 - the other command of this package
+@contextmanager
+def _kept(out: Path) -> Iterator[None]:
+    """After Ctrl-C, how to go on with what was measured."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(
+            f"\nInterrupted; what was measured is kept. Go on: edgepack search --resume --out {out}", err=True
+        )
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _print(results: SearchResults, out: Path, *, as_json: bool, quiet: bool) -> None:

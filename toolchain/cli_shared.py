@@ -1,25 +1,22 @@
-"""What the commands have in common: options, and how an error is shown."""
+"""What the commands have in common: how an error and progress are shown, and which cache they use."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
 if TYPE_CHECKING:
+    from edgepack.toolchain.cache import Cache
     from edgepack.toolchain.errors import EdgepackError
     from edgepack.toolchain.events import Listener
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback with an error.")]
 
 
 @contextmanager
@@ -60,6 +57,35 @@ def progress(*, show: bool) -> Iterator[Listener | None]:
 
     with listening(sys.stderr) as listener:
         yield listener
+
+
+@contextmanager
+def steps(*, show: bool) -> Iterator[Callable[[int, int, str], object]]:
+    """A listener to (done, total, text): a bar on standard error when it is a terminal, else a line a step."""
+    if not show:
+        yield lambda _done, _total, _text: None
+        return
+    if not sys.stderr.isatty():
+        yield lambda done, total, text: typer.echo(f"[{done}/{total}] {text}", err=True)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("")
+
+        def bar(done: int, total: int, text: str) -> None:
+            progress.update(task, completed=done, total=total, description=text)
+
+        yield bar
+
+
+def opened_cache(*, use: bool) -> AbstractContextManager[Cache]:
+    """The user's cache, or a private one that is removed at the end."""
+    from edgepack.toolchain.cache import Cache
+
+    return Cache() if use else Cache.temporary()
 
 
 def _fail(error: EdgepackError, *, debug: bool) -> NoReturn:
