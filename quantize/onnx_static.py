@@ -31,6 +31,7 @@ from edgepack.quantize.options import Names, Options, split
 from edgepack.toolchain.errors import TargetError, UsageError
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
 
     from edgepack.toolchain.program import Lowered
@@ -112,65 +113,41 @@ class OnnxStatic(Quantizer):
                 "Static quantization needs calibration data", where=where, todo="Give it with --calibration"
             )
         activations = _activations(asked, precision, where)
-        bits = ACTIVATIONS[activations]
         operators = asked.operators or INT8_OPS
         smooth = check_smooth(asked.smooth, data, lowered.part)
         with tempfile.TemporaryDirectory(prefix="edgepack-") as scratch:
             source, kept, notes = _prepared(lowered, data, Path(scratch), smooth, asked)
             model = _typed_model(source)
-            tensors = _float_tensors(model)
-            if not tensors:
-                raise TargetError(
-                    "The model computes with integers alone: there is no float32 tensor to quantize",
-                    where=where,
-                    todo="Use --precision fp32, which keeps the file as it is",
-                )
-            if asked.ranges in MERGES:
-                found = ranges(source, tensors, data, asked.ranges)
-            else:
-                found = clipped_ranges(source, tensors, data, asked.ranges, bits=bits, percent=asked.percent)
-            exclude = tuple(stem(model)) if asked.stem else ()
+            found = _activation_ranges(model, source, data, asked, ACTIVATIONS[activations], where)
             kept = with_activations(model, kept)
-            exclude += tuple(named_kept(model, kept))
-            per_channel = asked.per_channel
+            exclude = (*(stem(model) if asked.stem else ()), *named_kept(model, kept))
             corrected = (
-                correct_biases(model, source, data, exclude, per_channel=per_channel) if asked.correct else 0
-            )
-        flat = sum(float(low) == float(high) for low, high in found.values())
-        if flat:
-            notes.append(
-                f"{flat} of {len(found)} activations never varied over the samples: their range is a point"
+                correct_biases(model, source, data, exclude, per_channel=asked.per_channel)
+                if asked.correct
+                else 0
             )
         before = {node.name for node in model.graph.node}
         quantized = insert_pairs(
-            model,
-            found,
-            activations,
-            exclude,
-            operators=operators,
-            symmetric=asked.symmetric,
-            per_channel=per_channel,
-        )
+            model, found, activations, exclude,
+            operators=operators, symmetric=asked.symmetric, per_channel=asked.per_channel,
+        )  # fmt: skip
         changed = fed_by_dequantize(quantized, before, operators, exclude)
         if kept:
             read_float(quantized, kept)
         if not changed:
             raise TargetError(
                 "ONNX Runtime's quantizer changed no node",
-                where=f"part {lowered.part}",
+                where=where,
                 todo="Use --precision fp32 for this target",
             )
         path = _save(quantized, folder, lowered.part)
         floats = f", {len(exclude)} nodes left float" if exclude else ""
-        return lowered.quantized(
-            path,
-            precision,
-            changed,
+        done = (
             f"activations {activations}{' symmetric' * asked.symmetric}, weights int8 per "
-            f"{'channel' if per_channel else 'tensor'}, ranges by {asked.ranges} "
-            f"over {len(data.samples)} samples, {corrected} biases corrected{floats}",
-            *notes,
+            f"{'channel' if asked.per_channel else 'tensor'}, ranges by {asked.ranges} "
+            f"over {len(data.samples)} samples, {corrected} biases corrected{floats}"
         )
+        return lowered.quantized(path, precision, changed, done, *notes, *_flat(found))
 
 
 def _activations(asked: StaticOptions, precision: str, where: str) -> str:
@@ -222,6 +199,30 @@ def _prepared(
             )
         notes.append(f"{count} pairs of convolutions equalized")
     return (save(model, scratch, lowered.part) if notes else lowered.path), kept, notes
+
+
+def _activation_ranges(
+    model: onnx.ModelProto, source: Path, data: CalibrationData, asked: StaticOptions, bits: int, where: str
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The range of every float32 activation of `model`, whose file is `source`, over the samples."""
+    tensors = _float_tensors(model)
+    if not tensors:
+        raise TargetError(
+            "The model computes with integers alone: there is no float32 tensor to quantize",
+            where=where,
+            todo="Use --precision fp32, which keeps the file as it is",
+        )
+    if asked.ranges in MERGES:
+        return ranges(source, tensors, data, asked.ranges)
+    return clipped_ranges(source, tensors, data, asked.ranges, bits=bits, percent=asked.percent)
+
+
+def _flat(found: dict[str, tuple[np.ndarray, np.ndarray]]) -> list[str]:
+    """A note on activations that are one value in all samples, where there are some."""
+    flat = sum(float(low) == float(high) for low, high in found.values())
+    if not flat:
+        return []
+    return [f"{flat} of {len(found)} activations never varied over the samples: their range is a point"]
 
 
 def activation_type(machine: str) -> str:
