@@ -7,30 +7,28 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgepack.quantize.base import CalibrationData, quantizers
-from edgepack.quantize.data import fit, fit_feed, load
+from edgepack.quantize.data import fit
 from edgepack.runtime.environment import usable_cores
 from edgepack.targets.base import Compiled, Context, Offer, Target
 from edgepack.toolchain import parity
 from edgepack.toolchain.assignment import read_assignment
-from edgepack.toolchain.errors import EdgepackError, GateError, UsageError
+from edgepack.toolchain.errors import EdgepackError, UsageError
 from edgepack.toolchain.language import Language
 from edgepack.toolchain.metrics import Metric
 from edgepack.toolchain.pipeline import judging, recording
-from edgepack.toolchain.pipeline.as_written import came_quantized, run_as_written
 from edgepack.toolchain.pipeline.asked import asked_options, gate_of
+from edgepack.toolchain.pipeline.calibrating import calibration
 from edgepack.toolchain.pipeline.candidate import Candidate
+from edgepack.toolchain.pipeline.lowered import check_lowered
 from edgepack.toolchain.pipeline.metering import Meter
 from edgepack.toolchain.pipeline.phases import rows
-from edgepack.toolchain.pipeline.played import played
+from edgepack.toolchain.pipeline.references import Reference, References
 from edgepack.toolchain.pipeline.workbench import RECORDS_FILE, Workbench, read_json, versions
 from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.results import Parity, StageRecord
-
-if TYPE_CHECKING:
-    import numpy as np
 
 COMPILED_FILE = "compiled.json"
 OFFERS_FILE = "offers.json"
@@ -59,8 +57,12 @@ class Builder:
     metric: Metric | None = None
     meter: Meter | None = None
     siblings: Mapping[str, Builder] = field(default_factory=dict, repr=False)
-    _references: dict[str, list[dict[str, np.ndarray]]] = field(default_factory=dict)
     _judged_folders: dict[tuple[str, str], Path] = field(default_factory=dict)
+
+    @cached_property
+    def references(self) -> References:
+        """What the part's artifacts are judged on."""
+        return References(self.part)
 
     @cached_property
     def sizes(self) -> dict[str, int]:
@@ -71,29 +73,7 @@ class Builder:
     @cached_property
     def data(self) -> CalibrationData:
         """Calibration and held-out data, with a warning when they are not the user's."""
-        recipe = self.bench.recipe
-        with self.bench.log.stage("calibration data") as record:
-            if self.program.states(self.part.name):
-                longest = recipe.size_of("sequence")
-                data = played(self.program, self.part, recipe.calibration_samples, self._text(), longest)
-            else:
-                data = load(
-                    recipe.calibration, self.part, self.sizes, recipe.model, recipe.calibration_samples
-                )
-            record.detail = (
-                f"{data.facts.samples} calibrate, {data.facts.held_out} judge: {data.facts.description}"
-            )
-        if data.facts.kind == "synthetic":
-            self.bench.log.add_warning(
-                "No calibration data was given: static quantization saw random values only, and the gate was "
-                "judged on them. The numbers do not speak for real inputs; give --calibration."
-            )
-        elif data.facts.kind == "generic":
-            self.bench.log.add_warning(
-                "No calibration data was given: static quantization and the gate used generic English sentences "
-                "(Python's documentation), not your data; give --calibration."
-            )
-        return data
+        return calibration(self.bench, self.program, self.part, self.sizes, self._text)
 
     def context(self) -> Context:
         """What targets may use of the run."""
@@ -112,28 +92,7 @@ class Builder:
         def build(folder: Path, record: StageRecord) -> None:
             lowered = target.lower(self.program, self.part, self.context(), folder)
             lowered.save(folder)
-            feeds = judging.case_feeds(self.part, lowered.signature)
-            static = any(
-                a.shape != b.shape
-                for a, b in zip(lowered.signature.inputs, self.part.signature.inputs, strict=True)
-            )
-            recorded = [case.outputs for case in self.part.cases]
-            reference = judging.reference_outputs(self.part, feeds) if static else recorded
-            if lowered.format == "onnx" and came_quantized(lowered.path):
-                got = run_as_written(lowered.path, lowered.signature, feeds)
-            else:
-                got = judging.run(target.session, lowered.path, lowered.signature, feeds, 1)
-            name = "fp32 program" if static else "source framework"
-            record.parity = parity.compare(reference, got, parity.FLOAT_GATE, reference_name=name)
-            if not record.parity.passed:
-                wrong = judging.first_wrong_output(reference, got)
-                if lowered.format == "onnx":
-                    wrong = judging.first_wrong_between(self.part.path, lowered.path, feeds[0]) or wrong
-                raise GateError(
-                    f"The lowered file disagrees with the program: {'; '.join(record.parity.failed)}",
-                    where=f"{target.name}, first wrong tensor: {wrong}" if wrong else target.name,
-                    todo="Report it together with the model",
-                )
+            check_lowered(self.part, lowered, target, record)
 
         key = {
             "lowering": target.lower_key(),
@@ -308,31 +267,9 @@ class Builder:
         hashes = self.bench.cache.hashes(candidate.folder)
         return [pair.sha256 for name, pair in sorted(hashes.items()) if name.startswith(run_file)]
 
-    def judged_on(
-        self, lowered: Lowered, *, quantized: bool
-    ) -> tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]], str, str]:
-        """Feeds, reference outputs, what made them, and what they are, for an artifact of `lowered`."""
-        static = not lowered.signature.symbols and bool(self.part.signature.symbols)
-        if quantized:
-            feeds = [fit_feed(feed, lowered.signature) for feed in self.data.held_out]
-            return (
-                feeds,
-                self._reference("held-out", lowered, feeds),
-                "fp32 program",
-                f"held-out {self.data.facts.kind} data",
-            )
-        feeds = judging.case_feeds(self.part, lowered.signature)
-        if static:
-            return feeds, self._reference("cases", lowered, feeds), "fp32 program", "reference cases"
-        return feeds, [case.outputs for case in self.part.cases], "source framework", "reference cases"
-
-    def _reference(
-        self, kind: str, lowered: Lowered, feeds: list[dict[str, np.ndarray]]
-    ) -> list[dict[str, np.ndarray]]:
-        key = f"{kind} {[spec.shape for spec in lowered.signature.inputs]}"
-        if key not in self._references:
-            self._references[key] = judging.reference_outputs(self.part, feeds)
-        return self._references[key]
+    def judged_on(self, lowered: Lowered, *, quantized: bool) -> Reference:
+        """Feeds and reference outputs for an artifact of `lowered`."""
+        return self.references.held_out(lowered, self.data) if quantized else self.references.cases(lowered)
 
     def gate(self, offer: Offer) -> dict[str, float]:
         """The bounds for an offer."""

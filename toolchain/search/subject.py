@@ -25,11 +25,10 @@ from edgepack.toolchain.pipeline.workbench import Workbench, versions
 from edgepack.toolchain.program import Lowered, Program
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from edgepack.toolchain.cache import Cache
     from edgepack.toolchain.pipeline.candidates import Builder
     from edgepack.toolchain.pipeline.metering import Meter
+    from edgepack.toolchain.pipeline.references import Reference
     from edgepack.toolchain.search.settings import Settings
 
 PRECISION = "mixed"
@@ -66,9 +65,7 @@ class Subject:
         return Mixer(self.base, self.data)
 
     @cached_property
-    def judged(
-        self,
-    ) -> tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]], str, str]:
+    def judged(self) -> Reference:
         """Held-out inputs, the fp32 program's outputs, what made them, and what they are."""
         return self.builder.judged_on(self.base, quantized=True)
 
