@@ -32,7 +32,7 @@ TEXT = """# Families of Hugging Face models
 Written by `python tools/families_table.py`, which exports a tiny random model of every family and compares
 it with its source: every part on at least three inputs of different sizes, and programs of several parts
 step by step against the whole sequence. What each family is made of stands in
-[tests/exporters/families/registry.py](../tests/exporters/families/registry.py).
+[tests/exporters/families](../tests/exporters/families).
 
 - *Dimensions that vary* are those of all parts. A decode step takes any number of cached tokens, none included.
 - *Calls in a row* is how many calls of the program were compared with the source's answer to the whole sequence.

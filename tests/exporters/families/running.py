@@ -12,7 +12,7 @@ from edgepack.toolchain.links import check_links
 from edgepack.toolchain.pipeline.judging import GraphJudge
 from edgepack.toolchain.program import Program
 from edgepack.toolchain.results import Parity
-from tests.exporters.families.registry import Family
+from tests.exporters.families.family import Family
 
 
 @dataclass(frozen=True)
