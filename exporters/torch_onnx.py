@@ -67,7 +67,7 @@ def export(part: TorchPart, signature: Signature, rung: str, path: Path, weights
     """
     import torch
 
-    from edgepack.exporters.decompositions.apply import decompose
+    from edgepack.exporters.decompositions.apply import decompose, revealed
     from edgepack.exporters.pairs import is_complex, without_complex
 
     if rung == "torchscript":
@@ -95,9 +95,16 @@ def export(part: TorchPart, signature: Signature, rung: str, path: Path, weights
             exported, counts = without_complex(exported, trace)
             notes.append(f"complex numbers written as pairs of real ones: {_counted(counts)}")
         exported, counts = decompose(exported)
+        try:
+            program = _translated(exported, signature)
+        except ExportError:
+            exported, found = revealed(exported)
+            if not found:
+                raise
+            notes.append(f"opened by torch's decompositions, and decomposed: {', '.join(found)}")
+            program = _translated(exported, signature)
         if counts:
             notes.append(f"decomposed: {_counted(counts)}")
-        program = _translated(exported, signature)
         _separate(program, signature)
         check_operators(program)
         if not static:
@@ -160,9 +167,9 @@ def _torch_export(
 ) -> torch.export.ExportedProgram:
     import torch
 
-    from edgepack.exporters.pairs.signals import free_lengths
+    from edgepack.exporters.substitutes import substituted
 
-    with free_lengths():
+    with substituted():
         return torch.export.export(module, args, dynamic_shapes=shapes, strict=strict)
 
 

@@ -41,6 +41,39 @@ def decompose(exported: ExportedProgram) -> tuple[ExportedProgram, dict[str, int
     return rewritten, {name: n - after[name] for name, n in sorted(before.items()) if n > after[name]}
 
 
+def revealed(exported: ExportedProgram) -> tuple[ExportedProgram, tuple[str, ...]]:
+    """Open operators by torch's own decompositions, and rewrite those of the registry that come to light.
+
+    A nuclear norm is a singular value decomposition only then, and a negative power of a matrix an inverse. The
+    graph is written out further than the exporter needs, so this is for programs that it has refused.
+
+    Returns:
+        The program, and the operators that were rewritten in it.
+    """
+    import torch
+
+    found: set[str] = set()
+
+    def noted(name: str) -> Any:
+        member = decompositions.get(name)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            made = member(*args, **kwargs)
+            if made is not NotImplemented:
+                found.add(name)
+            return made
+
+        return call
+
+    table = torch.export.default_decompositions()
+    table.update({_operator(name): noted(name) for name in decompositions.names()})
+    # It becomes a squeeze of named axes, which the exporter cannot read where they are longer than 1.
+    table.pop(torch.ops.aten.squeeze.default, None)
+    with torch.no_grad():
+        opened = exported.run_decompositions(table)
+    return opened, tuple(sorted(found))
+
+
 def _counts(exported: ExportedProgram, names: set[str]) -> Counter[str]:
     import torch
 

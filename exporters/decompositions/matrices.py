@@ -1,8 +1,8 @@
-"""Functions of matrices: the exponential, the pseudo-inverse, the factors of an elimination.
+"""Functions of matrices: the exponential, the pseudo-inverse, least squares, powers side by side.
 
     e^A = (e^(A / 2^s))^(2^s),  with s so that |A / 2^s| <= 1 and a Taylor polynomial for the inner one
     A^+ = V diag(1 / s_i) U^T,  singular values below the cut-off left out
-    P A = L U, in place: L's ones are not stored
+    v_ij = x_i^j
 
 Source: Moler and Van Loan, Nineteen Dubious Ways to Compute the Exponential of a Matrix, 2003, method 3.
 """
@@ -12,9 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgepack.exporters.decompositions.base import decompositions
-from edgepack.exporters.decompositions.elimination import known_order
 from edgepack.exporters.decompositions.singular_values import svd
-from edgepack.exporters.decompositions.triangular import solve_triangular
 
 if TYPE_CHECKING:
     import torch
@@ -78,52 +76,15 @@ def pseudo_inverse_by_condition(a: torch.Tensor, rcond: float = 1e-15) -> Any:
     return pseudo_inverse(a, rtol=torch.full((), rcond, dtype=a.dtype, device=a.device))
 
 
-@decompositions.register("aten.linalg_lu_factor.default")
-def lu_factors_only(a: torch.Tensor, *, pivot: bool = True) -> Any:
-    """L and U in one matrix, and the rows that were swapped; torch's own form ends in a check that has no graph."""
-    made = lu_factors(a, pivot=pivot)
-    return made if made is NotImplemented else made[:2]
-
-
-@decompositions.register("aten.linalg_lu_factor_ex.default")
-def lu_factors(a: torch.Tensor, *, pivot: bool = True, check_errors: bool = False) -> Any:  # noqa: ARG001 - schema
-    """L and U in one matrix, the rows that were swapped (from 1, int32), and no complaint."""
+@decompositions.register("aten.linalg_vander.default")
+def vandermonde(x: torch.Tensor, *, N: int | None = None) -> Any:  # noqa: N803 - torch's schema
+    """Powers 0 to N - 1 of x [..., n] along a new last axis; N is n unless given."""
     import torch
 
-    if not known_order(a) or a.shape[-2] != a.shape[-1] or not pivot:
+    columns = x.shape[-1] if N is None else N
+    if not isinstance(columns, int) or x.is_complex():
         return NotImplemented
-    n = a.shape[-1]
-    index = torch.arange(n, device=a.device)
-    pivots = []
-    for k in range(n):
-        best = a[..., k:, k].abs().argmax(-1, keepdim=True) + k
-        row = a.gather(-2, best.unsqueeze(-1).expand(*a.shape[:-2], 1, n))
-        a = torch.where((index == best).unsqueeze(-1), a[..., k : k + 1, :], a)
-        a = torch.where((index == k).unsqueeze(-1), row, a)
-        pivots.append(best.squeeze(-1) + 1)
-        if k + 1 < n:
-            factor = a[..., k + 1 :, k : k + 1] / a[..., k : k + 1, k : k + 1]
-            rest = a[..., k + 1 :, k + 1 :] - factor * a[..., k : k + 1, k + 1 :]
-            below = torch.cat([a[..., k + 1 :, :k], factor, rest], -1)
-            a = torch.cat([a[..., : k + 1, :], below], -2)
-    return a, torch.stack(pivots, -1).to(torch.int32), torch.zeros_like(a[..., 0, 0], dtype=torch.int32)
-
-
-@decompositions.register("aten.linalg_lu_solve.default")
-def lu_solve(
-    factors: torch.Tensor, pivots: torch.Tensor, b: torch.Tensor, *, left: bool = True, adjoint: bool = False
-) -> Any:
-    """X of A X = B from A's factors."""
-    import torch
-
-    if not known_order(factors) or not left or adjoint:
-        return NotImplemented
-    n = factors.shape[-1]
-    index = torch.arange(n, device=b.device)
-    for k in range(n):
-        other = pivots[..., k : k + 1].to(torch.int64) - 1
-        row = b.gather(-2, other.unsqueeze(-1).expand(*b.shape[:-2], 1, b.shape[-1]))
-        b = torch.where((index == other).unsqueeze(-1), b[..., k : k + 1, :], b)
-        b = torch.where((index == k).unsqueeze(-1), row, b)
-    middle = solve_triangular(factors, b, upper=False, unitriangular=True)
-    return solve_triangular(factors, middle, upper=True)
+    powers = [torch.ones_like(x)]
+    while len(powers) < columns:
+        powers.append(powers[-1] * x)
+    return torch.stack(powers[:columns], -1)

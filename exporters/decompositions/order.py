@@ -33,6 +33,33 @@ def kthvalue(
     return _squeezed(value, place, dim, keepdim=keepdim)
 
 
+@decompositions.register("aten.sort.stable")
+def stable_sort(
+    x: torch.Tensor,
+    *,
+    stable: bool | None = None,  # noqa: ARG001 - ONNX's TopK puts the first of equal elements first
+    dim: int = -1,
+    descending: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Values along `dim` in order and their positions, equal ones in the order in which they stood."""
+    import torch
+
+    values, places = torch.sort(x, dim=dim, descending=descending)
+    return values, places
+
+
+@decompositions.register("aten.argsort.stable")
+def stable_argsort(
+    x: torch.Tensor,
+    *,
+    stable: bool,
+    dim: int = -1,
+    descending: bool = False,
+) -> torch.Tensor:
+    """Positions alone."""
+    return stable_sort(x, stable=stable, dim=dim, descending=descending)[1]
+
+
 @decompositions.register("aten.median.dim")
 def median(
     x: torch.Tensor,

@@ -44,3 +44,19 @@ def qr(a: torch.Tensor, mode: str = "reduced") -> Any:
     for v in reversed(reflections):
         q = q - 2.0 * v @ (v.mT @ q)
     return q.clone() if not reflections else q, r
+
+
+@decompositions.register("aten.linalg_householder_product.default")
+def householder_product(a: torch.Tensor, tau: torch.Tensor) -> Any:
+    """Q [..., m, n] = H_1 H_2 ... H_k in its first n columns, H_i = I - tau_i v_i v_i^T, v_i below a's diagonal."""
+    import torch
+
+    m, n, k = a.shape[-2], a.shape[-1], tau.shape[-1]
+    if not all(isinstance(size, int) for size in (m, n, k)) or n > MAX_UNROLLED or a.is_complex():
+        return NotImplemented
+    q = torch.eye(m, n, dtype=a.dtype, device=a.device).expand(a.shape)
+    ones = torch.ones_like(a[..., :1, :1])
+    for i in reversed(range(k)):
+        v = torch.nn.functional.pad(torch.cat([ones, a[..., i + 1 :, i : i + 1]], -2), [0, 0, i, 0])
+        q = q - tau[..., i : i + 1].unsqueeze(-1) * v @ (v.mT @ q)
+    return q.clone() if k == 0 else q

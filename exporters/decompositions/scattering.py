@@ -1,7 +1,8 @@
-"""Writing many values into one place: means, and a diagonal.
+"""Writing values at given places: means, flat places, rows, a diagonal, and sources longer than their index.
 
 torch's exporter translates the mean of `scatter_reduce` without dividing, silently: here it is the sum by
-the count, rounded down for whole numbers.
+the count, rounded down for whole numbers. ONNX wants a source of the index's shape, where torch reads only as
+much of it as the index asks for.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ def scatter_reduce(
     *,
     include_self: bool = True,
 ) -> Any:
-    """The mean; other reductions are translated by the exporter."""
+    """The mean, and any reduction of a source longer than its index."""
     import torch
 
-    if reduce != "mean" or x.ndim == 0:
+    if x.ndim == 0 or (reduce != "mean" and not longer(source, index)):
         return NotImplemented
-    # The source may be longer than the index.
-    source = source[tuple(slice(0, size) for size in index.shape)]
+    source = _as_long(source, index)
+    if reduce != "mean":
+        return torch.scatter_reduce(x, dim, index, source, reduce, include_self=include_self)
     ones = torch.ones_like(source)
     base = x if include_self else torch.scatter(x, dim, index, torch.zeros_like(source))
     sums = torch.scatter_add(base, dim, index, source)
@@ -43,9 +45,112 @@ def scatter_reduce(
 
 
 @conditions.register("aten.scatter_reduce.two")
-def is_mean(node: Any) -> bool:
-    """Whether the reduction is the mean."""
-    return bool(node.args[4] == "mean")
+def is_mean_or_longer(node: Any) -> bool:
+    """Whether the reduction is the mean, or the source longer than the index."""
+    return bool(node.args[4] == "mean") or source_is_longer(node)
+
+
+@decompositions.register("aten.scatter_add.default")
+def scatter_add(x: torch.Tensor, dim: int, index: torch.Tensor, source: torch.Tensor) -> Any:
+    """With a source longer than its index."""
+    import torch
+
+    if not longer(source, index):
+        return NotImplemented
+    return torch.scatter_add(x, dim, index, _as_long(source, index))
+
+
+@decompositions.register("aten.scatter.src")
+def scatter(x: torch.Tensor, dim: int, index: torch.Tensor, source: torch.Tensor) -> Any:
+    """With a source longer than its index."""
+    import torch
+
+    if not longer(source, index):
+        return NotImplemented
+    return torch.scatter(x, dim, index, _as_long(source, index))
+
+
+_OLD_NAMES = {"add": "sum", "multiply": "prod"}
+
+
+@decompositions.register("aten.scatter.value_reduce")
+def scatter_number(
+    x: torch.Tensor, dim: int, index: torch.Tensor, value: float, *, reduce: str
+) -> torch.Tensor:
+    """A number added to the elements that `index` names, or multiplied with them."""
+    import torch
+
+    source = torch.full_like(index, value, dtype=x.dtype)
+    return torch.scatter_reduce(x, dim, index, source, _OLD_NAMES[reduce])
+
+
+@decompositions.register("aten.scatter.reduce")
+def scatter_old(
+    x: torch.Tensor, dim: int, index: torch.Tensor, source: torch.Tensor, *, reduce: str
+) -> torch.Tensor:
+    """As `scatter_reduce`, by its names before torch 1.12."""
+    import torch
+
+    return torch.scatter_reduce(x, dim, index, _as_long(source, index), _OLD_NAMES[reduce])
+
+
+@conditions.register("aten.scatter_add.default")
+@conditions.register("aten.scatter.src")
+def source_is_longer(node: Any) -> bool:
+    """Whether the fourth argument has another shape than the third."""
+    return longer(node.args[3].meta["val"], node.args[2].meta["val"])
+
+
+def longer(source: torch.Tensor, index: torch.Tensor) -> bool:
+    """Whether the shapes differ, as far as is known: sizes that may be equal count as equal."""
+    return any(
+        not (isinstance(a, int) and isinstance(b, int) and a == b) and str(a) != str(b)
+        for a, b in zip(source.shape, index.shape, strict=True)
+    )
+
+
+def _as_long(source: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    return source[tuple(slice(0, size) for size in index.shape)]
+
+
+@decompositions.register("aten.index_reduce.default")
+def index_reduce(
+    x: torch.Tensor,
+    dim: int,
+    index: torch.Tensor,
+    source: torch.Tensor,
+    reduce: str,
+    *,
+    include_self: bool = True,
+) -> Any:
+    """The slices of `source` reduced into those slices of x along `dim` that `index` names."""
+    import torch
+
+    if x.ndim == 0:
+        return NotImplemented
+    shape = [1] * x.ndim
+    shape[dim] = -1
+    places = index.to(torch.int64).reshape(shape).expand(source.shape)
+    made = scatter_reduce(x, dim, places, source, reduce, include_self=include_self)
+    if made is not NotImplemented:
+        return made
+    return x.scatter_reduce(dim, places, source, reduce, include_self=include_self)
+
+
+@decompositions.register("aten.put.default")
+def put(
+    x: torch.Tensor,
+    index: torch.Tensor,
+    source: torch.Tensor,
+    accumulate: bool = False,  # noqa: FBT001, FBT002 - torch's schema
+) -> torch.Tensor:
+    """`source` at places counted through the whole of x, from its end where they are negative."""
+    import torch
+
+    flat, places, values = x.reshape(-1), index.reshape(-1), source.reshape(-1)
+    places = torch.where(places < 0, places + flat.shape[0], places)
+    written = torch.scatter_add if accumulate else torch.scatter
+    return written(flat, 0, places, values).reshape(x.shape)
 
 
 @decompositions.register("aten.diagonal_scatter.default")

@@ -1,6 +1,7 @@
-"""Sign bits, which ONNX has no operator for: a zero is negative when one divided by it is.
+"""Parts of a floating-point number which ONNX has no operator for: the sign's bit, and mantissa and exponent.
 
-The angle of (x, y) needs them: torch's exporter gives (-1, 0) the angle -pi, where it is pi.
+A zero is negative when one divided by it is. The angle of (x, y) needs signs: torch's exporter gives (-1, 0) the
+angle -pi, where it is pi.
 """
 
 from __future__ import annotations
@@ -69,3 +70,23 @@ def atan2(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     slope = torch.where(origin, 0.0, slope)
     turn = torch.where(left, torch.where(below, -math.pi, math.pi).to(dtype), 0.0)
     return torch.atan(slope) + turn
+
+
+@decompositions.register("aten.frexp.Tensor")
+def frexp(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """m, with 0.5 <= |m| < 1, and e (int32) of x = m 2^e; e is 0 for zero, infinities and NaN, as in torch."""
+    import torch
+
+    size = x.abs()
+    plain = (size > 0) & (size < torch.inf)
+    size = torch.where(plain, size, 1.0)
+    guess = torch.floor(torch.log2(size))
+    # In two steps: 2^e alone leaves the range for the largest and the smallest numbers.
+    half = torch.floor(guess / 2)
+    mantissa = size * torch.exp2(-half) * torch.exp2(half - guess)
+    # The logarithm is rounded: beside a power of two it may be one too high or too low.
+    high, low = mantissa >= 2.0, mantissa < 1.0  # noqa: PLR2004
+    guess = guess + high.to(guess.dtype) - low.to(guess.dtype) + 1.0
+    mantissa = torch.where(high, mantissa / 4.0, torch.where(low, mantissa, mantissa / 2.0))
+    signed = torch.where(x < 0, -mantissa, mantissa)
+    return torch.where(plain, signed, x), torch.where(plain, guess, 0.0).to(torch.int32)

@@ -6,6 +6,8 @@
   approximation of the gamma function", SIAM J. Numer. Anal. B 1, 1964; coefficients by P. Godfrey.
 - digamma: six steps of psi(x) = psi(x + 1) - 1/x, then the asymptotic series, and reflection below zero.
   Abramowitz and Stegun 6.3.5, 6.3.7 and 6.3.18.
+- polygamma, for x > 0: psi^(n)(x) = (-1)^(n + 1) n! zeta(n + 1, x), with Hurwitz' zeta by nine terms and the
+  Euler-Maclaurin formula for the rest. Abramowitz and Stegun 6.4.10 and 23.1.30.
 """
 
 from __future__ import annotations
@@ -35,6 +37,9 @@ _LANCZOS_G = 7.0
 # B_2k / 2k of the asymptotic series, highest first, in powers of 1/x^2
 _DIGAMMA = (1 / 240, -1 / 252, 1 / 120, -1 / 12)
 _SHIFT = 6
+# B_2k / (2k)!, from k = 1
+_EULER_MACLAURIN = (1 / 12, -1 / 720, 1 / 30240, -1 / 1209600)
+_TERMS = 9
 
 
 @decompositions.register("aten.erfinv.default")
@@ -44,12 +49,12 @@ def erfinv(x: torch.Tensor) -> Any:
 
     def formula(x: torch.Tensor) -> torch.Tensor:
         w = -torch.log((1.0 - x) * (1.0 + x))
-        centre = _polynomial(_CENTRE, w - 2.5)
-        tail = _polynomial(_TAIL, torch.sqrt(torch.clamp(w, min=5.0)) - 3.0)
+        centre = polynomial(_CENTRE, w - 2.5)
+        tail = polynomial(_TAIL, torch.sqrt(torch.clamp(w, min=5.0)) - 3.0)
         y = torch.where(w < 5.0, centre, tail) * x  # noqa: PLR2004 - where the polynomials meet
         return torch.where(x.abs() == 1.0, x * torch.inf, y)
 
-    return _in_float32(x, formula)
+    return in_float32(x, formula)
 
 
 @decompositions.register("aten.lgamma.default")
@@ -73,7 +78,7 @@ def lgamma(x: torch.Tensor) -> Any:
         value = torch.where(low, lower, upper)
         return torch.where(torch.isinf(x) | (low & (x == torch.floor(x))), torch.inf, value)
 
-    return _in_float32(x, formula)
+    return in_float32(x, formula)
 
 
 @decompositions.register("aten.digamma.default")
@@ -90,16 +95,39 @@ def digamma(x: torch.Tensor) -> Any:
             value = value - 1.0 / shifted
             shifted = shifted + 1.0
         inverse = 1.0 / (shifted * shifted)
-        value = value + torch.log(shifted) - 0.5 / shifted + inverse * _polynomial(_DIGAMMA, inverse)
+        value = value + torch.log(shifted) - 0.5 / shifted + inverse * polynomial(_DIGAMMA, inverse)
         part = x - torch.floor(x)
         reflected = value - math.pi / torch.tan(math.pi * part)
         value = torch.where(negative, torch.where(part == 0, torch.nan, reflected), value)
         return torch.where(x == 0, -1.0 / x, value)
 
-    return _in_float32(x, formula)
+    return in_float32(x, formula)
 
 
-def _polynomial(coefficients: Sequence[float], x: torch.Tensor) -> torch.Tensor:
+@decompositions.register("aten.polygamma.default")
+def polygamma(n: int, x: torch.Tensor) -> Any:
+    """The n-th derivative of digamma for x > 0; NaN below zero, and infinite at it."""
+    import torch
+
+    if n == 0:
+        return digamma(x)
+
+    def formula(x: torch.Tensor) -> torch.Tensor:
+        s = float(n + 1)
+        end = x + _TERMS
+        value = sum(((x + k) ** -s for k in range(1, _TERMS)), x**-s)
+        value = value + end ** (1.0 - s) / n + 0.5 * end**-s
+        rising = s
+        for k, factor in enumerate(_EULER_MACLAURIN):
+            value = value + factor * rising * end ** -(s + 2 * k + 1)
+            rising *= (s + 2 * k + 1) * (s + 2 * k + 2)
+        value = (1.0 if n % 2 else -1.0) * math.factorial(n) * value
+        return torch.where(x < 0, torch.nan, value)
+
+    return in_float32(x, formula)
+
+
+def polynomial(coefficients: Sequence[float], x: torch.Tensor) -> torch.Tensor:
     """By Horner's rule, the highest power's coefficient first."""
     import torch
 
@@ -109,7 +137,8 @@ def _polynomial(coefficients: Sequence[float], x: torch.Tensor) -> torch.Tensor:
     return value
 
 
-def _in_float32(x: torch.Tensor, formula: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+def in_float32(x: torch.Tensor, formula: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    """The formula's value for float32, float16, bfloat16 and whole numbers; other types are declined."""
     import torch
 
     if x.dtype in {torch.float64, torch.complex64, torch.complex128}:

@@ -85,3 +85,12 @@ def cholesky_solve(b: torch.Tensor, factor: torch.Tensor, upper: bool = False) -
     lower = factor.mT if upper else factor
     middle = solve_triangular(lower, b, upper=False)
     return solve_triangular(lower.mT, middle, upper=True)
+
+
+@decompositions.register("aten.cholesky_inverse.default")
+def cholesky_inverse(factor: torch.Tensor, upper: bool = False) -> Any:  # noqa: FBT001, FBT002 - torch's schema
+    """The inverse of A from A's Cholesky factor."""
+    import torch
+
+    unit = torch.eye(factor.shape[-1], dtype=factor.dtype, device=factor.device)
+    return cholesky_solve(unit.expand(factor.shape), factor, upper)

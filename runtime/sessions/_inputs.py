@@ -7,6 +7,7 @@ answers in the same words: which input, what was expected, what was given.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import TYPE_CHECKING
 
 from edgepack.toolchain.errors import UsageError
@@ -62,11 +63,7 @@ def _check_one(spec: TensorSpec, value: np.ndarray, sizes: dict[str, tuple[int, 
             where=where,
             todo=f"Give {spec}",
         )
-    # A big-endian array has the right name and the wrong bytes.
-    right = (
-        dtype.kind in "OUST" if spec.dtype in _TEXT_DTYPES else dtype.name == spec.dtype and dtype.isnative
-    )
-    if not right:
+    if not _is(dtype, spec.dtype):
         given = dtype.name if dtype.isnative else f"{dtype.name} in foreign byte order"
         raise UsageError(
             f"The input '{spec.name}' must be {spec.dtype}, and {given} was given",
@@ -90,6 +87,25 @@ def _check_one(spec: TensorSpec, value: np.ndarray, sizes: dict[str, tuple[int, 
                 where=where,
                 todo=f"Give {spec}",
             )
+
+
+def _is(dtype: np.dtype, name: str) -> bool:
+    """Whether an array's dtype is the named one; a big-endian one has the right name and the wrong bytes."""
+    known = _dtype(name)
+    if known is not None:
+        return dtype == known
+    return dtype.kind in "OUST" if name in _TEXT_DTYPES else dtype.name == name and dtype.isnative
+
+
+@cache
+def _dtype(name: str) -> np.dtype | None:
+    """Numpy's own dtype of that name, looked up once: asking an array for its dtype's name takes 5 us a call."""
+    import numpy as np
+
+    try:
+        return None if name in _TEXT_DTYPES else np.dtype(name)
+    except TypeError:  # an extension's, such as bfloat16
+        return None
 
 
 def _shape(shape: tuple[int | str, ...]) -> str:

@@ -11,7 +11,7 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +48,19 @@ class LitertSession(Session):
         self._inputs, self._outputs = _details(self._interpreter, path)
         self._channels_last = frozenset(tflite.read_note(path).get(tflite.CHANNELS_LAST, ()))
         self._check()
+        # What a call needs, found once: between calls of a few milliseconds lookups count.
+        self._given = [
+            (name, detail["index"], name in self._channels_last, _quantizer(detail))
+            for name, detail in self._inputs.items()
+        ]
+        self._made = [
+            (
+                spec.name,
+                self._outputs[spec.name]["index"],
+                _dequantizer(self._outputs[spec.name], _shown(spec.dtype)),
+            )
+            for spec in signature.outputs
+        ]
 
     @classmethod
     def prepare(cls) -> None:
@@ -71,19 +84,15 @@ class LitertSession(Session):
         if self._interpreter is None:
             raise UsageError("The session is closed", where=str(self.path), todo="Open a new one")
         check_inputs(self.signature, inputs, self.path.name)
-        for name, detail in self._inputs.items():
-            value = inputs[name].transpose(_TO_FILE) if name in self._channels_last else inputs[name]
-            self._interpreter.set_tensor(detail["index"], _quantized(value, detail))
+        interpreter = self._interpreter
+        for name, index, channels_last, quantized in self._given:
+            value = inputs[name].transpose(_TO_FILE) if channels_last else inputs[name]
+            interpreter.set_tensor(index, quantized(value))
         try:
-            self._interpreter.invoke()
+            interpreter.invoke()
         except (RuntimeError, ValueError) as error:
             raise SourceError(f"LiteRT failed on these inputs: {error}", where=str(self.path)) from error
-        return {
-            spec.name: _dequantized(
-                self._interpreter.get_tensor(self._outputs[spec.name]["index"]), self._outputs[spec.name]
-            ).astype(_shown(spec.dtype), copy=False)
-            for spec in self.signature.outputs
-        }
+        return {name: real(interpreter.get_tensor(index)) for name, index, real in self._made}
 
     @classmethod
     def tensors(cls, path: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -152,7 +161,7 @@ def tensors(
                 f"The input '{name}' is missing", where=path.name, todo=f"Give all of: {', '.join(details)}"
             )
         value = inputs[name].transpose(_TO_FILE) if name in channels_last else inputs[name]
-        interpreter.set_tensor(detail["index"], _quantized(value, detail))
+        interpreter.set_tensor(detail["index"], _quantizer(detail)(value))
     try:
         interpreter.invoke()
     except (RuntimeError, ValueError) as error:
@@ -164,7 +173,7 @@ def tensors(
         for tensor in operator.outputs:
             if tensor.name in by_name and (wanted is None or tensor.name in wanted):
                 detail = by_name[tensor.name]
-                result[tensor.name] = _dequantized(interpreter.get_tensor(detail["index"]), detail)
+                result[tensor.name] = _dequantizer(detail)(interpreter.get_tensor(detail["index"]))
     return result
 
 
@@ -213,38 +222,51 @@ def _details(interpreter: Any, path: Path) -> tuple[dict[str, Any], dict[str, An
     return dict(runner.get_input_details()), dict(runner.get_output_details())
 
 
-def _quantized(value: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
-    """What TFLite's QUANTIZE does, clip(round(x / scale) + zero_point); other dtypes are cast."""
+def _quantizer(detail: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
+    """What makes an array the file's: TFLite's QUANTIZE, clip(round(x / scale) + zero_point); else a cast."""
     import numpy as np
 
     scale, zero_point = detail["quantization"]
     dtype = np.dtype(detail["dtype"])
-    if scale and value.dtype.kind == "f" and dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        value = np.clip(np.rint(value / np.float32(scale)) + zero_point, limits.min, limits.max)
-    elif value.dtype.itemsize > dtype.itemsize and value.dtype.kind == dtype.kind == "i":
-        limits = np.iinfo(dtype)
-        if value.size and (value.min() < limits.min or value.max() > limits.max):
-            raise UsageError(
-                f"An integer input holds values beyond {dtype.name}, which is all that LiteRT takes",
-                todo="Give smaller values",
-            )
-    return np.ascontiguousarray(value, dtype=dtype)
+    if dtype.kind not in "iu":
+        return lambda value: np.ascontiguousarray(value, dtype=dtype)
+    limits = np.iinfo(dtype)
+
+    def quantized(value: np.ndarray) -> np.ndarray:
+        if scale and value.dtype.kind == "f":
+            value = np.clip(np.rint(value / np.float32(scale)) + zero_point, limits.min, limits.max)
+        elif value.dtype.itemsize > dtype.itemsize and value.dtype.kind == dtype.kind == "i":
+            narrow = value.astype(dtype, order="C")
+            if (narrow != value).any():
+                raise UsageError(
+                    f"An integer input holds values beyond {dtype.name}, which is all that LiteRT takes",
+                    todo="Give smaller values",
+                )
+            return narrow
+        return np.ascontiguousarray(value, dtype=dtype)
+
+    return quantized
 
 
-def _dequantized(value: np.ndarray, detail: Mapping[str, Any]) -> np.ndarray:
-    """Real values, (q - zero_point) * scale, per tensor or per channel; unquantized tensors stay."""
+def _dequantizer(detail: Mapping[str, Any], dtype: str | None = None) -> Callable[[np.ndarray], np.ndarray]:
+    """What makes the file's array a caller's: (q - zero_point) * scale, per tensor or per channel, in `dtype`."""
     import numpy as np
 
     parameters = detail["quantization_parameters"]
     scales, zero_points = parameters["scales"], parameters["zero_points"]
-    if not len(scales) or value.dtype.kind == "f":
-        return value
-    shape = [1] * value.ndim
+
+    def shown(value: np.ndarray) -> np.ndarray:
+        return value if dtype is None else value.astype(dtype, copy=False)
+
+    if not len(scales) or np.dtype(detail["dtype"]).kind == "f":
+        return shown
+    shape = [1] * len(detail["shape"])
     if len(scales) > 1:
         shape[parameters["quantized_dimension"]] = -1
-    real: np.ndarray = (value.astype(np.float32) - zero_points.reshape(shape)) * scales.reshape(shape)
-    return real.astype(np.float32, copy=False)
+    scales, zero_points = scales.reshape(shape), zero_points.reshape(shape)
+    return lambda value: shown(
+        ((value.astype(np.float32) - zero_points) * scales).astype(np.float32, copy=False)
+    )
 
 
 def _shown(dtype: str) -> str:

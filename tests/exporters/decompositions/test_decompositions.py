@@ -1,9 +1,5 @@
 """Every decomposition of the registry: torch, exported, decomposed, translated, and run at two sizes."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import onnxruntime
 import pytest
@@ -12,6 +8,7 @@ from torch.export import Dim
 
 from edgepack.exporters.decompositions.apply import decompose
 from edgepack.exporters.decompositions.base import WRAPPERS, decompositions
+from tests.exporters.decompositions.cases import CASES
 
 # What the exporter says of itself while it works
 pytestmark = [
@@ -19,11 +16,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning"),
     pytest.mark.filterwarnings("ignore::UserWarning"),
 ]
-
-spec = importlib.util.spec_from_file_location("decomposition_cases", Path(__file__).with_name("cases.py"))
-cases = importlib.util.module_from_spec(spec)
-sys.modules[spec.name] = cases  # where dataclasses look their module up
-spec.loader.exec_module(cases)
 
 
 class Module(torch.nn.Module):
@@ -49,7 +41,7 @@ def leaves(result):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", cases.CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_decomposition_computes_what_torch_computes(case):
     torch.manual_seed(7)
     inputs = case.inputs(5)
@@ -71,7 +63,7 @@ def test_a_decomposition_computes_what_torch_computes(case):
 
 
 def test_every_member_has_a_case():
-    assert {case.operator for case in cases.CASES} == {*decompositions.names(), *WRAPPERS}
+    assert {case.operator for case in CASES} == {*decompositions.names(), *WRAPPERS}
 
 
 @pytest.mark.parametrize(
