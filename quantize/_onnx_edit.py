@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from edgepack.toolchain.passes.graphs import standard
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,13 +88,26 @@ class Builder:
         name, value.type, value.shape = old.name, old.type, old.shape
         self.insert_before(node)
         ir.convenience.replace_all_uses_with(old, value, replace_graph_outputs=True)
+        sources = [given.producer() for given in node.inputs if given is not None]
         self._graph.remove(node, safe=True)
+        drop_idle(self._graph, sources)
         value.name = name
 
     def _name(self, role: str) -> str:
         self._counts[role] += 1
         number = self._counts[role]
         return f"{self._prefix}/{role}" + (f":{number}" if number > 1 else "")
+
+
+def drop_idle(graph: ir.Graph, nodes: Iterable[ir.Node | None]) -> None:
+    """Forget those of some nodes that transpose a constant for nobody any more."""
+    outputs = set(graph.outputs)
+    for node in dict.fromkeys(nodes):
+        if node is None or not standard(node, "Transpose") or node.graph is not graph:
+            continue
+        source, result = node.inputs[0], node.outputs[0]
+        if source is not None and source.is_initializer() and not result.uses() and result not in outputs:
+            graph.remove(node, safe=True)
 
 
 def drop_unused_constants(graph: ir.Graph) -> None:

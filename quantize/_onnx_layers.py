@@ -26,7 +26,8 @@ class Linear:
         node: The MatMul or Gemm.
         input: x, float32.
         weight: W as it is stored.
-        transposed: Whether it is stored as [outputs, inputs].
+        transposed: Whether it is stored as [outputs, inputs]: for a Gemm that says so, and behind a Transpose, as
+            the output layer of a language model is that shares its matrix with the embedding.
         alpha: Factor of the product (Gemm), 1 for MatMul.
         bias: C of a Gemm whose beta is 1, or None.
     """
@@ -123,17 +124,28 @@ def _linear(node: ir.Node) -> Linear | None:
     if not standard(node, "MatMul", "Gemm"):
         return None
     source, matrix = node.inputs[0], node.inputs[1]
-    tensor = large_matrix(matrix)
+    turned = _turned(matrix) if node.op_type == "MatMul" else None
+    tensor = large_matrix(matrix if turned is None else turned)
     if source is None or source.is_initializer() or tensor is None:
         return None
     if node.op_type == "MatMul":
-        return Linear(node, source, tensor, transposed=False, alpha=1.0, bias=None)
+        return Linear(node, source, tensor, transposed=turned is not None, alpha=1.0, bias=None)
     bias = node.inputs[2] if len(node.inputs) > 2 else None  # noqa: PLR2004
     beta = node.attributes.get_float("beta", 1.0)
     if node.attributes.get_int("transA", 0) or (bias is not None and beta != 1):
         return None
     transposed = bool(node.attributes.get_int("transB", 0))
     return Linear(node, source, tensor, transposed, node.attributes.get_float("alpha", 1.0), bias)
+
+
+def _turned(matrix: ir.Value | None) -> ir.Value | None:
+    """What a matrix is the transpose of."""
+    node = None if matrix is None else matrix.producer()
+    if node is None or not standard(node, "Transpose") or matrix is None or matrix.is_graph_output():
+        return None
+    source = node.inputs[0]
+    axes = node.attributes.get_ints("perm", [1, 0])
+    return source if source is not None and list(axes) == [1, 0] else None
 
 
 def _lookup(node: ir.Node) -> Lookup | None:

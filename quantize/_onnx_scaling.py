@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from edgepack.quantize._onnx_edit import Builder
+from edgepack.quantize._onnx_edit import Builder, drop_idle
 from edgepack.toolchain.passes.graphs import constant, standard
 from edgepack.toolchain.passes.weights import array
 
@@ -48,20 +48,27 @@ def scale_inputs(graph: ir.Graph, value: ir.Value, group: Sequence[Linear], fact
     for linear in group:
         linear.node.replace_input_with(0, source)
         own = Builder(graph, f"{linear.node.outputs[0].name}/scaled")
+        before = linear.node.inputs[1]
         linear.node.replace_input_with(1, own.constant(_scaled(linear, factors), "weight"))
+        drop_idle(graph, [None if before is None else before.producer()])
     return folded
 
 
 def _scaled(linear: Linear, factors: np.ndarray) -> ir.LazyTensor:
+    import numpy as np
     import onnx_ir as ir
 
     tensor = linear.weight
     rows = factors[None, :] if linear.transposed else factors[:, None]
+    # A MatMul has no attribute to say so: what a Transpose did for it is done here.
+    turned = linear.transposed and linear.node.op_type == "MatMul"
+    shape = tensor.shape.numpy()
 
     def compute() -> ir.TensorProtocol:
-        return ir.Tensor(array(tensor) * rows)
+        scaled = array(tensor) * rows
+        return ir.Tensor(np.ascontiguousarray(scaled.T) if turned else scaled)
 
-    return ir.LazyTensor(compute, dtype=tensor.dtype, shape=ir.Shape(tensor.shape.numpy()))
+    return ir.LazyTensor(compute, dtype=tensor.dtype, shape=ir.Shape(shape[::-1] if turned else shape))
 
 
 def _fold(graph: ir.Graph, value: ir.Value, nodes: Sequence[ir.Node], factors: np.ndarray) -> bool:
