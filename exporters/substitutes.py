@@ -69,7 +69,8 @@ def _least_squares(
     residuals = (A @ solution - b).square().sum(-2) if tall else A.new_empty(0)
     rank = torch.linalg.matrix_rank(A, rtol=cut)
     solution = solution.squeeze(-1) if vector else solution
-    return torch.return_types.linalg_lstsq((solution, residuals, rank, A.new_empty(0)))
+    named: Any = torch.return_types
+    return named.linalg_lstsq((solution, residuals, rank, A.new_empty(0)))
 
 
 def _covariance(before: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:

@@ -65,7 +65,7 @@ def revealed(exported: ExportedProgram) -> tuple[ExportedProgram, tuple[str, ...
 
         return call
 
-    table = torch.export.default_decompositions()
+    table: Any = torch.export.default_decompositions()
     table.update({_operator(name): noted(name) for name in decompositions.names()})
     # It becomes a squeeze of named axes, which the exporter cannot read where they are longer than 1.
     table.pop(torch.ops.aten.squeeze.default, None)

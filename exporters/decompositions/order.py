@@ -57,7 +57,8 @@ def stable_argsort(
     descending: bool = False,
 ) -> torch.Tensor:
     """Positions alone."""
-    return stable_sort(x, stable=stable, dim=dim, descending=descending)[1]
+    places: torch.Tensor = stable_sort(x, stable=stable, dim=dim, descending=descending)[1]
+    return places
 
 
 @decompositions.register("aten.median.dim")
