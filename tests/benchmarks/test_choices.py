@@ -65,7 +65,10 @@ def test_weight_only_forms_gain_with_few_rows(rows, tmp_path):
         )
     )
     forms = ("fp32", "int4-weights", "int8-weights", "int8-dynamic")
-    made = {form: opened(f"{model}:make", tmp_path / form, form, static=True) for form in forms}
+    made = {
+        form: opened(f"{model}:make", tmp_path / form, form, static=True, sizes={"batch": rows})
+        for form in forms
+    }
     (spec,) = made["fp32"][1].inputs
     feed = {spec.name: np.random.default_rng(0).standard_normal((rows, 768), np.float32)}
     timed = together({form: session for form, (session, _) in made.items()}, feed)

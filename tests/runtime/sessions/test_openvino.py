@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -57,6 +59,7 @@ def test_computes_onnx_in_float32(
     np.testing.assert_allclose(other_size["y"], expected["y"][:1], atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.*which this processor does not have:RuntimeWarning")
 def test_the_file_says_the_precision(
     model_file: Path, tmp_path: Path, signature: Signature, x, expected: Arrays
 ) -> None:
@@ -69,6 +72,33 @@ def test_the_file_says_the_precision(
     assert errors[None] == errors["f32"] < 1e-5
     if has_bf16():
         assert 1e-5 < errors["bf16"] < 0.2
+
+
+def test_a_processor_without_bfloat16_is_told_of(
+    model_file: Path, signature: Signature, tmp_path, monkeypatch
+) -> None:
+    openvino = import_openvino()
+
+    class Older:
+        """The runtime's core on a processor that has float32 alone."""
+
+        def __init__(self) -> None:
+            self._core = openvino.Core()
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._core, name)
+
+        def get_property(self, *_: str) -> list[str]:
+            return ["FP32"]
+
+    monkeypatch.setattr(
+        "edgepack.runtime.sessions.openvino.import_openvino", lambda: SimpleNamespace(Core=Older)
+    )
+    with pytest.warns(RuntimeWarning, match="which this processor does not have"):
+        OpenVinoSession(write_ir(model_file, tmp_path / "half.xml", "bf16"), signature).close()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        OpenVinoSession(write_ir(model_file, tmp_path / "plain.xml", "f32"), signature).close()
 
 
 def test_settings_reach_the_runtime(model_file: Path, signature: Signature) -> None:
