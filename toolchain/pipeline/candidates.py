@@ -261,7 +261,7 @@ class Builder:
         return folder
 
     def _run_hashes(self, candidate: Candidate) -> list[str]:
-        """Hashes of the file that the host runs, and of the weights beside it."""
+        """Hashes of the file that the host runs, and of the weights beside it (an OpenVINO IR names theirs itself)."""
         assert candidate.folder is not None and candidate.compiled is not None  # noqa: S101, PT018
         run_file = candidate.compiled.run_file
         hashes = self.bench.cache.hashes(candidate.folder)

@@ -1,5 +1,7 @@
 """Every decomposition of the registry: torch, exported, decomposed, translated, and run at two sizes."""
 
+from collections import Counter
+
 import numpy as np
 import onnxruntime
 import pytest
@@ -40,26 +42,55 @@ def leaves(result):
     return [result] if isinstance(result, torch.Tensor) else list(result)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_decomposition_computes_what_torch_computes(case):
-    torch.manual_seed(7)
-    inputs = case.inputs(5)
+def dimensions(case):
+    """Per input of a case, the axes that vary."""
     axes = [case.axis, *case.others]
-    axes += [None] * (len(inputs) - len(axes))
-    dims = tuple({} if axis is None else {axis: Dim.DYNAMIC} for axis in axes)
-    program, counts = decompose(exported(case.function, inputs, dims))
-    assert counts[case.operator] >= 1
+    axes += [None] * (len(case.inputs(5)) - len(axes))
+    return tuple({} if axis is None else {axis: Dim.DYNAMIC} for axis in axes)
+
+
+class Several(torch.nn.Module):
+    """Cases side by side: an export costs seconds whatever it exports."""
+
+    def __init__(self, cases):
+        super().__init__()
+        self.cases = cases
+
+    def forward(self, *inputs):
+        found = []
+        for case in self.cases:
+            taken = len(case.inputs(5))
+            found += leaves(case.function(*inputs[:taken]))
+            inputs = inputs[taken:]
+        return tuple(found)
+
+
+TOGETHER = [CASES[start : start + 8] for start in range(0, len(CASES), 8)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cases", TOGETHER, ids=lambda cases: f"{cases[0].name}-to-{cases[-1].name}")
+def test_a_decomposition_computes_what_torch_computes(cases):
+    torch.manual_seed(7)
+    inputs = tuple(value for case in cases for value in case.inputs(5))
+    dims = tuple(dim for case in cases for dim in dimensions(case))
+    program = torch.export.export(Several(cases), inputs, dynamic_shapes=(dims,))
+    program, counts = decompose(program)
+    asked = Counter(case.operator for case in cases)
+    assert {name: counts.get(name, 0) for name in asked if counts.get(name, 0) < asked[name]} == {}
     runner = session(program)
+    names = [value.name for value in runner.get_inputs()]
     for n in (5, 8, 3):
-        inputs = case.inputs(n)
-        expected = leaves(case.function(*inputs))
-        names = [value.name for value in runner.get_inputs()]
-        got = runner.run(None, {k: v.numpy() for k, v in zip(names, inputs, strict=True)})
-        for tensor, have in zip(expected, got, strict=True):
-            want = tensor.numpy()
-            assert (have.shape, have.dtype) == (want.shape, want.dtype)
-            np.testing.assert_allclose(have, want, rtol=case.tolerance, atol=case.tolerance)
+        given = [case.inputs(n) for case in cases]
+        flat = [value.numpy() for inputs in given for value in inputs]
+        got = iter(runner.run(None, dict(zip(names, flat, strict=True))))
+        for case, inputs in zip(cases, given, strict=True):
+            for tensor in leaves(case.function(*inputs)):
+                want, have = tensor.numpy(), next(got)
+                assert (have.shape, have.dtype) == (want.shape, want.dtype), case.name
+                np.testing.assert_allclose(
+                    have, want, rtol=case.tolerance, atol=case.tolerance, err_msg=f"{case.name}, n = {n}"
+                )
 
 
 def test_every_member_has_a_case():
