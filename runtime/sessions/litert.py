@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack.runtime.sessions._inputs import check_inputs
+from edgepack.runtime.sessions._inputs import InputCheck
 from edgepack.runtime.sessions.base import Session, sessions
 from edgepack.toolchain import tflite
 from edgepack.toolchain.errors import SourceError, ToolchainMissingError, UsageError
@@ -44,6 +44,7 @@ class LitertSession(Session):
 
     def __init__(self, path: Path, signature: Signature, *, threads: int = 1) -> None:
         super().__init__(path, signature, threads=threads)
+        self._check_inputs = InputCheck(signature, path.name)
         self._interpreter: Any = _load(path, threads)
         self._inputs, self._outputs = _details(self._interpreter, path)
         self._channels_last = frozenset(tflite.read_note(path).get(tflite.CHANNELS_LAST, ()))
@@ -83,7 +84,7 @@ class LitertSession(Session):
         """
         if self._interpreter is None:
             raise UsageError("The session is closed", where=str(self.path), todo="Open a new one")
-        check_inputs(self.signature, inputs, self.path.name)
+        self._check_inputs(inputs)
         interpreter = self._interpreter
         for name, index, channels_last, quantized in self._given:
             value = inputs[name].transpose(_TO_FILE) if channels_last else inputs[name]

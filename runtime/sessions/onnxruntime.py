@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepack.runtime.sessions import _onnxruntime_load as ort
-from edgepack.runtime.sessions._inputs import check_inputs
+from edgepack.runtime.sessions._inputs import InputCheck
 from edgepack.runtime.sessions.base import Session, sessions
 from edgepack.toolchain.errors import SourceError, UsageError
 from edgepack.toolchain.program import Signature
@@ -50,6 +50,7 @@ class OnnxRuntimeSession(Session):
 
     def __init__(self, path: Path, signature: Signature, *, threads: int = 1, spinning: bool = False) -> None:
         super().__init__(path, signature, threads=threads)
+        self._check_inputs = InputCheck(signature, path.name)
         self.spinning = spinning
         self._session: Any = ort.load(path, ort.session_options(threads, spinning=spinning))
         self._casts = _match(self._session, signature, path)
@@ -113,7 +114,7 @@ class OnnxRuntimeSession(Session):
         self._session = None
 
     def _feed(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        check_inputs(self.signature, inputs, self.path.name)
+        self._check_inputs(inputs)
         import numpy as np
 
         # numpy's own scalars, which indexing gives, pass the check and are no arrays to the runtime.

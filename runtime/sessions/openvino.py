@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack.runtime.sessions._inputs import check_inputs
+from edgepack.runtime.sessions._inputs import InputCheck
 from edgepack.runtime.sessions.base import Session, sessions
 from edgepack.toolchain.errors import SourceError, UsageError
 from edgepack.toolchain.openvino_ir import DEVICE, PRECISION, import_openvino, settings_in
@@ -45,9 +45,14 @@ class OpenVinoSession(Session):
 
     def __init__(self, path: Path, signature: Signature, *, threads: int = 1) -> None:
         super().__init__(path, signature, threads=threads)
+        self._check_inputs = InputCheck(signature, path.name)
         model = _read(path)
         self._request: Any = _compile(model, path, threads).create_infer_request()
-        self._outputs = _match(model, signature, path)
+        places = _match(model, signature, path)
+        self._made = [
+            (spec.name, places[spec.name], "float32" if spec.dtype in _HALF else spec.dtype)
+            for spec in signature.outputs
+        ]
         self._known = _names(self._request)
 
     @classmethod
@@ -73,11 +78,9 @@ class OpenVinoSession(Session):
         """
         if self._request is None:
             raise UsageError("The session is closed", where=str(self.path), todo="Open a new one")
-        check_inputs(self.signature, inputs, self.path.name)
+        self._check_inputs(inputs)
         values = _infer(self._request, self._known, inputs, self.path)
-        return {
-            spec.name: _shown(values[self._outputs[spec.name]], spec.dtype) for spec in self.signature.outputs
-        }
+        return {name: _shown(values[index], dtype) for name, index, dtype in self._made}
 
     def profile(self, inputs: Mapping[str, np.ndarray], runs: int = 20) -> Profile:
         """Per-operator times from the runtime's own counters, per call, over `runs` calls.
@@ -89,7 +92,7 @@ class OpenVinoSession(Session):
 
         if runs < 1:
             raise UsageError("A profile needs at least one run", where="runs", todo="Give a positive number")
-        check_inputs(self.signature, inputs, self.path.name)
+        self._check_inputs(inputs)
         request = _compile(_read(self.path), self.path, self.threads, PERF_COUNT="YES").create_infer_request()
         found: dict[str, tuple[int, float]] = {}
         for run in range(_WARM_UP + runs):
@@ -246,5 +249,4 @@ def _words(error: Exception) -> str:
 
 
 def _shown(value: np.ndarray, dtype: str) -> np.ndarray:
-    wide = "float32" if dtype in _HALF else dtype
-    return value if value.dtype.name == wide else value.astype(wide)
+    return value if value.dtype == dtype else value.astype(dtype)
