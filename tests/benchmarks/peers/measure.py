@@ -16,11 +16,15 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from tests.benchmarks.peers.build import FAILED
 
 _LONGEST = 300
+LOADS = 3
+"""Loads of each that a near race is decided by: two loads of one file differ by up to 3 %."""
+_NEAR = (0.9, 1.1)
 
 
 def main(plan_file: str, result_file: str) -> None:
@@ -83,7 +87,48 @@ def measured(task_name: str, entries: Sequence[Mapping[str, Any]], seconds: floa
         for our in calls
         if "ours" in entries[int(our)]
     }  # fmt: skip
+    for our, ratios in pairs.items():
+        near = [other for other, ratio in ratios.items() if _NEAR[0] < ratio < _NEAR[1]]
+        if near:
+            again = _reloaded(task_name, entries, our, near, samples.timed, seconds)
+            print(f"{entries[int(our)]['form']} once more, {LOADS} loads each: {again}", file=sys.stderr)
+            ratios.update(again)
     return {"entries": found, "pairs": pairs, "load": os.getloadavg()[0]}
+
+
+def _reloaded(
+    task_name: str,
+    entries: Sequence[Mapping[str, Any]],
+    our: str,
+    others: Sequence[str],
+    feed: Any,
+    seconds: float,
+) -> dict[str, float]:
+    """The ratios of ours to near others from several loads of each: where a load lies in memory is its luck."""
+    from edgepack.runtime.timing import measure_together
+
+    calls: dict[str, Any] = {}
+    for load in range(LOADS):
+        for place in (our, *others):
+            call = _open(task_name, entries[int(place)])
+            calls[f"{place}/{load}"] = lambda call=call: call(feed)
+    timed = measure_together(
+        calls,
+        f"{our}/0",
+        threads=1,
+        shapes={name: value.shape for name, value in feed.items()},
+        max_seconds=seconds,
+        give_up_ratio=None,
+        clock=time.process_time_ns,
+    )
+    return {
+        other: median(
+            timed.compare(f"{our}/{mine}", f"{other}/{theirs}").ratio
+            for mine in range(LOADS)
+            for theirs in range(LOADS)
+        )
+        for other in others
+    }
 
 
 def _open(task_name: str, entry: Mapping[str, Any]) -> Any:
