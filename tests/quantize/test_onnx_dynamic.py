@@ -126,13 +126,30 @@ def test_leveling_outliers_saves_the_other_channels(tmp_path):
     assert better < 0.6 * worse
 
 
-def test_a_table_that_also_multiplies_is_not_looked_up_in_int8(tmp_path):
+def test_a_table_that_is_the_output_layer_too_is_int8_in_both(tmp_path):
     rng = np.random.default_rng(0)
     nodes = [
         helper.make_node("Gather", ["table", "ids"], ["x"]),
         helper.make_node("Transpose", ["table"], ["head"], perm=[1, 0]),
         helper.make_node("MatMul", ["x", "w"], ["h"]),
         helper.make_node("MatMul", ["h", "head"], ["y"]),
+    ]
+    weights = {"table": rng.normal(size=(ROWS, WIDTH)), "w": rng.normal(size=(WIDTH, WIDTH))}
+    base = lowered(tmp_path / "float", nodes, {k: v.astype(np.float32) for k, v in weights.items()})
+    made = OnnxDynamic().quantize(base, "int8-dynamic", None, tmp_path / "int8")
+    assert made.changed_nodes == 3
+    assert "table" not in ir.load(made.path).graph.initializers
+    feeds = tokens(0, 5)
+    assert error(run(base.path, feeds), run(made.path, feeds)) < 0.03
+
+
+def test_a_table_that_others_compute_with_is_not_looked_up_in_int8(tmp_path):
+    rng = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["x"]),
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("ReduceMean", ["table"], ["mean"], keepdims=0),
+        helper.make_node("Add", ["h", "mean"], ["y"]),
     ]
     weights = {"table": rng.normal(size=(ROWS, WIDTH)), "w": rng.normal(size=(WIDTH, WIDTH))}
     base = lowered(tmp_path / "float", nodes, {k: v.astype(np.float32) for k, v in weights.items()})
