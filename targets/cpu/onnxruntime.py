@@ -32,8 +32,9 @@ _PRODUCTS_STATIC = Offer(
     "int8-static", "onnx-static", {"operators": ("MatMul", "Gemm", "Gather"), "smooth": "outliers"}
 )
 FEW_ROWS = 4
-"""Products of at most this many rows take the time of reading their weights: 4-bit weights ran there at 2.8 to 3.6
-times float32's speed, 8-bit ones at 2.1 to 2.5; from 8 rows on dynamic int8 was faster than both."""
+"""Products of at most this many rows take the time of reading their weights: 4-bit weights ran there at 2.7 to 5.1
+times float32's speed, 8-bit ones at 2.1 to 2.6; at 16 rows dynamic int8 had 3.3 and they 1.4 and 1.3
+(tests/benchmarks/test_choices.py)."""
 _WEIGHTS = (
     Offer("int4-weights", "onnx-weights", {"bits": 4}),
     Offer("int8-weights", "onnx-weights", {"bits": 8}),
