@@ -5,8 +5,8 @@ beyond
 
     I_n(x) = e^x p(1/t) / sqrt(x),    J_n(x) = f(1/t) cos(x + theta(1/t)) / sqrt(x)
 
-Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 9.4.1 to 9.4.6 and 9.8.1 to 9.8.4; their errors are
-below 2.2e-7 of the value (I) and 1.1e-7 (J). I_1 and J_1 are odd.
+Source: Abramowitz and Stegun, Handbook of Mathematical Functions, 9.4.1 to 9.4.6 and 9.8.1 to 9.8.4; the error
+of each of its polynomials is below 2.2e-7. I_1 and J_1 are odd.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ def test_float16_gains_nothing_on_a_processor_without_it(minilm, tmp_path):
     feed = {spec.name: np.ones((1, 128), np.int64) for spec in made["fp32"][1].inputs}
     ratio = together({form: session for form, (session, _) in made.items()}, feed).comparisons["fp16"]
     print(f"\nfp16: {ratio.ratio:.2f} of fp32's speed ({ratio.ci_low:.2f} to {ratio.ci_high:.2f})")
-    assert ratio.ratio > 0
+    assert ratio.verdict != "faster", "the plan leaves fp16 out because it gains no speed here"
 
 
 @pytest.mark.parametrize("n", [256, 400, 512, 1000, 1024])
