@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from edgepack.toolchain.blame.results import Blame
 
+_NAME = 80
+"""Characters of a layer's name that a terminal's table shows."""
+
 
 def terminal(blame: Blame, top: int) -> RenderableType:
     """Tables for `rich.console.Console.print`; `blame` must have gone through `text.cleaned`."""
@@ -26,6 +29,17 @@ def terminal(blame: Blame, top: int) -> RenderableType:
     return Group(*parts)
 
 
+def short(name: str) -> str:
+    """A layer's name for a table's cell: LiteRT joins the names of everything that one operator replaces by ";".
+
+    The page and the JSON hold the whole name, which is what `--keep` takes.
+    """
+    first, *others = [one for one in name.split(";") if one] or [name]
+    if len(first) > _NAME:
+        first = f"{first[: _NAME // 2]}…{first[-_NAME // 2 :]}"
+    return f"{first} (+{len(others)})" if others else first
+
+
 def _layers(blame: Blame, top: int) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
@@ -35,7 +49,7 @@ def _layers(blame: Blame, top: int) -> RenderableType:
     for title in ("operator", "added", "accumulated", "cosine when kept"):
         drawn.add_column(title, justify="left" if title == "operator" else "right")
     for layer in blame.worst(top):
-        row = (layer.node, layer.op, decibels(layer.added_db), decibels(layer.accumulated_db))
+        row = (short(layer.node), layer.op, decibels(layer.added_db), decibels(layer.accumulated_db))
         drawn.add_row(*(Text(cell) for cell in (*row, text.cosine(layer.cosine_alone))))
     return drawn
 
