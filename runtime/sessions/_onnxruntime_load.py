@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgepack.runtime import kernels
+from edgepack.runtime.kernels._domains import imported_domains
 from edgepack.toolchain.errors import SourceError, ToolchainMissingError
 
 if TYPE_CHECKING:
@@ -53,6 +55,9 @@ def run_options() -> Any:
 def load(path: Path, options: Any, content: bytes | None = None) -> Any:
     """An `InferenceSession` of `path`, or of `content` whose external data lie beside `path`.
 
+    The native operators are registered with `options` if the model imports their domain and they can be
+    used here; if not, the functions of the same names run that the model should carry.
+
     Raises:
         SourceError: There is no such file, or the runtime does not accept it.
     """
@@ -62,10 +67,16 @@ def load(path: Path, options: Any, content: bytes | None = None) -> Any:
             "session.model_external_initializers_file_folder_path", str(path.resolve().parent)
         )
     model = os.fspath(path) if content is None else content
+    native = kernels.DOMAIN in imported_domains(path if content is None else content)
+    if native:
+        kernels.register(options)
     try:
         return import_onnxruntime().InferenceSession(model, options, providers=_PROVIDERS)
     except Exception as error:
-        raise unreadable(path, error) from error
+        reason = kernels.why_not() if native else None
+        raise unreadable(
+            path, error, f"; it uses native operators, and {reason}" if reason else ""
+        ) from error
 
 
 def check_file(path: Path) -> None:
@@ -75,10 +86,10 @@ def check_file(path: Path) -> None:
         raise SourceError(f"The model file {path.name} {what}", where=str(path), todo="Give the .onnx file")
 
 
-def unreadable(path: Path, error: Exception) -> SourceError:
-    """The error to raise when the runtime (or a reader of its format) refuses the file."""
+def unreadable(path: Path, error: Exception, more: str = "") -> SourceError:
+    """The error to raise when the runtime (or a reader of its format) refuses the file; `more` ends the reason."""
     return SourceError(
-        f"ONNX Runtime cannot load {path.name}: {_words(error)}",
+        f"ONNX Runtime cannot load {path.name}: {_words(error)}{more}",
         where=str(path),
         todo="Check that the file and its external data arrived whole, and that the runtime is new enough "
         "for its operators; if not, export the model again",

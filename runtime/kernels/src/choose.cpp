@@ -1,0 +1,39 @@
+#include "choose.h"
+
+#include <cstdlib>
+#include <stdexcept>
+
+#include "cpu_features.h"
+
+namespace edgepack {
+
+std::vector<const BitKernel*> runnable_kernels() {
+  static const BitKernel* const kAll[] = {
+#if defined(__x86_64__)
+      &kAvx512, &kAvx2, &kPopcnt,
+#elif defined(__aarch64__)
+      &kNeon,
+#endif
+      &kPortable,
+  };
+  std::vector<const BitKernel*> found;
+  for (const BitKernel* kernel : kAll) {
+    if (kernel->supported(cpu_features())) found.push_back(kernel);
+  }
+  return found;
+}
+
+const BitKernel& chosen_kernel() {
+  const std::vector<const BitKernel*> kernels = runnable_kernels();
+  const char* wanted = std::getenv("EDGEPACK_KERNEL");
+  if (wanted == nullptr || *wanted == '\0') return *kernels.front();
+  std::string names;
+  for (const BitKernel* kernel : kernels) {
+    if (std::string(wanted) == kernel->name) return *kernel;
+    names += (names.empty() ? "" : ", ") + std::string(kernel->name);
+  }
+  throw std::invalid_argument("EDGEPACK_KERNEL asks for '" + std::string(wanted) +
+                              "', and this processor runs: " + names);
+}
+
+}  // namespace edgepack

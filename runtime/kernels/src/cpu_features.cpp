@@ -1,0 +1,61 @@
+// cpuid says what the processor has, xgetbv which registers the system saves between threads: wide
+// registers may be used only if both agree. (The compiler's own builtin for this answers "no" to
+// everything under some toolchains, without a warning.) Bits: Intel's Software Developer's Manual,
+// volume 2, CPUID leaves 1 and 7, and volume 1, section 13.3 for the state components of XCR0.
+#include "cpu_features.h"
+
+#include <cstdint>
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
+namespace edgepack {
+namespace {
+
+#if defined(__x86_64__)
+uint64_t xcr0() {
+  uint32_t low = 0;
+  uint32_t high = 0;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (static_cast<uint64_t>(high) << 32) | low;
+}
+
+CpuFeatures detect() {
+  CpuFeatures found;
+  uint32_t a = 0, b = 0, c = 0, d = 0;
+  if (!__get_cpuid(1, &a, &b, &c, &d)) return found;
+  found.popcnt = (c >> 23) & 1;
+  const bool osxsave = (c >> 27) & 1;
+  const bool avx = (c >> 28) & 1;
+  if (!osxsave || !avx || !__get_cpuid_count(7, 0, &a, &b, &c, &d)) return found;
+  const uint64_t saved = xcr0();
+  constexpr uint64_t kYmm = 0x6;    // SSE and AVX state
+  constexpr uint64_t kZmm = 0xe6;   // and the mask registers and both parts of the ZMM state
+  found.avx2 = found.popcnt && ((b >> 5) & 1) && (saved & kYmm) == kYmm;
+  const bool avx512 = ((b >> 16) & 1) && ((b >> 30) & 1) && ((b >> 31) & 1);  // F, BW, VL
+  const bool vpopcntdq = (c >> 14) & 1;
+  found.avx512_vpopcntdq = found.avx2 && avx512 && vpopcntdq && (saved & kZmm) == kZmm;
+  return found;
+}
+#elif defined(__aarch64__) && defined(__linux__)
+CpuFeatures detect() {
+  constexpr unsigned long kAsimd = 1ul << 1;  // HWCAP_ASIMD of the kernel's asm/hwcap.h
+  CpuFeatures found;
+  found.neon = (getauxval(AT_HWCAP) & kAsimd) != 0;
+  return found;
+}
+#else
+CpuFeatures detect() { return {}; }
+#endif
+
+}  // namespace
+
+const CpuFeatures& cpu_features() {
+  static const CpuFeatures found = detect();
+  return found;
+}
+
+}  // namespace edgepack

@@ -1,0 +1,16 @@
+// Which instructions this processor has and this system lets programs use.
+#pragma once
+
+namespace edgepack {
+
+struct CpuFeatures {
+  bool popcnt = false;
+  bool avx2 = false;
+  bool avx512_vpopcntdq = false;  // with the foundation (F), BW and VL
+  bool neon = false;
+};
+
+// Asked once; the same answer ever after.
+const CpuFeatures& cpu_features();
+
+}  // namespace edgepack
