@@ -9,13 +9,21 @@ BinLinear::
     w = 1 - 2 * bit(weights)                int8, from bits, least significant first
     y = float(MatMulInteger(a, w^T, 1)) * alpha + bias
 
-The integers are exact and the two roundings are those of the native kernels, so both give the same
-bits. Weights are constant, so a runtime unpacks them once, when it loads the file.
+BinConv::
+
+    y = Conv(-1 where x < -shift, else 1; 1 - 2 * bit(weights)) * alpha + bias
+
+in float32, because integer convolutions are several times slower than these in ONNX Runtime; a float32
+holds every sum of fewer than 2^24 ones exactly.
+
+The sums are exact and the two roundings are those of the native kernels, so both give the same bits
+(but a runtime may multiply a convolution's weights by alpha beforehand, and then rounds otherwise).
+Weights are constant, so a runtime unpacks them once, when it loads the file.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgepack.runtime.kernels import DOMAIN, VERSION
@@ -33,60 +41,112 @@ def bin_linear() -> onnx.FunctionProto:
     The shift is not optional here, since a function cannot ask whether it was given: files without one
     give a single zero, of shape [1], which costs four bytes and which the native kernel skips.
     """
-    from onnx import AttributeProto, helper
-    from onnx import TensorProto as T
+    from onnx import TensorProto
 
-    def node(op: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
-        return helper.make_node(op, inputs.split(), [output], **attributes)
-
-    def constant(name: str, dtype: int, values: list[int], shape: list[int]) -> onnx.NodeProto:
-        return node("Constant", "", name, value=helper.make_tensor(name, dtype, shape, values))
-
-    size = helper.make_node("Constant", [], ["K"])
-    size.attribute.append(AttributeProto(name="value_int", ref_attr_name="K", type=AttributeProto.INT))
     body = [
-        size,
-        constant("places", T.UINT8, list(range(8)), [8]),
-        constant("one_bit", T.UINT8, [1], []),
-        constant("last", T.INT64, [-1], [1]),
-        constant("begin", T.INT64, [0], [1]),
-        constant("axis", T.INT64, [1], [1]),
-        constant("flat", T.INT64, [0, -1], [2]),
-        constant("one", T.INT32, [1], []),
-        constant("two", T.INT32, [2], []),
-        constant("minus", T.UINT8, [0], []),
-        constant("plus", T.UINT8, [2], []),
-        node("Unsqueeze", "weights last", "bytes"),
-        node("BitShift", "bytes places", "moved", direction="RIGHT"),
-        node("BitwiseAnd", "moved one_bit", "bits"),
-        node("Reshape", "bits flat", "rows"),
-        node("Unsqueeze", "K begin", "end"),
-        node("Slice", "rows begin end axis", "filled"),
-        node("Cast", "filled", "wide", to=T.INT32),
-        node("Mul", "wide two", "doubled"),
-        node("Sub", "one doubled", "signs"),
-        node("Cast", "signs", "narrow", to=T.INT8),
-        node("Transpose", "narrow", "w", perm=[1, 0]),
-        node("Neg", "shift", "threshold"),
-        node("Less", "x threshold", "negative"),
-        node("Where", "negative minus plus", "a"),
-        node("MatMulInteger", "a w one_bit", "product"),
-        node("Cast", "product", "dot", to=T.FLOAT),
-        node("Mul", "dot alpha", "scaled"),
-        node("Add", "scaled bias", "y"),
+        *_unpacked([0, -1], axis=1),
+        _constant("minus", TensorProto.UINT8, [0]),
+        _constant("plus", TensorProto.UINT8, [2]),
+        _node("Cast", "signs", "narrow", to=TensorProto.INT8),
+        _node("Transpose", "narrow", "w", perm=[1, 0]),
+        _node("Neg", "shift", "threshold"),
+        _node("Less", "x threshold", "negative"),
+        _node("Where", "negative minus plus", "a"),
+        _node("MatMulInteger", "a w one_bit", "product"),
+        _node("Cast", "product", "dot", to=TensorProto.FLOAT),
+        _node("Mul", "dot alpha", "scaled"),
+        _node("Add", "scaled bias", "y"),
     ]
+    return _function("BinLinear", body, ["K"])
+
+
+def bin_conv() -> onnx.FunctionProto:
+    """`BinConv(x, weights, alpha, bias, shift)` with K, group, strides, dilations and pads; shift as above."""
+    from onnx import AttributeProto, TensorProto
+
+    conv = _node("Conv", "a w", "dot")
+    for name, kind in (
+        ("group", AttributeProto.INT),
+        ("strides", AttributeProto.INTS),
+        ("dilations", AttributeProto.INTS),
+        ("pads", AttributeProto.INTS),
+    ):
+        conv.attribute.append(AttributeProto(name=name, ref_attr_name=name, type=kind))
+    body = [
+        *_unpacked([0, 0, 0, -1], axis=3),
+        _constant("minus", TensorProto.FLOAT, [-1.0]),
+        _constant("plus", TensorProto.FLOAT, [1.0]),
+        _constant("per_channel", TensorProto.INT64, [-1, 1, 1], [3]),
+        _node("Cast", "signs", "floats", to=TensorProto.FLOAT),
+        _node("Transpose", "floats", "w", perm=[0, 3, 1, 2]),
+        _node("Neg", "shift", "threshold"),
+        _node("Reshape", "threshold per_channel", "limits"),
+        _node("Less", "x limits", "negative"),
+        _node("Where", "negative minus plus", "a"),
+        conv,
+        _node("Reshape", "alpha per_channel", "scale"),
+        _node("Mul", "dot scale", "scaled"),
+        _node("Reshape", "bias per_channel", "offset"),
+        _node("Add", "scaled offset", "y"),
+    ]
+    return _function("BinConv", body, ["K", "group", "strides", "dilations", "pads"])
+
+
+def _node(op: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
+    from onnx import helper
+
+    return helper.make_node(op, inputs.split(), [output], **attributes)
+
+
+def _constant(name: str, dtype: int, values: list[Any], shape: Sequence[int] = ()) -> onnx.NodeProto:
+    from onnx import helper
+
+    return _node("Constant", "", name, value=helper.make_tensor(name, dtype, shape, values))
+
+
+def _unpacked(flat: list[int], axis: int) -> list[onnx.NodeProto]:
+    """From `weights`, bits packed along its last axis, to `signs`, int32 with K values along it."""
+    from onnx import AttributeProto, TensorProto, helper
+
+    size = helper.make_node("Constant", [], ["size"])
+    size.attribute.append(AttributeProto(name="value_int", ref_attr_name="K", type=AttributeProto.INT))
+    return [
+        size,
+        _constant("places", TensorProto.UINT8, list(range(8)), [8]),
+        _constant("one_bit", TensorProto.UINT8, [1]),
+        _constant("last", TensorProto.INT64, [-1], [1]),
+        _constant("begin", TensorProto.INT64, [0], [1]),
+        _constant("axis", TensorProto.INT64, [axis], [1]),
+        _constant("flat", TensorProto.INT64, flat, [len(flat)]),
+        _constant("one", TensorProto.INT32, [1]),
+        _constant("two", TensorProto.INT32, [2]),
+        _node("Unsqueeze", "weights last", "bytes"),
+        _node("BitShift", "bytes places", "moved", direction="RIGHT"),
+        _node("BitwiseAnd", "moved one_bit", "bits"),
+        _node("Reshape", "bits flat", "rows"),
+        _node("Unsqueeze", "size begin", "end"),
+        _node("Slice", "rows begin end axis", "filled"),
+        _node("Cast", "filled", "wide", to=TensorProto.INT32),
+        _node("Mul", "wide two", "doubled"),
+        _node("Sub", "one doubled", "signs"),
+    ]
+
+
+def _function(name: str, body: list[onnx.NodeProto], attributes: list[str]) -> onnx.FunctionProto:
+    from onnx import helper
+
     return helper.make_function(
         DOMAIN,
-        "BinLinear",
+        name,
         ["x", "weights", "alpha", "bias", "shift"],
         ["y"],
         body,
         [helper.make_opsetid("", OPSET)],
-        attributes=["K"],
+        attributes=attributes,
     )
 
 
-FUNCTIONS: dict[str, Callable[[], onnx.FunctionProto]] = {"BinLinear": bin_linear}
+FUNCTIONS: dict[str, Callable[[], onnx.FunctionProto]] = {"BinLinear": bin_linear, "BinConv": bin_conv}
 
 
 def add_fallbacks(model: ir.Model) -> int:

@@ -112,8 +112,88 @@ void linear(const LinearWork& work) {
   }
 }
 
+void pack_pixels(const float* x, size_t plane, size_t channels, const float* threshold, size_t pixels,
+                 uint32_t* bits) {
+  size_t first = 0;
+  for (; first + 8 <= pixels; first += 8) {
+    __m256i words = _mm256_setzero_si256();
+    for (size_t c = 0; c < channels; ++c) {
+      const __m256 limit = _mm256_set1_ps(threshold != nullptr ? threshold[c] : 0.0f);
+      const __m256 less = _mm256_cmp_ps(_mm256_loadu_ps(x + c * plane + first), limit, _CMP_LT_OQ);
+      const __m256i bit = _mm256_set1_epi32(static_cast<int>(1u << c));
+      words = _mm256_or_si256(words, _mm256_and_si256(_mm256_castps_si256(less), bit));
+    }
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(bits + first), words);
+  }
+  for (; first < pixels; ++first) {
+    uint32_t word = 0;
+    for (size_t c = 0; c < channels; ++c) {
+      const float limit = threshold != nullptr ? threshold[c] : 0.0f;
+      word |= static_cast<uint32_t>(x[c * plane + first] < limit) << c;
+    }
+    bits[first] = word;
+  }
+}
+
+// Counts of `kTile` channels from the one at `channel` on, for the sixteen positions of a group.
+template <size_t kTile>
+void count_channels(const ConvWork& work, size_t group, size_t channel, int32_t (*counts)[kPositions]) {
+  const uint32_t* bits = work.bits + group * kPositions;
+  __m256i sums[kTile][kVectors];
+  for (size_t c = 0; c < kTile; ++c) {
+    for (size_t j = 0; j < kVectors; ++j) sums[c][j] = _mm256_setzero_si256();
+  }
+  for (size_t first = 0; first < work.taps; first += kWordsInBytes) {
+    const size_t last = first + kWordsInBytes < work.taps ? first + kWordsInBytes : work.taps;
+    __m256i bytes[kTile][kVectors];
+    for (size_t c = 0; c < kTile; ++c) {
+      for (size_t j = 0; j < kVectors; ++j) bytes[c][j] = _mm256_setzero_si256();
+    }
+    for (size_t tap = first; tap < last; ++tap) {
+      const __m256i* at = reinterpret_cast<const __m256i*>(bits + work.offsets[tap]);
+      const uint32_t* w = work.weights + tap * kConvChannels + channel;
+      for (size_t c = 0; c < kTile; ++c) {
+        const __m256i weights = _mm256_set1_epi32(static_cast<int>(w[c]));
+        for (size_t j = 0; j < kVectors; ++j) {
+          const __m256i differing = _mm256_xor_si256(weights, _mm256_loadu_si256(at + j));
+          bytes[c][j] = _mm256_add_epi8(bytes[c][j], count(differing));
+        }
+      }
+    }
+    for (size_t c = 0; c < kTile; ++c) {
+      for (size_t j = 0; j < kVectors; ++j) sums[c][j] = _mm256_add_epi32(sums[c][j], widened(bytes[c][j]));
+    }
+  }
+  for (size_t c = 0; c < kTile; ++c) {
+    for (size_t j = 0; j < kVectors; ++j) {
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(counts[c] + j * 8), sums[c][j]);
+    }
+  }
+}
+
+void conv(const ConvWork& work) {
+  constexpr size_t kTile = 4;
+  for (size_t group = work.first; group < work.last; ++group) {
+    for (size_t channel = 0; channel < work.channels; channel += kTile) {
+      int32_t counts[kTile][kPositions];
+      count_channels<kTile>(work, group, channel, counts);
+      for (size_t c = 0; c < kTile && channel + c < work.channels; ++c) {
+        const int32_t* table = work.sums + (channel + c) * work.class_stride;
+        float* y = work.y + (channel + c) * work.plane + work.starts[group];
+        for (size_t i = 0; i < kPositions; ++i) {
+          if (((work.stored[group] >> i) & 1) == 0) continue;
+          const int32_t dot = table[work.classes[group * kPositions + i]] - 2 * counts[c][i];
+          const float scaled = work.alpha[channel + c] * static_cast<float>(dot);
+          *y++ = scaled + work.bias[channel + c];
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 
-const BitKernel kAvx2 = {"avx2", [](const CpuFeatures& cpu) { return cpu.avx2; }, kLanes, pack_row, linear};
+const BitKernel kAvx2 = {"avx2", [](const CpuFeatures& cpu) { return cpu.avx2; }, kLanes,
+                         pack_row, linear, pack_pixels, conv};
 
 }  // namespace edgepack

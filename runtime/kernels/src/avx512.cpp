@@ -108,9 +108,72 @@ void linear(const LinearWork& work) {
   if (panel < work.panels) all_rows<1>(work, panel);
 }
 
+void pack_pixels(const float* x, size_t plane, size_t channels, const float* threshold, size_t pixels,
+                 uint32_t* bits) {
+  for (size_t first = 0; first < pixels; first += kPositions) {
+    const size_t left = pixels - first;
+    const __mmask16 there = left >= kPositions ? 0xffff : static_cast<__mmask16>((1u << left) - 1);
+    __m512i words = _mm512_setzero_si512();
+    for (size_t c = 0; c < channels; ++c) {
+      const __m512 limit = _mm512_set1_ps(threshold != nullptr ? threshold[c] : 0.0f);
+      const __m512 values = _mm512_maskz_loadu_ps(there, x + c * plane + first);
+      const __mmask16 less = _mm512_cmp_ps_mask(values, limit, _CMP_LT_OQ);
+      words = _mm512_mask_or_epi32(words, less, words, _mm512_set1_epi32(static_cast<int>(1u << c)));
+    }
+    _mm512_mask_storeu_epi32(bits + first, there, words);
+  }
+}
+
+// Sixteen positions are a vector here, and one word of weights, broadcast, meets all of them.
+template <int kGroups>
+inline void conv_tile(const ConvWork& work, size_t group) {
+  const uint32_t* bits = work.bits + group * kPositions;
+  __m512i sums[kConvChannels][kGroups];
+  for (size_t c = 0; c < kConvChannels; ++c) {
+    for (int j = 0; j < kGroups; ++j) sums[c][j] = _mm512_setzero_si512();
+  }
+  for (size_t tap = 0; tap < work.taps; ++tap) {
+    const uint32_t* at = bits + work.offsets[tap];
+    const uint32_t* w = work.weights + tap * kConvChannels;
+    __m512i words[kGroups];
+    for (int j = 0; j < kGroups; ++j) words[j] = _mm512_loadu_si512(at + j * kPositions);
+    for (size_t c = 0; c < kConvChannels; ++c) {
+      const __m512i weights = _mm512_set1_epi32(static_cast<int>(w[c]));
+      for (int j = 0; j < kGroups; ++j) {
+        const __m512i differing = _mm512_popcnt_epi32(_mm512_xor_si512(weights, words[j]));
+        sums[c][j] = _mm512_add_epi32(sums[c][j], differing);
+      }
+    }
+  }
+  for (int j = 0; j < kGroups; ++j) {
+    const size_t at = group + static_cast<size_t>(j);
+    const __mmask16 stored = work.stored[at];
+    const __mmask16 written = static_cast<__mmask16>((1u << __builtin_popcount(stored)) - 1);
+    const __m512i classes = _mm512_loadu_si512(work.classes + at * kPositions);
+    for (size_t c = 0; c < kConvChannels; ++c) {
+      if (c >= work.channels) break;
+      const int32_t* table = work.sums + c * work.class_stride;
+      const __m512i full = work.class_stride == kPositions
+                               ? _mm512_permutexvar_epi32(classes, _mm512_loadu_si512(table))
+                               : _mm512_i32gather_epi32(classes, table, 4);
+      const __m512i dot = _mm512_sub_epi32(full, _mm512_slli_epi32(sums[c][j], 1));
+      const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), _mm512_set1_ps(work.alpha[c]));
+      const __m512 y = _mm512_add_ps(scaled, _mm512_set1_ps(work.bias[c]));
+      float* to = work.y + c * work.plane + work.starts[at];
+      _mm512_mask_storeu_ps(to, written, _mm512_maskz_compress_ps(stored, y));
+    }
+  }
+}
+
+void conv(const ConvWork& work) {
+  size_t group = work.first;
+  for (; group + 2 <= work.last; group += 2) conv_tile<2>(work, group);
+  if (group < work.last) conv_tile<1>(work, group);
+}
+
 }  // namespace
 
 const BitKernel kAvx512 = {"avx512", [](const CpuFeatures& cpu) { return cpu.avx512_vpopcntdq; }, kLanes,
-                           pack_row, linear};
+                           pack_row, linear, pack_pixels, conv};
 
 }  // namespace edgepack

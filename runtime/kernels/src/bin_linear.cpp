@@ -17,19 +17,16 @@
 #include "bin_linear.h"
 
 #include <algorithm>
-#include <cmath>
 #include <memory>
 
 #include "choose.h"
-#include "ort_values.h"
+#include "layer_operator.h"
 #include "packed_weights.h"
 
 namespace edgepack {
 namespace {
 
 constexpr int64_t kLargestK = 1 << 24;
-enum Input : size_t { kX, kWeights, kAlpha, kBias, kShift, kInputs };
-const char* const kNames[kInputs] = {"x", "weights", "alpha", "bias", "shift"};
 
 // Below this many products a call is over before a second thread has begun.
 constexpr size_t kWorthThreads = size_t{1} << 22;
@@ -40,18 +37,21 @@ size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
 class BinLinear {
  public:
-  BinLinear(const OrtApi* api, const OrtKernelInfo* kernel_info)
-      : api_(api), kernel_(chosen_kernel()) {
-    const ort::NodeInfo info(api, kernel_info);
-    const std::string node = info.name();
-    where_ = "edgepack::BinLinear" + (node.empty() ? "" : " '" + node + "'");
-    const int64_t k = info.integer("K").value_or(0);
-    if (k < 1 || k > kLargestK) {
-      refuse("the attribute K must be an integer from 1 to " + std::to_string(kLargestK));
+  static constexpr const char* kName = "BinLinear";
+
+  BinLinear(const OrtApi* api, const OrtKernelInfo* info) : api_(api), kernel_(chosen_kernel()) {
+    const LayerNode node(kName, api, info);
+    k_ = node.integer("K", 1, kLargestK);
+    const ort::Tensor packed = node.weights(2, "[N, ceil(K / 8)]");
+    const int64_t n = packed.shape[0];
+    const int64_t bytes = (static_cast<int64_t>(k_) + 7) / 8;
+    if (packed.shape[1] != bytes) {
+      node.refuse("weights has the shape " + ort::shown(packed.shape) + " instead of " + ort::shown({n, bytes}));
     }
-    k_ = static_cast<size_t>(k);
-    read_weights(info);
-    read_shift(info);
+    weights_ = std::make_unique<PackedWeights>(kernel_, static_cast<size_t>(n), k_,
+                                               static_cast<const uint8_t*>(packed.data),
+                                               node.floats(kAlpha, n), node.floats(kBias, n));
+    threshold_ = node.thresholds(k_);
   }
 
   void compute(OrtKernelContext* context) const {
@@ -59,8 +59,8 @@ class BinLinear {
     ort::check(api_, ort::KernelContextGetInput::call(api_, context, kX, &value));
     const ort::Tensor x = ort::tensor_of(api_, value);
     if (x.shape.empty() || x.shape.back() != static_cast<int64_t>(k_)) {
-      refuse("x has the shape " + ort::shown(x.shape) + ", and its last dimension must be K = " +
-             std::to_string(k_));
+      throw ort::InvalidArgument("edgepack::BinLinear: x has the shape " + ort::shown(x.shape) +
+                                 ", and its last dimension must be K = " + std::to_string(k_));
     }
     std::vector<int64_t> shape = x.shape;
     shape.back() = static_cast<int64_t>(weights_->channels());
@@ -75,52 +75,6 @@ class BinLinear {
   }
 
  private:
-  [[noreturn]] void refuse(const std::string& what) const { throw ort::InvalidArgument(where_ + ": " + what); }
-
-  ort::Tensor constant(const ort::NodeInfo& info, Input input, ONNXTensorElementDataType type,
-                       const std::vector<int64_t>& shape) const {
-    const std::optional<ort::Tensor> found = info.constant(input);
-    const std::string name = kNames[input];
-    if (!found) refuse(name + " must be a constant of the graph (an initializer that is no input)");
-    if (found->type != type) refuse(name + " has a wrong element type");
-    if (found->shape != shape) {
-      refuse(name + " has the shape " + ort::shown(found->shape) + " instead of " + ort::shown(shape));
-    }
-    return *found;
-  }
-
-  void read_weights(const ort::NodeInfo& info) {
-    const std::optional<ort::Tensor> packed = info.constant(kWeights);
-    if (!packed) refuse("weights must be a constant of the graph (an initializer that is no input)");
-    if (packed->shape.size() != 2 || packed->shape[0] < 1) {
-      refuse("weights has the shape " + ort::shown(packed->shape) + " instead of [N, ceil(K / 8)]");
-    }
-    const int64_t n = packed->shape[0];
-    const int64_t bytes = (static_cast<int64_t>(k_) + 7) / 8;
-    const ort::Tensor weights = constant(info, kWeights, ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8, {n, bytes});
-    const ort::Tensor alpha = constant(info, kAlpha, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {n});
-    const ort::Tensor bias = constant(info, kBias, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {n});
-    weights_ = std::make_unique<PackedWeights>(
-        kernel_, static_cast<size_t>(n), k_, static_cast<const uint8_t*>(weights.data),
-        static_cast<const float*>(alpha.data), static_cast<const float*>(bias.data));
-  }
-
-  void read_shift(const ort::NodeInfo& info) {
-    if (info.input_count() <= kShift) return;
-    const std::optional<ort::Tensor> given = info.constant(kShift);
-    const bool one = given && given->shape == std::vector<int64_t>{1};
-    const size_t count = one ? 1 : k_;
-    const ort::Tensor shift =
-        constant(info, kShift, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, {static_cast<int64_t>(count)});
-    const float* values = static_cast<const float*>(shift.data);
-    if (std::any_of(values, values + count, [](float value) { return std::isnan(value); })) {
-      refuse("shift holds a NaN");
-    }
-    if (std::all_of(values, values + count, [](float value) { return value == 0.0f; })) return;
-    threshold_.resize(k_);
-    for (size_t i = 0; i < k_; ++i) threshold_[i] = -values[one ? 0 : i];
-  }
-
   // The bits of the activations live for this call only: calls of one session may overlap.
   void multiply(OrtKernelContext* context, const float* x, size_t rows, float* y) const {
     const size_t words = words_of(k_);
@@ -153,56 +107,13 @@ class BinLinear {
 
   const OrtApi* api_;
   const BitKernel& kernel_;
-  std::string where_;
   size_t k_ = 0;
   std::unique_ptr<PackedWeights> weights_;
   std::vector<float> threshold_;  // [K], or empty where there is no shift
 };
 
-// The runtime's view of the class above, and the interface that its kernels were made with.
-struct Kernel {
-  const OrtApi* api;
-  BinLinear layer;
-};
-
-OrtCustomOp described() {
-  OrtCustomOp op{};
-  op.version = ort::kVersion;
-  op.GetName = [](const OrtCustomOp*) { return "BinLinear"; };
-  op.GetExecutionProviderType = [](const OrtCustomOp*) -> const char* { return nullptr; };  // the CPU's
-  op.GetInputTypeCount = [](const OrtCustomOp*) -> size_t { return kInputs; };
-  op.GetInputType = [](const OrtCustomOp*, size_t input) {
-    return input == kWeights ? ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8 : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
-  };
-  op.GetInputCharacteristic = [](const OrtCustomOp*, size_t input) {
-    return input == kShift ? INPUT_OUTPUT_OPTIONAL : INPUT_OUTPUT_REQUIRED;
-  };
-  op.GetInputMemoryType = [](const OrtCustomOp*, size_t) { return OrtMemTypeDefault; };
-  op.GetOutputTypeCount = [](const OrtCustomOp*) -> size_t { return 1; };
-  op.GetOutputType = [](const OrtCustomOp*, size_t) { return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT; };
-  op.GetOutputCharacteristic = [](const OrtCustomOp*, size_t) { return INPUT_OUTPUT_REQUIRED; };
-  op.GetVariadicInputMinArity = [](const OrtCustomOp*) { return 0; };
-  op.GetVariadicInputHomogeneity = [](const OrtCustomOp*) { return 0; };
-  op.GetVariadicOutputMinArity = [](const OrtCustomOp*) { return 0; };
-  op.GetVariadicOutputHomogeneity = [](const OrtCustomOp*) { return 0; };
-  op.GetStartVersion = [](const OrtCustomOp*) { return 1; };
-  op.GetEndVersion = [](const OrtCustomOp*) { return 1; };
-  op.CreateKernelV2 = [](const OrtCustomOp*, const OrtApi* api, const OrtKernelInfo* info, void** kernel) {
-    return ort::guarded(api, [&] { *kernel = new Kernel{api, BinLinear(api, info)}; });
-  };
-  op.KernelComputeV2 = [](void* kernel, OrtKernelContext* context) {
-    const Kernel& made = *static_cast<const Kernel*>(kernel);
-    return ort::guarded(made.api, [&] { made.layer.compute(context); });
-  };
-  op.KernelDestroy = [](void* kernel) { delete static_cast<Kernel*>(kernel); };
-  return op;
-}
-
 }  // namespace
 
-const OrtCustomOp* bin_linear_operator() {
-  static const OrtCustomOp op = described();
-  return &op;
-}
+const OrtCustomOp* bin_linear_operator() { return layer_operator<BinLinear>(); }
 
 }  // namespace edgepack

@@ -38,6 +38,33 @@ struct LinearWork {
   int32_t k;        // K: activations in a row
 };
 
+// Positions of a convolution's output are computed sixteen at a time, and channels eight at a time.
+inline constexpr size_t kPositions = 16;
+inline constexpr size_t kConvChannels = 8;
+
+// Up to eight output channels of one group at groups of sixteen positions of one sample. A position is a
+// place in a plane of bits; the word of input that tap t meets there is bits[position + offsets[t]].
+// Some positions are no pixel of the output (where a row of the plane is longer than a row of the
+// output): `stored` says which are, and those that are stand in the output one after the other.
+struct ConvWork {
+  const uint32_t* bits;
+  const uint32_t* weights;  // [taps, 8]
+  const size_t* offsets;    // [taps]
+  size_t taps;              // words of input that one position meets
+  size_t first;             // group of sixteen positions
+  size_t last;              // behind the last group
+  const int32_t* classes;   // [groups * 16]: which border of the image the position is at
+  const uint16_t* stored;   // [groups]: a bit for each position that is a pixel of the output
+  const size_t* starts;     // [groups]: the pixel that the first stored position is
+  const int32_t* sums;      // [8, class_stride]: what the sum is if no bit differs, for each class
+  size_t class_stride;      // at least 16
+  const float* alpha;       // [8]
+  const float* bias;        // [8]
+  float* y;                 // [channels, plane]
+  size_t plane;             // pixels of an output channel
+  size_t channels;          // that exist: 1 to 8
+};
+
 struct BitKernel {
   const char* name;
   bool (*supported)(const CpuFeatures&);
@@ -49,6 +76,14 @@ struct BitKernel {
 
   // y = alpha * (K - 2 P) + bias, rounded after the product and after the sum.
   void (*linear)(const LinearWork& work);
+
+  // Bits of `pixels` adjacent pixels, one word each: bit c is 1 where x[c * plane + pixel] is less than
+  // threshold[c] (0 where `threshold` is null), for c below `channels`, at most 32.
+  void (*pack_pixels)(const float* x, size_t plane, size_t channels, const float* threshold, size_t pixels,
+                      uint32_t* bits);
+
+  // y = alpha * (sums[class] - 2 P) + bias, rounded after the product and after the sum.
+  void (*conv)(const ConvWork& work);
 };
 
 extern const BitKernel kPortable;

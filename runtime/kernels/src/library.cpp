@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "bin_conv.h"
 #include "bin_linear.h"
 #include "choose.h"
 #include "ort_values.h"
@@ -26,6 +27,7 @@ class Domains {
     ort::check(api, ort::CreateCustomOpDomain::call(api, "edgepack", &domain));
     made_.emplace_back(api, domain);
     ort::check(api, ort::CustomOpDomainAdd::call(api, domain, bin_linear_operator()));
+    ort::check(api, ort::CustomOpDomainAdd::call(api, domain, bin_conv_operator()));
     return domain;
   }
 

@@ -106,6 +106,8 @@ using KernelContextGetOutput =
 using ReleaseStatus = Entry<93, void, OrtStatus*>;
 using ReleaseTensorTypeAndShapeInfo = Entry<99, void, OrtTensorTypeAndShapeInfo*>;
 using ReleaseCustomOpDomain = Entry<101, void, OrtCustomOpDomain*>;
+using KernelInfoGetAttributeArrayInt64 =
+    Entry<163, OrtStatus*, const OrtKernelInfo*, const char*, int64_t*, size_t*>;
 using KernelInfoGetInputCount = Entry<230, OrtStatus*, const OrtKernelInfo*, size_t*>;
 using KernelInfoGetNodeName = Entry<244, OrtStatus*, const OrtKernelInfo*, char*, size_t*>;
 using KernelInfoGetConstantInputTensor =

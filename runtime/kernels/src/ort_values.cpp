@@ -60,6 +60,18 @@ std::optional<int64_t> NodeInfo::integer(const char* attribute) const {
   return std::nullopt;
 }
 
+std::optional<std::vector<int64_t>> NodeInfo::integers(const char* attribute) const {
+  size_t size = 0;
+  OrtStatus* status = KernelInfoGetAttributeArrayInt64::call(api_, info_, attribute, nullptr, &size);
+  if (status != nullptr) {
+    ReleaseStatus::call(api_, status);
+    return std::nullopt;
+  }
+  std::vector<int64_t> values(size);
+  check(api_, KernelInfoGetAttributeArrayInt64::call(api_, info_, attribute, values.data(), &size));
+  return values;
+}
+
 std::optional<Tensor> NodeInfo::constant(size_t input) const {
   int is_constant = 0;
   const OrtValue* value = nullptr;

@@ -42,6 +42,9 @@ class NodeInfo {
   // The attribute, or nothing if the node lacks it or it is no integer.
   std::optional<int64_t> integer(const char* attribute) const;
 
+  // The attribute's values, or nothing if the node lacks it or it is no list of integers.
+  std::optional<std::vector<int64_t>> integers(const char* attribute) const;
+
   // The input, or nothing if it is not a constant of the graph.
   std::optional<Tensor> constant(size_t input) const;
 

@@ -15,6 +15,7 @@ uint64_t count(uint64_t word) { return static_cast<uint64_t>(__builtin_popcountl
 namespace edgepack {
 
 const BitKernel kPopcnt = {
-    "popcnt", [](const CpuFeatures& cpu) { return cpu.popcnt; }, 1, pack_row, linear};
+    "popcnt", [](const CpuFeatures& cpu) { return cpu.popcnt; }, 1, pack_row, linear,
+                              pack_pixels, conv};
 
 }  // namespace edgepack

@@ -19,6 +19,7 @@ uint64_t count(uint64_t word) {
 
 namespace edgepack {
 
-const BitKernel kPortable = {"portable", [](const CpuFeatures&) { return true; }, 1, pack_row, linear};
+const BitKernel kPortable = {"portable", [](const CpuFeatures&) { return true; }, 1, pack_row, linear,
+                              pack_pixels, conv};
 
 }  // namespace edgepack
