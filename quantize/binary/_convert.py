@@ -19,6 +19,7 @@ from edgepack.quantize.binary._geometry import Geometry
 from edgepack.quantize.binary._graph import Neighbours
 from edgepack.quantize.binary._layer import BinaryLayer
 from edgepack.quantize.binary._method import Method, methods
+from edgepack.quantize.binary._packed import PackedLayer
 from edgepack.quantize.binary._report import Decision, Report
 from edgepack.toolchain.errors import UnknownNameError, UsageError, not_finite
 
@@ -102,7 +103,10 @@ def convert(
 
 
 def _layers(model: nn.Module) -> _Found:
-    return {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+    """Float layers by name, those aside that belong to a binary one."""
+    inner = {id(m) for b in model.modules() if isinstance(b, BinaryLayer | PackedLayer) for m in b.modules()}
+    modules = model.named_modules()
+    return {n: m for n, m in modules if isinstance(m, nn.Linear | nn.Conv2d) and id(m) not in inner}
 
 
 def _check_options(kind: type[Method], options: dict[str, Any]) -> None:

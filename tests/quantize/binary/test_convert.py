@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from edgepack.quantize.binary import convert, methods
+from edgepack.quantize.binary import after_step, convert, methods, progress
 from edgepack.quantize.binary._layer import BinaryLayer
 from edgepack.toolchain.errors import SourceError, UnknownNameError, UsageError
 from tests.quantize.binary.networks import images, layer, residual, train
@@ -39,6 +39,7 @@ def test_every_method_trains_a_residual_network(method):
 @pytest.mark.parametrize("method", methods.names())
 def test_every_parameter_of_a_binary_layer_is_trained(method):
     model, _ = convert(residual(), method)
+    train(model, images())  # some start from zeros, which keep others from learning
     model.train()(images()).square().sum().backward()
     binary = [name for name, module in model.named_modules() if isinstance(module, BinaryLayer)]
     for name, parameter in model.named_parameters():
@@ -140,6 +141,32 @@ def test_torchs_fused_transformer_layer_does_not_pass_by_the_bits():
     with_gradients = model.eval()(x)
     with torch.no_grad():
         torch.testing.assert_close(model(x), with_gradients)
+
+
+def test_a_second_conversion_leaves_binary_layers_alone():
+    model, _ = convert(residual(), "fda", keep=["grouped"])
+    again, report = convert(model, "bnn")
+    assert report.binary == ("grouped",)
+    assert sorted(report.kept) == ["first", "last"]
+    assert layer(again, "conv").method.name == "fda"
+
+
+def test_a_methods_options_are_the_layers_own():
+    model, _ = convert(residual(), "recu", tau=0.9)
+    progress(model, 1)
+    assert layer(model, "conv").method.tau == 0.9
+    with pytest.raises(UsageError, match=r"cannot be done to 1\.5"):
+        progress(model, 1.5)
+
+
+def test_weights_are_clipped_after_a_step_where_the_method_says_so():
+    for method in ("bnn", "reactnet"):
+        model, _ = convert(residual(), method)
+        layer(model, "conv").weight.data.fill_(3)
+        layer(model, "first").weight.data.fill_(3)
+        after_step(model)
+        assert (layer(model, "conv").weight == (1 if method == "bnn" else 3)).all()
+        assert (layer(model, "first").weight == 3).all()
 
 
 def test_what_cannot_be_done_is_said_in_one_sentence():
