@@ -192,11 +192,11 @@ def test_fdas_noise_adds_its_gradients_and_no_value():
     weights = row_means(d.w) * signs(d.w)
     np.testing.assert_allclose(d.y, signs(d.x) @ weights.T, rtol=1e-12, atol=1e-12)
     g, hidden = d.upstream @ weights, d.x @ a.T
-    expected = g * (series(d.x) + 0.1) + ((g @ f) * (hidden > 0)) @ a
+    expected = g * (series(d.x) + 0.1) + 0.1 * ((g @ f) * (hidden > 0)) @ a
     np.testing.assert_allclose(d.x_gradient, expected, rtol=1e-12, atol=1e-12)
     noise: Any = d.layer.method.get_submodule("of_activations")
     np.testing.assert_allclose(
-        noise.outer.weight.grad.numpy(), g.T @ np.maximum(hidden, 0), rtol=1e-12, atol=1e-12
+        noise.outer.weight.grad.numpy(), 0.1 * g.T @ np.maximum(hidden, 0), rtol=1e-12, atol=1e-12
     )
     noise.inner.weight.data.fill_(7)
     with torch.no_grad():
