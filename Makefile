@@ -42,7 +42,7 @@ demo: $(INSTALLED)
 	    && $(BIN)/edgepack export "$$model" --target $(TARGETS) --out $(OUT)
 
 system:
-	scripts/system-packages.sh chromium dataset-fashion-mnist
+	scripts/system-packages.sh chromium dataset-fashion-mnist g++-aarch64-linux-gnu qemu-user-static
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

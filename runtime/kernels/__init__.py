@@ -2,8 +2,8 @@
 
 A file that uses the domain carries each operator a second time, as a function of ordinary ONNX
 operators (`functions.py`), and so runs anywhere. Where the library is registered with a session's
-options, its kernels run instead. edgepack's own sessions register it by themselves; with a plain
-`onnxruntime` it is::
+options, its kernels run instead. edgepack's own sessions register it by themselves
+(`toolchain/onnx_sessions.py`); with a plain `onnxruntime` it is::
 
     options = onnxruntime.SessionOptions()
     edgepack.runtime.kernels.register(options)
@@ -80,6 +80,19 @@ def register(session_options: Any) -> bool:
         session_options.register_custom_ops_library(os.fspath(library_path()))
         session_options.add_session_config_entry(_MARK, "registered")
     return True
+
+
+def serve(session_options: Any, model: Path | bytes) -> str | None:
+    """Register the library with a session's options if `model`, a file or its content, uses the operators.
+
+    Returns:
+        Why the model's own functions have to do instead, as `why_not` says it; None where nothing is in the way.
+    """
+    from edgepack.runtime.kernels._domains import imported_domains
+
+    if DOMAIN not in imported_domains(model):
+        return None
+    return None if register(session_options) else why_not()
 
 
 def _is_marked(session_options: Any) -> bool:

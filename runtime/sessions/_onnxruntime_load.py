@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack.runtime import kernels
-from edgepack.runtime.kernels._domains import imported_domains
+from edgepack.toolchain import onnx_sessions
 from edgepack.toolchain.errors import SourceError, ToolchainMissingError
 
 if TYPE_CHECKING:
     import numpy as np
 
-_PROVIDERS = ["CPUExecutionProvider"]
 _SILENT = 4  # ORT's severity "fatal": what goes wrong is raised, and need not be printed as well.
 _LONGEST = 600  # characters of a runtime's message that still fit into a paragraph
 
@@ -66,17 +63,11 @@ def load(path: Path, options: Any, content: bytes | None = None) -> Any:
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(path.resolve().parent)
         )
-    model = os.fspath(path) if content is None else content
-    native = kernels.DOMAIN in imported_domains(path if content is None else content)
-    if native:
-        kernels.register(options)
+    import_onnxruntime()
     try:
-        return import_onnxruntime().InferenceSession(model, options, providers=_PROVIDERS)
+        return onnx_sessions.opened(path if content is None else content, options)
     except Exception as error:
-        reason = kernels.why_not() if native else None
-        raise unreadable(
-            path, error, f"; it uses native operators, and {reason}" if reason else ""
-        ) from error
+        raise unreadable(path, error) from error
 
 
 def check_file(path: Path) -> None:
@@ -86,10 +77,10 @@ def check_file(path: Path) -> None:
         raise SourceError(f"The model file {path.name} {what}", where=str(path), todo="Give the .onnx file")
 
 
-def unreadable(path: Path, error: Exception, more: str = "") -> SourceError:
-    """The error to raise when the runtime (or a reader of its format) refuses the file; `more` ends the reason."""
+def unreadable(path: Path, error: Exception) -> SourceError:
+    """The error to raise when the runtime (or a reader of its format) refuses the file."""
     return SourceError(
-        f"ONNX Runtime cannot load {path.name}: {_words(error)}{more}",
+        f"ONNX Runtime cannot load {path.name}: {_words(error)}",
         where=str(path),
         todo="Check that the file and its external data arrived whole, and that the runtime is new enough "
         "for its operators; if not, export the model again",

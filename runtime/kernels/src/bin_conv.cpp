@@ -34,6 +34,9 @@ namespace {
 
 constexpr size_t kLargestSum = size_t{1} << 24;
 constexpr int64_t kLargestStep = 1 << 15;  // of a stride, dilation or padding
+// Pixels of an image with its padding. Padding costs memory that no file or input has to hold, so without
+// a limit a few bytes could ask for all there is.
+constexpr int64_t kLargestImage = int64_t{1} << 26;
 constexpr size_t kWordBits = 32;
 
 // Below this many products a call is over before a second thread has begun.
@@ -89,7 +92,8 @@ class BinConv {
     if (x.shape.size() != 4 || x.shape[1] != static_cast<int64_t>(k_ * group_)) {
       refuse(x.shape, "must be [batch, " + std::to_string(k_ * group_) + ", height, width]");
     }
-    if (!fits(rows_, x.shape[2]) || !fits(columns_, x.shape[3])) {
+    if (!fits(rows_, x.shape[2]) || !fits(columns_, x.shape[3]) ||
+        padded(rows_, x.shape[2]) > kLargestImage / padded(columns_, x.shape[3])) {
       refuse(x.shape, "with its padding is smaller than the kernel, or too large");
     }
     const std::shared_ptr<const ConvPlan> plan =
@@ -110,11 +114,13 @@ class BinConv {
     throw ort::InvalidArgument("edgepack::BinConv: x has the shape " + ort::shown(shape) + ", which " + what);
   }
 
+  static int64_t padded(const ConvAxis& axis, int64_t size) {
+    return size + static_cast<int64_t>(axis.before + axis.after);
+  }
+
   static bool fits(const ConvAxis& axis, int64_t size) {
-    constexpr int64_t kLargest = int64_t{1} << 24;
-    const auto padded = size + static_cast<int64_t>(axis.before + axis.after);
-    return size >= 1 && padded <= kLargest &&
-           padded >= static_cast<int64_t>(axis.dilation * (axis.kernel - 1) + 1);
+    return size >= 1 && size <= kLargestImage &&
+           padded(axis, size) >= static_cast<int64_t>(axis.dilation * (axis.kernel - 1) + 1);
   }
 
   size_t group_channels() const { return n_ / group_; }

@@ -93,6 +93,7 @@ extern const BitKernel kAvx2;
 extern const BitKernel kAvx512;
 #elif defined(__aarch64__)
 extern const BitKernel kNeon;
+extern const BitKernel kNeonDot;
 #endif
 
 }  // namespace edgepack

@@ -12,7 +12,7 @@ std::vector<const BitKernel*> runnable_kernels() {
 #if defined(__x86_64__)
       &kAvx512, &kAvx2, &kPopcnt,
 #elif defined(__aarch64__)
-      &kNeon,
+      &kNeonDot, &kNeon,
 #endif
       &kPortable,
   };

@@ -42,9 +42,12 @@ CpuFeatures detect() {
 }
 #elif defined(__aarch64__) && defined(__linux__)
 CpuFeatures detect() {
-  constexpr unsigned long kAsimd = 1ul << 1;  // HWCAP_ASIMD of the kernel's asm/hwcap.h
+  constexpr unsigned long kAsimd = 1ul << 1;     // HWCAP_ASIMD of the kernel's asm/hwcap.h
+  constexpr unsigned long kAsimdDp = 1ul << 20;  // HWCAP_ASIMDDP
+  const unsigned long has = getauxval(AT_HWCAP);
   CpuFeatures found;
-  found.neon = (getauxval(AT_HWCAP) & kAsimd) != 0;
+  found.neon = (has & kAsimd) != 0;
+  found.neon_dot = found.neon && (has & kAsimdDp) != 0;
   return found;
 }
 #else

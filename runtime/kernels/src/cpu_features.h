@@ -8,6 +8,7 @@ struct CpuFeatures {
   bool avx2 = false;
   bool avx512_vpopcntdq = false;  // with the foundation (F), BW and VL
   bool neon = false;
+  bool neon_dot = false;
 };
 
 // Asked once; the same answer ever after.
