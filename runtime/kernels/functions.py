@@ -105,7 +105,11 @@ def _constant(name: str, dtype: int, values: list[Any], shape: Sequence[int] = (
 
 
 def _unpacked(flat: list[int], axis: int) -> list[onnx.NodeProto]:
-    """From `weights`, bits packed along its last axis, to `signs`, int32 with K values along it."""
+    """From `weights`, bits packed along its last axis, to `signs`, int32 with K values along it.
+
+    The first K are gathered, because of what a Slice gives to an end that is no constant ONNX's shape inference
+    knows no size at all, and so not the size of a convolution's kernel.
+    """
     from onnx import AttributeProto, TensorProto, helper
 
     size = helper.make_node("Constant", [], ["size"])
@@ -115,8 +119,8 @@ def _unpacked(flat: list[int], axis: int) -> list[onnx.NodeProto]:
         _constant("places", TensorProto.UINT8, list(range(8)), [8]),
         _constant("one_bit", TensorProto.UINT8, [1]),
         _constant("last", TensorProto.INT64, [-1], [1]),
-        _constant("begin", TensorProto.INT64, [0], [1]),
-        _constant("axis", TensorProto.INT64, [axis], [1]),
+        _constant("first", TensorProto.INT64, [0]),
+        _constant("step", TensorProto.INT64, [1]),
         _constant("flat", TensorProto.INT64, flat, [len(flat)]),
         _constant("one", TensorProto.INT32, [1]),
         _constant("two", TensorProto.INT32, [2]),
@@ -124,8 +128,8 @@ def _unpacked(flat: list[int], axis: int) -> list[onnx.NodeProto]:
         _node("BitShift", "bytes places", "moved", direction="RIGHT"),
         _node("BitwiseAnd", "moved one_bit", "bits"),
         _node("Reshape", "bits flat", "rows"),
-        _node("Unsqueeze", "size begin", "end"),
-        _node("Slice", "rows begin end axis", "filled"),
+        _node("Range", "first size step", "kept"),
+        _node("Gather", "rows kept", "filled", axis=axis),
         _node("Cast", "filled", "wide", to=TensorProto.INT32),
         _node("Mul", "wide two", "doubled"),
         _node("Sub", "one doubled", "signs"),

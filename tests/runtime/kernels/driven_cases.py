@@ -13,6 +13,7 @@ from tests.runtime.kernels.test_bin_linear import SIZES
 def linear_cases(seed: int, *, largest: int = 2**40) -> list[Case]:
     """Every size with no shift, one for all and one a channel; then random sizes with odd activations."""
     rng = np.random.default_rng(seed)
+    sizes: list[tuple[tuple[int, ...], str | None]]
     sizes = [(size, shift) for size in SIZES for shift in (None, "one", "channels")]
     sizes += [(tuple(map(int, rng.integers(1, (40, 400, 90)))), "channels") for _ in range(40)]
     found = []

@@ -16,6 +16,7 @@ from onnx import helper, numpy_helper
 from edgepack.runtime.kernels import build
 
 SOURCES = Path(__file__).with_name("driver")
+_LEFT_OUT = struct.pack("<i", 0)
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Case:
             ]
         parts.append(struct.pack("<I", len(node.input)))
         for name in node.input:
-            parts.append(_input(name in constants, {**self.inputs, **constants}[name]))
+            given = {**self.inputs, **constants}.get(name)
+            parts.append(_LEFT_OUT if given is None else _input(name in constants, given))
         return b"".join(parts)
 
 

@@ -6,7 +6,6 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime
-import pytest
 
 from edgepack.runtime import kernels
 from edgepack.runtime.kernels import functions
@@ -75,16 +74,4 @@ def test_shapes_come_from_the_functions() -> None:
     assert [str(size) for size in known["maps"].shape or ()] == ["batch", "6", "4", "4"]
     assert [str(size) for size in known["rows"].shape or ()] == ["batch", "96"]
     assert known["y"].dtype is ir.DataType.FLOAT
-    assert len(known["y"].shape or ()) == 2
-
-
-@pytest.mark.parametrize("name", ["BinLinear", "BinConv"])
-def test_the_functions_alone_pass_the_checker(name: str) -> None:
-    onnx.checker.check_function(functions.FUNCTIONS[name](), _context())
-
-
-def _context() -> onnx.checker.C.CheckerContext:
-    context = onnx.checker.C.CheckerContext()
-    context.ir_version = 8
-    context.opset_imports = {"": functions.OPSET, kernels.DOMAIN: kernels.VERSION}
-    return context
+    assert [str(size) for size in known["y"].shape or ()] == ["batch", "5"]

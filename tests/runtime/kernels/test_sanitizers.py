@@ -63,6 +63,7 @@ def cases() -> list[Case]:
     return [*linear_cases(30, largest=2**24), *conv_cases(31, largest=2**23)]
 
 
+@functools.cache
 def shared() -> list[Case]:
     """Layers large enough for their work to be given to several threads, and small ones."""
     rng = np.random.default_rng(32)

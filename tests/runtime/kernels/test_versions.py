@@ -1,12 +1,12 @@
 """One library serves every release of ONNX Runtime from 1.17 on.
 
-`EDGEPACK_RUNTIMES` names interpreters that have another onnxruntime (with colons between them); this
-one's is always tested. Each computes the same file with the kernel and with the fallback, is given a
-file to refuse, and ends well.
+Each release computes the same files with the kernels and with the fallbacks, on one thread and on two, is
+given files to refuse, and ends well.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,19 +14,19 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
+from tests.runtime.kernels.convolutions import random_convolution
 from tests.runtime.kernels.layers import BinaryLayer, model_of
-
-INTERPRETERS = [sys.executable, *filter(None, os.environ.get("EDGEPACK_RUNTIMES", "").split(os.pathsep))]
+from tests.runtime.kernels.releases import RELEASES, environment_of
 
 # Runs where edgepack is not installed
 CODE = """
-import sys
+import json, sys
 import numpy, onnxruntime
 
 library, folder = sys.argv[1:]
-x, expected = numpy.load(folder + "/x.npy"), numpy.load(folder + "/expected.npy")
 
 def opened(name, native, threads=1):
     options = onnxruntime.SessionOptions()
@@ -36,14 +36,17 @@ def opened(name, native, threads=1):
         options.register_custom_ops_library(library)
     return onnxruntime.InferenceSession(folder + "/" + name, options, providers=["CPUExecutionProvider"])
 
-for threads in (1, 2):
-    (y,) = opened("native.onnx", True, threads).run(None, {"x": x})
-    assert numpy.array_equal(y, expected), "native"
-(y,) = opened("both.onnx", True).run(None, {"x": x})
-assert numpy.array_equal(y, expected), "native, with a fallback in the file"
-(y,) = opened("both.onnx", False).run(None, {"x": x})
-assert numpy.array_equal(y, expected), "fallback"
-for name, words in (("wrong.onnx", "alpha has the shape [3]"), ("zero.onnx", "the attribute K must be")):
+def check(name, layer, native, threads=1):
+    x, expected = (numpy.load(folder + "/" + layer + "-" + one + ".npy") for one in ("x", "y"))
+    (y,) = opened(layer + "-" + name + ".onnx", native, threads).run(None, {"x": x})
+    assert numpy.array_equal(y, expected), (layer, name, native, threads)
+
+for layer in ("linear", "conv"):
+    for threads in (1, 2):
+        check("native", layer, True, threads)
+    check("both", layer, True)
+    check("both", layer, False)
+for name, words in json.load(open(folder + "/wrong.json")):
     try:
         opened(name, True)
     except Exception as error:
@@ -54,19 +57,51 @@ print(onnxruntime.__version__)
 """
 
 
-@pytest.mark.parametrize("interpreter", INTERPRETERS)
-def test_the_library_in_every_release(interpreter: str, library: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both layers, large enough for their work to be shared among threads, and files to refuse."""
+    folder = tmp_path_factory.mktemp("files")
     rng = np.random.default_rng(0)
-    layer = BinaryLayer.random(rng, 300, 515)
-    x = rng.standard_normal((90, 515)).astype(np.float32)
-    onnx.save(layer.model(), tmp_path / "native.onnx")
-    onnx.save(layer.model(fallback=True), tmp_path / "both.onnx")
-    onnx.save(model_of({**layer.inputs(), "alpha": np.ones(3, np.float32)}, 515), tmp_path / "wrong.onnx")
-    onnx.save(model_of(layer.inputs(), 0), tmp_path / "zero.onnx")
-    np.save(tmp_path / "x.npy", x)
-    np.save(tmp_path / "expected.npy", layer.expected(x))
+    linear = BinaryLayer.random(rng, 300, 515)
+    conv = random_convolution(rng, 40, 33, strides=(2, 1))
+    conv.alpha[:] = 2.0 ** rng.integers(-3, 3, 40)  # no order of roundings can tell these apart
+    conv.bias[:] = np.round(conv.bias)
+    xs = {"linear": rng.standard_normal((90, 515)), "conv": rng.standard_normal((2, 33, 30, 31))}
+    for name, layer in (("linear", linear), ("conv", conv)):
+        x = xs[name].astype(np.float32)
+        onnx.save(layer.model(), folder / f"{name}-native.onnx")
+        onnx.save(layer.model(fallback=True), folder / f"{name}-both.onnx")
+        np.save(folder / f"{name}-x.npy", x)
+        np.save(folder / f"{name}-y.npy", layer.expected(x))
+    onnx.save(model_of({**linear.inputs(), "alpha": np.ones(3, np.float32)}, 515), folder / "alpha.onnx")
+    onnx.save(model_of(linear.inputs(), 0), folder / "zero.onnx")
+    onnx.save(conv.model(bias=np.ones((40, 1), np.float32)), folder / "bias.onnx")
+    wrong = [
+        ("alpha.onnx", "alpha has the shape [3]"),
+        ("zero.onnx", "the attribute K must be"),
+        ("bias.onnx", "bias has the shape [40, 1]"),
+    ]
+    (folder / "wrong.json").write_text(json.dumps(wrong))
+    return folder
+
+
+def run(files: Path, library: Path, environment: dict[str, str]) -> str:
     done = subprocess.run(
-        [interpreter, "-c", CODE, library, tmp_path], capture_output=True, text=True, check=False
+        [sys.executable, "-c", CODE, library, files],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
     )
     assert done.returncode == 0, done.stderr
-    assert tuple(map(int, done.stdout.split(".")[:2])) >= (1, 17)
+    return done.stdout.strip()
+
+
+def test_the_library_in_this_release(library: Path, files: Path) -> None:
+    assert run(files, library, dict(os.environ)) == onnxruntime.__version__
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("release", RELEASES)
+def test_the_library_in_every_release(release: str, library: Path, files: Path) -> None:
+    assert run(files, library, environment_of(release)) == release
