@@ -22,7 +22,8 @@ g (float[batch, 10, 8, 8] x) => (float[batch, classes] y) {
         (same, weights, alpha, bias, shift)
     unused = edgepack.BinLinear <K = 4> (maps, w2, a2, b2, s2)
     rows = Flatten(maps)
-    y = edgepack.BinLinear <K = 96> (rows, w1, a1, b1, s1)
+    scores = edgepack.BinLinear <K = 96> (rows, w1, a1, b1, s1)
+    y = Relu(scores)
 }
 """
 
@@ -59,7 +60,7 @@ def test_clean_up_keeps_the_functions(library) -> None:
     x = rng.standard_normal((3, 10, 8, 8)).astype(np.float32)
     before = {native: run(model, x, native=native) for native in (True, False)}
     clean_up.clean_up(model)
-    assert [node.op_type for node in model.graph] == ["BinConv", "Flatten", "BinLinear"]
+    assert [node.op_type for node in model.graph] == ["BinConv", "Flatten", "BinLinear", "Relu"]
     assert {function.name for function in model.functions.values()} == {"BinConv", "BinLinear"}
     onnx.checker.check_model(ir.to_proto(model), full_check=True)
     for native, y in before.items():
@@ -73,5 +74,5 @@ def test_shapes_come_from_the_functions() -> None:
     assert known["maps"].dtype is ir.DataType.FLOAT
     assert [str(size) for size in known["maps"].shape or ()] == ["batch", "6", "4", "4"]
     assert [str(size) for size in known["rows"].shape or ()] == ["batch", "96"]
-    assert known["y"].dtype is ir.DataType.FLOAT
-    assert [str(size) for size in known["y"].shape or ()] == ["batch", "5"]
+    assert known["scores"].dtype is ir.DataType.FLOAT
+    assert [str(size) for size in known["scores"].shape or ()] == ["batch", "5"]

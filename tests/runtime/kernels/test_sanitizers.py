@@ -94,7 +94,7 @@ def test_odd_nodes_are_computed_or_refused(memory: Driven) -> None:
         expected = draft.expected()
         if isinstance(result, str):
             assert expected is None, result
-            assert "edgepack::" in result
+            assert "edgepack::" in result, result
             outcomes["refused"] += 1
         else:
             assert expected is not None, draft.attributes

@@ -137,8 +137,7 @@ struct Table {
     });
     set<ort::KernelInfoGetConstantInputTensor>(
         [](const OrtKernelInfo* node, size_t input, int* constant, const OrtValue** value) -> OrtStatus* {
-          if (input >= node->inputs.size()) return failure("no such input");
-          *constant = node->constant[input] ? 1 : 0;
+          *constant = input < node->inputs.size() && node->constant[input] ? 1 : 0;
           *value = *constant != 0 && node->inputs[input] ? &*node->inputs[input] : nullptr;
           return nullptr;
         });
