@@ -86,13 +86,13 @@ def _pairs(method: str, cells: Sequence[Cell]) -> list[Pair]:
     """All cells of fp32 with the method's beside them."""
     by_method = {(cell.method, *cell.at): cell for cell in cells if cell.rate_factor == 1}
     found = []
-    for (name, *at), baseline in by_method.items():
+    for (name, task, architecture), baseline in by_method.items():
         if name != BASELINE or baseline.accuracy is None:
             continue
-        own = by_method.get((method, *at))
+        own = by_method.get((method, task, architecture))
         if own is None or own.accuracy is None:
             why = own.missing if own else "not in the table"
-            raise _NothingError(f"{' '.join(at)}: {why}")
+            raise _NothingError(f"{task} {architecture}: {why}")
         found.append((own, baseline))
     if not found:
         raise _NothingError("fp32 has no accuracy")

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from edgepack.toolchain.bibench import words
+from edgepack.toolchain.bibench.results import BASELINE
 from edgepack.toolchain.report.bars import Figure
 from edgepack.toolchain.report.document import rendered
 
@@ -49,7 +50,7 @@ def _speed(results: BibenchResults) -> Figure:
     for index, method in enumerate(results.methods):
         x, y, hover = [], [], []
         for at in words.columns(results):
-            cell, fp32 = (words.cell_of(results, name, at) for name in (method.name, words.BASELINE))
+            cell, fp32 = (words.cell_of(results, name, at) for name in (method.name, BASELINE))
             against = timed.get((method.name, *at))
             if cell and fp32 and against and cell.accuracy is not None and fp32.accuracy:
                 x.append(against.ratio)
@@ -78,7 +79,7 @@ def _severity(results: BibenchResults) -> Figure:
         if by_severity:
             x = sorted(by_severity)
             trace = _trace(name, index - 1, list(map(float, x)), [fmean(by_severity[s]) for s in x])
-            if name == words.BASELINE:
+            if name == BASELINE:
                 trace["line"] = {"color": "#888888", "dash": "dash"}
                 trace["marker"]["color"] = "#888888"
             data.append(trace)

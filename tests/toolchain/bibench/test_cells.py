@@ -20,7 +20,7 @@ from tests.toolchain.bibench.tables import cell
 def pictures(photos) -> torch.Tensor:
     """Real photographs, grey, 28 x 28, from 0 to 1."""
     small = [
-        nn.functional.interpolate(torch.from_numpy(photo).float().mean(2)[None, None], size=28, mode="area")
+        nn.functional.interpolate(torch.tensor(photo).float().mean(2)[None, None], size=28, mode="area")
         for photo in photos
     ]
     return torch.cat(small) / 255

@@ -137,7 +137,7 @@ def _run(path: Path, inputs: Tensor, of: Signature) -> np.ndarray:
 
     session = sessions.get("onnxruntime")(path, of, threads=1)
     try:
-        parts = [session.run({_INPUT: part.numpy()})[_OUTPUT] for part in inputs.split(256)]
+        parts = [session.run({_INPUT: part.numpy()})[_OUTPUT] for part in inputs.split(256)]  # type: ignore[no-untyped-call]
     finally:
         session.close()
     return np.concatenate(parts)
