@@ -17,9 +17,6 @@ from edgepack.toolchain.bibench.cells import artifact, tasks
 from edgepack.toolchain.bibench.results import BASELINE, Timing
 from edgepack.toolchain.bibench.settings import Budget
 
-SHARE = 0.25
-"""Of a timing's seconds that warm-up may take again."""
-
 
 def measure(task: str, architecture: str, files: Mapping[str, Path], budget: Budget) -> list[Timing]:
     """Time the files, fp32 among them.

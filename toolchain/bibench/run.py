@@ -17,7 +17,7 @@ from edgepack.toolchain.bibench import results as r
 from edgepack.toolchain.bibench.overall import overall
 from edgepack.toolchain.bibench.settings import FULL, REDUCED, Budget
 from edgepack.toolchain.cache import Cache
-from edgepack.toolchain.errors import EdgepackError, UnknownNameError, UsageError
+from edgepack.toolchain.errors import EdgepackError, SourceError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from edgepack.toolchain.bibench.cells.cell import Work
@@ -159,17 +159,24 @@ def _train_all(
     for number, one in enumerate(work):
         again = "" if one.rate_factor == 1 else f", rate x {one.rate_factor:.2g}"
         listener(number, total, f"{one.task}, {one.architecture}, {one.method}{again}")
-        try:
-            folder, _ = store.stage(one.key(machine), lambda into, one=one: _make(one, into))  # type: ignore[misc]
-            cell = r.Cell.model_validate_json((folder / _CELL_FILE).read_text(encoding="utf-8"))
-        except _FaultError as fault:
-            cell = _no_cell(one, str(fault))
-        except EdgepackError as error:  # the data are not there: nothing of this task is stored
-            cell = _no_cell(one, str(error))
+        cell, folder = _cell(one, machine, store)
         cells.append(cell)
-        if cell.artifact is not None:
+        if folder is not None and cell.artifact is not None:
             files.setdefault(cell.at, {})[one.method] = folder / FILE
     return cells, files
+
+
+def _cell(one: Work, machine: str, store: Cache) -> tuple[r.Cell, Path | None]:
+    """A cell and its folder in the store; none for what the next run is to try again."""
+    try:
+        key = one.key(machine)
+    except EdgepackError as error:  # the task's data are not there
+        return _no_cell(one, str(error)), None
+    try:
+        folder, _ = store.stage(key, lambda into: _make(one, into))
+    except _FaultError as fault:
+        return _no_cell(one, str(fault)), None
+    return r.Cell.model_validate_json((folder / _CELL_FILE).read_text(encoding="utf-8")), folder
 
 
 class _FaultError(Exception):
@@ -234,7 +241,7 @@ def _time_all(
             folder, _ = store.stage(key, build)
             lines = (folder / _TIMINGS_FILE).read_text(encoding="utf-8").splitlines()
             timings += [r.Timing.model_validate_json(line) for line in lines]
-        except EdgepackError as error:
+        except SourceError as error:
             not_timed.append(r.NotTimed(task=task, architecture=architecture, reason=str(error)))
     return timings, not_timed
 

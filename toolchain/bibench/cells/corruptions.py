@@ -75,8 +75,10 @@ def _contrast(pixels: Tensor, level: int, _chance: torch.Generator) -> Tensor:
 
 
 def _pixelate(pixels: Tensor, level: int, _chance: torch.Generator) -> Tensor:
-    size = (20, 14, 10, 7, 5)[level]
-    return interpolate(interpolate(pixels, size=size, mode="area"), size=pixels.shape[-1], mode="nearest")
+    size = (20, 16, 12, 8, 5)[level]
+    return interpolate(
+        interpolate(pixels, size=size, mode="area"), size=pixels.shape[-1], mode="nearest-exact"
+    )
 
 
 CORRUPTIONS: dict[str, Corruption] = {
