@@ -257,6 +257,6 @@ def sentences(results: BibenchResults) -> Iterator[str]:
     """What the table comes to."""
     done = [cell for cell in results.cells if cell.accuracy is not None]
     yield (
-        f"{len(done)} of {len(results.cells)} networks trained, {len(results.methods)} methods beside {BASELINE}, on "
-        f"{len(results.tasks)} tasks."
+        f"{len(done)} of {len(results.cells)} networks trained; methods beside {BASELINE}: {len(results.methods)}, "
+        f"tasks: {len(results.tasks)}."
     )
