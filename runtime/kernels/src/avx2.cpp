@@ -194,6 +194,6 @@ void conv(const ConvWork& work) {
 }  // namespace
 
 const BitKernel kAvx2 = {"avx2", [](const CpuFeatures& cpu) { return cpu.avx2; }, kLanes,
-                         pack_row, linear, pack_pixels, conv};
+                         pack_row, linear, pack_pixels, conv, nullptr};
 
 }  // namespace edgepack

@@ -7,6 +7,7 @@
 
 #include "bit_kernel.h"
 #include "cpu_features.h"
+#include "tile_kernel.h"
 
 namespace edgepack {
 namespace {
@@ -174,6 +175,10 @@ void conv(const ConvWork& work) {
 }  // namespace
 
 const BitKernel kAvx512 = {"avx512", [](const CpuFeatures& cpu) { return cpu.avx512_vpopcntdq; }, kLanes,
-                           pack_row, linear, pack_pixels, conv};
+                           pack_row, linear, pack_pixels, conv, nullptr};
+
+// Counts where the tiles are not worth their while, or where what they need is not given.
+const BitKernel kAmx = {"amx", [](const CpuFeatures& cpu) { return cpu.amx_int8; }, kLanes, pack_row,
+                        linear, pack_pixels, conv, &kAmxTiles};
 
 }  // namespace edgepack

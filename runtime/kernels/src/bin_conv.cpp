@@ -28,6 +28,7 @@
 #include "choose.h"
 #include "conv_plan.h"
 #include "layer_operator.h"
+#include "tiled_conv.h"
 
 namespace edgepack {
 namespace {
@@ -49,7 +50,7 @@ class BinConv {
  public:
   static constexpr const char* kName = "BinConv";
 
-  BinConv(const OrtApi* api, const OrtKernelInfo* info) : api_(api), kernel_(chosen_kernel()) {
+  BinConv(const OrtApi* api, const OrtKernelInfo* info) : api_(api), kernel_(chosen_kernel()), forced_(kernel_was_asked_for()) {
     const LayerNode node(kName, api, info);
     const ort::Tensor packed = node.weights(4, "[N, kernel height, kernel width, ceil(K / 8)]");
     k_ = node.integer("K", 1, static_cast<int64_t>(kLargestSum));
@@ -81,6 +82,11 @@ class BinConv {
     scale(node.floats(kAlpha, n), alpha_);
     scale(node.floats(kBias, n), bias_);
     threshold_ = node.thresholds(k_ * group_);
+    if (kernel_.tiles != nullptr && (forced_ || worth_tiles())) {
+      tiled_ = std::make_unique<TiledConv>(*kernel_.tiles, ConvShape{k_, n_, group_, rows_, columns_},
+                                           static_cast<const uint8_t*>(packed.data), node.floats(kAlpha, n),
+                                           node.floats(kBias, n));
+    }
   }
 
   BinConv(BinConv&& other) noexcept = default;
@@ -96,17 +102,24 @@ class BinConv {
         padded(rows_, x.shape[2]) > kLargestImage / padded(columns_, x.shape[3])) {
       refuse(x.shape, "with its padding is smaller than the kernel, or too large");
     }
-    const std::shared_ptr<const ConvPlan> plan =
-        plan_for(static_cast<size_t>(x.shape[2]), static_cast<size_t>(x.shape[3]));
-    const int64_t shape[4] = {x.shape[0], static_cast<int64_t>(n_), static_cast<int64_t>(plan->out_height),
-                              static_cast<int64_t>(plan->out_width)};
+    const int64_t shape[4] = {x.shape[0], static_cast<int64_t>(n_), outputs(rows_, x.shape[2]),
+                              outputs(columns_, x.shape[3])};
     OrtValue* output = nullptr;
     ort::check(api_, ort::KernelContextGetOutput::call(api_, context, 0, shape, 4, &output));
     if (shape[0] == 0) return;
     void* y = nullptr;
     ort::check(api_, ort::GetTensorMutableData::call(api_, output, &y));
-    convolve(context, *plan, static_cast<const float*>(x.data), static_cast<size_t>(shape[0]),
-             static_cast<float*>(y));
+    const auto batch = static_cast<size_t>(shape[0]);
+    const auto height = static_cast<size_t>(x.shape[2]);
+    const auto width = static_cast<size_t>(x.shape[3]);
+    const auto* from = static_cast<const float*>(x.data);
+    if (tiled_) {
+      tiled_->convolve(api_, context, from, threshold_.empty() ? nullptr : threshold_.data(), batch, height,
+                       width, static_cast<float*>(y));
+      return;
+    }
+    const std::shared_ptr<const ConvPlan> plan = plan_for(height, width);
+    convolve(context, *plan, from, batch, static_cast<float*>(y));
   }
 
  private:
@@ -122,6 +135,17 @@ class BinConv {
     return size >= 1 && size <= kLargestImage &&
            padded(axis, size) >= static_cast<int64_t>(axis.dilation * (axis.kernel - 1) + 1);
   }
+
+  // Of an image that fits.
+  static int64_t outputs(const ConvAxis& axis, int64_t size) {
+    const auto extent = static_cast<int64_t>(axis.dilation * (axis.kernel - 1) + 1);
+    const auto padded = size + static_cast<int64_t>(axis.before + axis.after);
+    return (padded - extent) / static_cast<int64_t>(axis.stride) + 1;
+  }
+
+  // A tile is 64 channels of a group deep and 32 output channels wide, full or not; counting has steps of
+  // 32 and 8.
+  bool worth_tiles() const { return k_ >= 32 && group_channels() >= 16; }
 
   size_t group_channels() const { return n_ / group_; }
   size_t group_panels() const { return ceil_div(group_channels(), kConvChannels); }
@@ -256,6 +280,7 @@ class BinConv {
 
   const OrtApi* api_;
   const BitKernel& kernel_;
+  bool forced_;
   size_t k_ = 0;
   size_t n_ = 0;
   size_t group_ = 0;
@@ -267,6 +292,7 @@ class BinConv {
   std::vector<float> alpha_;      // [panels * 8]
   std::vector<float> bias_;       // [panels * 8]
   std::vector<float> threshold_;  // [C], or empty where there is no shift
+  std::unique_ptr<TiledConv> tiled_;  // null where tiles are not faster
   std::unique_ptr<LastPlan> last_ = std::make_unique<LastPlan>();
 };
 

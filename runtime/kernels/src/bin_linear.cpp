@@ -22,6 +22,7 @@
 #include "choose.h"
 #include "layer_operator.h"
 #include "packed_weights.h"
+#include "tiled_linear.h"
 
 namespace edgepack {
 namespace {
@@ -30,6 +31,9 @@ constexpr int64_t kLargestK = 1 << 24;
 
 // Below this many products a call is over before a second thread has begun.
 constexpr size_t kWorthThreads = size_t{1} << 22;
+// What tiles are worth: a group of sixteen rows costs the same however many of them there are.
+constexpr size_t kWorthTiles = 16;
+constexpr size_t kMostThreads = 64;
 constexpr size_t kRowsOfATask = 64;
 constexpr size_t kChannelsOfATask = 64;
 
@@ -39,7 +43,7 @@ class BinLinear {
  public:
   static constexpr const char* kName = "BinLinear";
 
-  BinLinear(const OrtApi* api, const OrtKernelInfo* info) : api_(api), kernel_(chosen_kernel()) {
+  BinLinear(const OrtApi* api, const OrtKernelInfo* info) : api_(api), kernel_(chosen_kernel()), forced_(kernel_was_asked_for()) {
     const LayerNode node(kName, api, info);
     k_ = node.integer("K", 1, kLargestK);
     const ort::Tensor packed = node.weights(2, "[N, ceil(K / 8)]");
@@ -48,9 +52,13 @@ class BinLinear {
     if (packed.shape[1] != bytes) {
       node.refuse("weights has the shape " + ort::shown(packed.shape) + " instead of " + ort::shown({n, bytes}));
     }
-    weights_ = std::make_unique<PackedWeights>(kernel_, static_cast<size_t>(n), k_,
-                                               static_cast<const uint8_t*>(packed.data),
-                                               node.floats(kAlpha, n), node.floats(kBias, n));
+    const auto* file = static_cast<const uint8_t*>(packed.data);
+    const float* alpha = node.floats(kAlpha, n);
+    const float* bias = node.floats(kBias, n);
+    weights_ = std::make_unique<PackedWeights>(kernel_, static_cast<size_t>(n), k_, file, alpha, bias);
+    if (kernel_.tiles != nullptr) {
+      tiled_ = std::make_unique<TiledLinear>(*kernel_.tiles, static_cast<size_t>(n), k_, file, alpha, bias);
+    }
     threshold_ = node.thresholds(k_);
   }
 
@@ -77,8 +85,16 @@ class BinLinear {
  private:
   // The bits of the activations live for this call only: calls of one session may overlap.
   void multiply(OrtKernelContext* context, const float* x, size_t rows, float* y) const {
-    const size_t words = words_of(k_);
     const float* threshold = threshold_.empty() ? nullptr : threshold_.data();
+    if (tiled_ && (rows >= kWorthTiles || forced_)) {
+      TiledLinear::Call call(*tiled_, x, threshold, rows, y);
+      const size_t n = weights_->channels();
+      const size_t threads = rows * n * k_ < kWorthThreads ? 1 : std::min(call.most_threads(), kMostThreads);
+      if (threads == 1) return call.work();
+      ort::parallel_for(api_, context, threads, [&](size_t) { call.work(); });
+      return;
+    }
+    const size_t words = words_of(k_);
     Buffer<uint32_t> bits(rows * words);
     const auto pack = [&](size_t first, size_t last) {
       for (size_t row = first; row < last; ++row) {
@@ -107,8 +123,10 @@ class BinLinear {
 
   const OrtApi* api_;
   const BitKernel& kernel_;
+  bool forced_;
   size_t k_ = 0;
   std::unique_ptr<PackedWeights> weights_;
+  std::unique_ptr<TiledLinear> tiled_;  // null where the processor has no tiles
   std::vector<float> threshold_;  // [K], or empty where there is no shift
 };
 

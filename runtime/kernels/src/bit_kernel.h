@@ -19,6 +19,7 @@
 namespace edgepack {
 
 struct CpuFeatures;
+struct TileKernel;
 
 // Words are paired, so that 64-bit instructions read whole rows.
 inline constexpr size_t kBitsPerWordPair = 64;
@@ -84,6 +85,9 @@ struct BitKernel {
 
   // y = alpha * (sums[class] - 2 P) + bias, rounded after the product and after the sum.
   void (*conv)(const ConvWork& work);
+
+  // For large products; null where there is nothing faster than counting.
+  const TileKernel* tiles;
 };
 
 extern const BitKernel kPortable;
@@ -91,6 +95,7 @@ extern const BitKernel kPortable;
 extern const BitKernel kPopcnt;
 extern const BitKernel kAvx2;
 extern const BitKernel kAvx512;
+extern const BitKernel kAmx;
 #elif defined(__aarch64__)
 extern const BitKernel kNeon;
 extern const BitKernel kNeonDot;

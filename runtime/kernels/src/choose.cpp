@@ -10,7 +10,7 @@ namespace edgepack {
 std::vector<const BitKernel*> runnable_kernels() {
   static const BitKernel* const kAll[] = {
 #if defined(__x86_64__)
-      &kAvx512, &kAvx2, &kPopcnt,
+      &kAmx, &kAvx512, &kAvx2, &kPopcnt,
 #elif defined(__aarch64__)
       &kNeonDot, &kNeon,
 #endif
@@ -23,10 +23,15 @@ std::vector<const BitKernel*> runnable_kernels() {
   return found;
 }
 
+bool kernel_was_asked_for() {
+  const char* wanted = std::getenv("EDGEPACK_KERNEL");
+  return wanted != nullptr && *wanted != '\0';
+}
+
 const BitKernel& chosen_kernel() {
   const std::vector<const BitKernel*> kernels = runnable_kernels();
+  if (!kernel_was_asked_for()) return *kernels.front();
   const char* wanted = std::getenv("EDGEPACK_KERNEL");
-  if (wanted == nullptr || *wanted == '\0') return *kernels.front();
   std::string names;
   for (const BitKernel* kernel : kernels) {
     if (std::string(wanted) == kernel->name) return *kernel;

@@ -15,4 +15,7 @@ std::vector<const BitKernel*> runnable_kernels();
 // Throws std::invalid_argument if that one is unknown here.
 const BitKernel& chosen_kernel();
 
+// Whether EDGEPACK_KERNEL named it: then nothing else runs, however small the work.
+bool kernel_was_asked_for();
+
 }  // namespace edgepack

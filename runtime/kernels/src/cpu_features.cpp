@@ -8,6 +8,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
@@ -21,6 +25,18 @@ uint64_t xcr0() {
   uint32_t high = 0;
   __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
   return (static_cast<uint64_t>(high) << 32) | low;
+}
+
+// Linux gives the 8 KiB of tiles to a process that asks, once for all of its threads (Documentation/arch/x86/
+// xstate.rst of its source: arch_prctl with ARCH_REQ_XCOMP_PERM and the number of the state component).
+bool tiles_allowed() {
+#if defined(__linux__)
+  constexpr long kRequest = 0x1023;
+  constexpr long kTileData = 18;
+  return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+#else
+  return false;
+#endif
 }
 
 CpuFeatures detect() {
@@ -38,6 +54,9 @@ CpuFeatures detect() {
   const bool avx512 = ((b >> 16) & 1) && ((b >> 30) & 1) && ((b >> 31) & 1);  // F, BW, VL
   const bool vpopcntdq = (c >> 14) & 1;
   found.avx512_vpopcntdq = found.avx2 && avx512 && vpopcntdq && (saved & kZmm) == kZmm;
+  constexpr uint64_t kTiles = 0x60000;  // their configuration and their data
+  const bool amx = ((d >> 24) & 1) && ((d >> 25) & 1);  // AMX-TILE, AMX-INT8
+  found.amx_int8 = found.avx512_vpopcntdq && amx && (saved & kTiles) == kTiles && tiles_allowed();
   return found;
 }
 #elif defined(__aarch64__) && defined(__linux__)
