@@ -3,6 +3,7 @@
 # make bench   the benchmarks                     make lint    ruff and mypy
 # make bench-quality   accuracy and perplexity of every form, and the table in docs/quality.md
 # make bench-peers     against other toolchains at the same quality, and the table in docs/peers.md
+# make bench-binary    binary layers against fp32 and int8, and the table in docs/binary-roofline.md
 # make format  ruff's formatter                   make dist    sdist and wheel into dist/
 # make docs    the tables in README.md and docs/ that are written from the code
 # make clean   what was made, but the environment make distclean   the environment too
@@ -17,7 +18,7 @@ TARGETS ?= cpu,npu,mobile
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test quick bench bench-quality bench-peers lint format docs dist system clean distclean
+.PHONY: help venv demo test quick bench bench-quality bench-peers bench-binary lint format docs dist system clean distclean
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
@@ -67,6 +68,11 @@ bench-quality: $(INSTALLED) system
 bench-peers: $(INSTALLED)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,peers]'
 	$(BIN)/python -m pytest tests/benchmarks/test_peers.py -m benchmark -s
+
+# The table is written when every bound holds.
+bench-binary: $(INSTALLED)
+	$(BIN)/python -m pytest tests/benchmarks/test_binary.py -m benchmark -s
+	$(BIN)/python tools/binary_table.py docs/binary-roofline.md
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

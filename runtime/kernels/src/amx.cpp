@@ -16,7 +16,7 @@ namespace {
 
 constexpr size_t kSteps = 16;  // expanded at a time: 32 KiB
 constexpr size_t kGroups = 16; // whose sums are kept from one part of the steps to the next: 32 KiB
-constexpr size_t kAhead = 2;   // steps from the expansion of a tile to its first use
+constexpr size_t kAhead = 6;   // steps from the expansion of a tile to its first use: its stores are over by then
 constexpr size_t kStepBytes = 2 * kTileBytes;
 
 struct alignas(64) Configuration {

@@ -31,8 +31,8 @@ constexpr int64_t kLargestK = 1 << 24;
 
 // Below this many products a call is over before a second thread has begun.
 constexpr size_t kWorthThreads = size_t{1} << 22;
-// What tiles are worth: a group of sixteen rows costs the same however many of them there are.
-constexpr size_t kWorthTiles = 16;
+// Rows from which tiles are faster: expanding the weights costs as much as counting some forty rows.
+constexpr size_t kWorthTiles = 48;
 constexpr size_t kMostThreads = 64;
 constexpr size_t kRowsOfATask = 64;
 constexpr size_t kChannelsOfATask = 64;

@@ -21,6 +21,7 @@ size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
 struct TiledConv::Plan {
   ConvPlan at;
+  size_t pitch;                 // words from one word of channels to the next
   std::vector<size_t> offsets;  // [steps], in bytes
 };
 
@@ -53,9 +54,12 @@ std::shared_ptr<const TiledConv::Plan> TiledConv::plan_for(size_t height, size_t
   const std::lock_guard<std::mutex> lock(mutex_);
   if (!last_ || last_->at.height != height || last_->at.width != width) {
     auto made = std::make_shared<Plan>(
-        Plan{ConvPlan(shape_.rows, shape_.columns, height, width, shape_.channels, words(), 0, {}), {}});
+        Plan{ConvPlan(shape_.rows, shape_.columns, height, width, shape_.channels, 1, 0, {}), 0, {}});
+    // An odd number of cache lines: the sixteen rows of a tile then lie in different sets of the cache.
+    made->pitch = (ceil_div(made->at.word_plane, kLineWords) | 1) * kLineWords;
     for (size_t step = 0; step < steps(); ++step) {
-      made->offsets.push_back(made->at.offsets[step * kTileSide] * sizeof(uint32_t));
+      const size_t word = made->at.offsets[step / blocks()] + step % blocks() * kTileSide * made->pitch;
+      made->offsets.push_back(word * sizeof(uint32_t));
     }
     last_ = made;
   }
@@ -67,7 +71,7 @@ std::shared_ptr<const TiledConv::Plan> TiledConv::plan_for(size_t height, size_t
 void TiledConv::sign_plane(const Plan& plan, const float* x, const float* threshold, size_t group, size_t word,
                            uint32_t* line, uint32_t* to) const {
   const ConvPlan& at = plan.at;
-  std::memset(to, 0, at.word_plane * sizeof *to);
+  std::memset(to, 0, plan.pitch * sizeof *to);
   const size_t channel = word * kChannelsOfAWord;
   if (channel >= shape_.channels) return;
   const size_t first = group * shape_.channels + channel;
@@ -100,7 +104,7 @@ void TiledConv::convolve(const OrtApi* api, OrtKernelContext* context, const flo
   const std::shared_ptr<const Plan> plan = plan_for(height, width);
   const ConvPlan& at = plan->at;
   const size_t planes = shape_.groups * words();
-  const size_t sample = planes * at.word_plane;
+  const size_t sample = planes * plan->pitch;
   const size_t image = height * width * shape_.channels * shape_.groups;
   const size_t pixels = at.out_height * at.out_width;
   const bool adjacent = at.row_stride == 1 && at.column_stride == 1;
@@ -112,7 +116,7 @@ void TiledConv::convolve(const OrtApi* api, OrtKernelContext* context, const flo
     const size_t b = task / planes;
     const size_t plane = task % planes;
     sign_plane(*plan, x + b * image, threshold, plane / words(), plane % words(),
-               lines.data() + (adjacent ? 0 : task * width), signs.data() + task * at.word_plane);
+               lines.data() + (adjacent ? 0 : task * width), signs.data() + task * plan->pitch);
   };
   const size_t all_panels = shape_.groups * panels();
   const size_t chunks = ceil_div(at.groups, kGroupsOfATask);
@@ -122,11 +126,11 @@ void TiledConv::convolve(const OrtApi* api, OrtKernelContext* context, const flo
     const size_t b = task / chunks / all_panels;
     const size_t group = panel / panels();
     const size_t channel = panel % panels() * kTileChannels;
-    const uint32_t* from = signs.data() + b * sample + group * words() * at.word_plane + chunk * kPositions;
+    const uint32_t* from = signs.data() + b * sample + group * words() * plan->pitch + chunk * kPositions;
     TileWork work{};
     work.activations = reinterpret_cast<const int8_t*>(from);
     work.group_bytes = kPositions * sizeof(uint32_t);
-    work.stride = at.word_plane * sizeof(uint32_t);
+    work.stride = plan->pitch * sizeof(uint32_t);
     work.offsets = plan->offsets.data();
     work.steps = steps();
     work.groups = std::min(kGroupsOfATask, at.groups - chunk);

@@ -35,7 +35,7 @@ CASES: list[tuple[tuple[int, int, int, int], int, tuple[int, int], dict[str, obj
 ]
 
 
-@pytest.fixture(params=("amx", "avx512", "avx2", "popcnt", "neon-dot", "neon", "portable"))
+@pytest.fixture(params=("avx512", "amx", "avx2", "popcnt", "neon-dot", "neon", "portable"))
 def kernel(request: pytest.FixtureRequest, library, monkeypatch: pytest.MonkeyPatch) -> str:
     name: str = request.param
     if name not in kernels.available():

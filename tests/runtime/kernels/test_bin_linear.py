@@ -15,7 +15,7 @@ from onnx.reference import ReferenceEvaluator
 from edgepack.runtime import kernels
 from tests.runtime.kernels.layers import BinaryLayer
 
-KERNELS = ("amx", "avx512", "avx2", "popcnt", "neon-dot", "neon", "portable")
+KERNELS = ("avx512", "amx", "avx2", "popcnt", "neon-dot", "neon", "portable")
 # M, K, N: one of everything, sizes around a byte, a word, a vector, a panel and a tile, and real layers
 SIZES = [
     (1, 1, 1),
