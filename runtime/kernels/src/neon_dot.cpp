@@ -26,6 +26,7 @@ inline uint32x4_t folded(uint32x4_t sum, Block block) { return vaddq_u32(sum, bl
 namespace edgepack {
 
 const BitKernel kNeonDot = {
-    "neon-dot", [](const CpuFeatures& cpu) { return cpu.neon_dot; }, kLanes, pack_row, linear, pack_pixels, conv};
+    "neon-dot", [](const CpuFeatures& cpu) { return cpu.neon_dot; }, kLanes, pack_row, linear, pack_pixels, conv,
+    nullptr};
 
 }  // namespace edgepack
