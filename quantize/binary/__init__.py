@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from edgepack.quantize.binary._packed import PackedLayer
     from edgepack.quantize.binary._report import Decision, Report
     from edgepack.quantize.binary._training import after_step, progress
-    from edgepack.quantize.binary._translation import translations
+    from edgepack.quantize.binary.operators import translations
 
 _HOMES = {
     "Decision": "_report",
@@ -33,7 +33,7 @@ _HOMES = {
     "freeze": "_freeze",
     "methods": "_method",
     "progress": "_training",
-    "translations": "_translation",
+    "translations": "operators",
 }
 
 __all__ = [

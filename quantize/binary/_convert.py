@@ -156,8 +156,6 @@ def _reasons(
 
 
 def _reasons_of_convolution(layer: nn.Conv2d) -> Iterator[str]:
-    if layer.dilation != (1, 1):
-        yield "the operator has no dilation"
     if layer.padding_mode != "zeros":
         yield f"the operator pads with zeros, not {layer.padding_mode}"
     channels = layer.in_channels // layer.groups

@@ -21,6 +21,7 @@ class Geometry:
         strides: Vertical, horizontal.
         pads: Top, left, bottom, right. What is padded adds nothing to the sums.
         groups: Of a convolution.
+        dilations: Vertical, horizontal.
         output_size: Height and width that a convolution gives, where they are known and fixed.
     """
 
@@ -30,17 +31,18 @@ class Geometry:
     strides: tuple[int, int] = (1, 1)
     pads: Pads = (0, 0, 0, 0)
     groups: int = 1
+    dilations: tuple[int, int] = (1, 1)
     output_size: tuple[int, int] | None = None
 
     @classmethod
     def of(cls, layer: nn.Linear | nn.Conv2d) -> Geometry:
-        """Of a float layer, without dilation."""
+        """Of a float layer."""
         if isinstance(layer, nn.Linear):
             return cls(layer.out_features, layer.in_features)
         kernel = (layer.kernel_size[0], layer.kernel_size[1])
         return cls(
             *(layer.out_channels, layer.in_channels, kernel, (layer.stride[0], layer.stride[1])),
-            *(_pads(layer), layer.groups),
+            *(_pads(layer), layer.groups, (layer.dilation[0], layer.dilation[1])),
         )
 
     @property
@@ -49,6 +51,13 @@ class Geometry:
         if self.kernel is None:
             return self.inputs
         return self.inputs // self.groups * self.kernel[0] * self.kernel[1]
+
+    @property
+    def extent(self) -> tuple[int, int]:
+        """Height and width of what one output of a convolution sees."""
+        assert self.kernel is not None  # noqa: S101 - of a convolution only
+        height, width = (d * (size - 1) + 1 for d, size in zip(self.dilations, self.kernel, strict=True))
+        return height, width
 
     def per_channel(self, values: Tensor) -> Tensor:
         """One value a feature or channel, in a shape that multiplies activations."""
@@ -69,8 +78,9 @@ class Geometry:
             return linear(activations, weights)
         top, left, bottom, right = self.pads
         if (top, left) == (bottom, right):
-            return conv2d(activations, weights, None, self.strides, (top, left), 1, self.groups)
-        return conv2d(self.padded(activations, 0.0), weights, None, self.strides, 0, 1, self.groups)
+            return conv2d(activations, weights, None, self.strides, (top, left), self.dilations, self.groups)
+        padded = self.padded(activations, 0.0)
+        return conv2d(padded, weights, None, self.strides, 0, self.dilations, self.groups)
 
 
 def _pads(layer: nn.Conv2d) -> Pads:
@@ -78,7 +88,7 @@ def _pads(layer: nn.Conv2d) -> Pads:
     if layer.padding == "valid":
         return (0, 0, 0, 0)
     if layer.padding == "same":
-        height, width = (size - 1 for size in layer.kernel_size)
+        height, width = (d * (n - 1) for d, n in zip(layer.dilation, layer.kernel_size, strict=True))
         return (height // 2, width // 2, height - height // 2, width - width // 2)
     vertical, horizontal = (int(size) for size in layer.padding)
     return (vertical, horizontal, vertical, horizontal)

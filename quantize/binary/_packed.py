@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from edgepack.quantize.binary._bits import pack
 from edgepack.quantize.binary._geometry import Geometry
 from edgepack.quantize.binary._operator import bin_conv, bin_linear, conv_sizes
-
-DOMAIN = "edgepack"
-VERSION = 1
+from edgepack.toolchain.native_operators import DOMAIN, VERSION
 
 
 class PackedLayer(nn.Module):
@@ -27,7 +25,7 @@ class PackedLayer(nn.Module):
         signs: The weights, +1 and -1, in the float layer's shape.
         alpha: [N].
         bias: [N].
-        shift: [K], or None.
+        shift: [K]; [1] for all; None for a single zero.
 
     Attributes:
         pads_with: What a padded activation counts as; 0 leaves it to the operator.
@@ -41,7 +39,7 @@ class PackedLayer(nn.Module):
     packed: Tensor
     alpha: Tensor
     bias: Tensor
-    shift: Tensor | None
+    shift: Tensor
     output_scale: Tensor | None
     bias_after: Tensor | None
 
@@ -54,7 +52,7 @@ class PackedLayer(nn.Module):
         self.register_buffer("packed", pack(last))
         self.register_buffer("alpha", alpha)
         self.register_buffer("bias", bias)
-        self.register_buffer("shift", shift)
+        self.register_buffer("shift", alpha.new_zeros(1) if shift is None else shift)
         self.register_buffer("output_scale", None)
         self.register_buffer("bias_after", None)
         self.pads_with = 0.0
@@ -106,13 +104,13 @@ class PackedLayer(nn.Module):
             y: Tensor = bin_linear(values, self.packed, self.alpha, self.bias, self.shift, geometry.inputs)
         else:
             y = bin_conv(
-                *(values, self.packed, self.alpha, self.bias, self.shift, geometry.inputs),
-                *(geometry.kernel, geometry.strides, geometry.pads, geometry.groups),
+                *(values, self.packed, self.alpha, self.bias, self.shift, geometry.inputs // geometry.groups),
+                *(geometry.strides, geometry.pads, geometry.dilations, geometry.groups),
             )
         return y
 
     def _node(self, values: Tensor, geometry: Geometry) -> Tensor:
-        inputs = [values, self.packed, self.alpha, self.bias, *([] if self.shift is None else [self.shift])]
+        inputs = [values, self.packed, self.alpha, self.bias, self.shift]
         if geometry.kernel is None:
             return torch.onnx.ops.symbolic(
                 f"{DOMAIN}::BinLinear",
@@ -122,15 +120,15 @@ class PackedLayer(nn.Module):
                 shape=[*values.shape[:-1], geometry.outputs],
                 version=VERSION,
             )
-        size = conv_sizes(values.shape[2:], geometry.kernel, geometry.strides, geometry.pads)
+        size = conv_sizes(values.shape[2:], geometry.extent, geometry.strides, geometry.pads)
         return torch.onnx.ops.symbolic(
             f"{DOMAIN}::BinConv",
             inputs,
             {
-                "K": geometry.inputs,
-                "kernel_shape": list(geometry.kernel),
+                "K": geometry.inputs // geometry.groups,
                 "strides": list(geometry.strides),
                 "pads": list(geometry.pads),
+                "dilations": list(geometry.dilations),
                 "group": geometry.groups,
             },
             dtype=values.dtype,
@@ -139,4 +137,4 @@ class PackedLayer(nn.Module):
         )
 
     def extra_repr(self) -> str:
-        return f"{self.geometry}, shift={self.shift is not None}"
+        return f"{self.geometry}"

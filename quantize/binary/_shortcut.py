@@ -23,7 +23,7 @@ def shortcut_fits(geometry: Geometry) -> bool:
     if geometry.kernel is None:
         return True
     top, left, bottom, right = geometry.pads
-    return (top + bottom, left + right) == (geometry.kernel[0] - 1, geometry.kernel[1] - 1)
+    return (top + bottom, left + right) == (geometry.extent[0] - 1, geometry.extent[1] - 1)
 
 
 class Shortcut(nn.Module):

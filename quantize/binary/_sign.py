@@ -1,7 +1,7 @@
 """The sign of one bit, and the slopes that stand for its derivative, which is zero almost everywhere.
 
-sign(v) = +1 where v >= 0, else -1. So both zeros are +1, which torch.sign gives 0, and NaN is -1, as the comparison
-says.
+sign(v) = -1 where v < 0, else +1. So both zeros are +1, which torch.sign gives 0, and so is NaN, as the comparison
+says; the operators on the device compare in the same way.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch import Tensor
 
 def sign(values: Tensor) -> Tensor:
     """+1 and -1 of the values' dtype and shape."""
-    return torch.where(values >= 0, 1.0, -1.0).to(values.dtype)
+    return torch.where(values < 0, -1.0, 1.0).to(values.dtype)
 
 
 class _Sign(torch.autograd.Function):

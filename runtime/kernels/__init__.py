@@ -20,8 +20,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-DOMAIN = "edgepack"
-VERSION = 1
+from edgepack.toolchain.native_operators import DOMAIN as DOMAIN
+from edgepack.toolchain.native_operators import VERSION as VERSION
+
 OFF = "off"
 _VARIABLE = "EDGEPACK_KERNELS_LIBRARY"
 _OLDEST_RUNTIME = (1, 17)  # the first with the entries of the C interface that the library uses

@@ -27,6 +27,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgepack.runtime.kernels import DOMAIN, VERSION
+from edgepack.toolchain.native_operators import function_libraries
 
 if TYPE_CHECKING:
     import onnx
@@ -153,6 +154,7 @@ def _function(name: str, body: list[onnx.NodeProto], attributes: list[str]) -> o
 FUNCTIONS: dict[str, Callable[[], onnx.FunctionProto]] = {"BinLinear": bin_linear, "BinConv": bin_conv}
 
 
+@function_libraries.register("kernels")
 def add_fallbacks(model: ir.Model) -> int:
     """Give `model` the function of every native operator that it uses, and the domain's version.
 

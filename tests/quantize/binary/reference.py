@@ -9,7 +9,7 @@ from onnx.reference.op_run import OpRun
 
 
 def signs(values: np.ndarray) -> np.ndarray:
-    return np.array([1 if value >= 0 else -1 for value in values.ravel()]).reshape(values.shape)
+    return np.array([-1 if value < 0 else 1 for value in values.ravel()]).reshape(values.shape)
 
 
 def bits(packed: np.ndarray, count: int) -> np.ndarray:
@@ -26,17 +26,17 @@ def bin_linear(x, packed, alpha, bias, shift, count):
 
 def bin_conv(x, packed, alpha, bias, shift, channels, strides, pads, group):
     outputs, height, width, _ = packed.shape
-    weight = bits(packed, channels // group).astype(np.float64)
+    weight = bits(packed, channels).astype(np.float64)
     s = signs(x if shift is None else x + shift[:, None, None])
     s = np.pad(s, ((0, 0), (0, 0), (pads[0], pads[2]), (pads[1], pads[3])))
     rows, columns = (s.shape[2] - height) // strides[0] + 1, (s.shape[3] - width) // strides[1] + 1
     y = np.empty((len(x), outputs, rows, columns))
     for n in range(outputs):
-        first = n // (outputs // group) * (channels // group)
+        first = n // (outputs // group) * channels
         for i in range(rows):
             for j in range(columns):
                 top, left = i * strides[0], j * strides[1]
-                window = s[:, first : first + channels // group, top : top + height, left : left + width]
+                window = s[:, first : first + channels, top : top + height, left : left + width]
                 y[:, n, i, j] = (window.transpose(0, 2, 3, 1) * weight[n]).sum((1, 2, 3))
     return (y * alpha[:, None, None].astype(np.float64) + bias[:, None, None]).astype(np.float32)
 
@@ -60,9 +60,9 @@ class BinConv(OpRun):
         shift=None,
         K: Any = None,  # noqa: N803 - the attribute's name
         group: Any = None,
-        kernel_shape: Any = None,
+        dilations: Any = None,
         pads: Any = None,
         strides: Any = None,
     ):
-        assert tuple(kernel_shape) == packed.shape[1:3]
+        assert list(dilations) == [1, 1]
         return (bin_conv(x, packed, alpha, bias, shift, K, strides, pads, group),)

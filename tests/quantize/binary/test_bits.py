@@ -11,10 +11,10 @@ from edgepack.quantize.binary._sign import sign, sign_with
 from tests.quantize.binary.reference import bits
 
 
-def test_the_sign_of_both_zeros_is_plus_one_and_of_nan_minus_one():
+def test_the_signs_of_both_zeros_and_of_nan_are_plus_one():
     smallest = 2.0**-149
     values = torch.tensor([0.0, -0.0, smallest, -smallest, torch.inf, -torch.inf, torch.nan])
-    expected = [1, 1, 1, -1, 1, -1, -1]
+    expected = [1, 1, 1, -1, 1, -1, 1]
     assert sign(values).tolist() == expected
     assert sign_with(values, torch.zeros(7)).tolist() == expected
 

@@ -40,6 +40,7 @@ def test_every_method_trains_a_residual_network(method):
 def test_every_parameter_of_a_binary_layer_is_trained(method):
     model, _ = convert(residual(), method)
     train(model, images())  # some start from zeros, which keep others from learning
+    progress(model, 0)  # at the end of its schedule FDA's noise has no share in the gradients
     model.train()(images()).square().sum().backward()
     binary = [name for name, module in model.named_modules() if isinstance(module, BinaryLayer)]
     for name, parameter in model.named_parameters():
@@ -54,7 +55,7 @@ def test_every_parameter_of_a_binary_layer_is_trained(method):
         (nn.Conv2d(64, 64, 3, groups=64), "too small to gain: 1 channels a group (from 32 on)"),
         (nn.Conv2d(64, 64, 1, groups=2), "too small to gain: sums of 32 (from 64 on)"),
         (nn.Conv2d(64, 8, 1), "too small to gain: 8 outputs (from 16 on)"),
-        (nn.Conv2d(64, 64, 3, dilation=2), "the operator has no dilation"),
+        (nn.Conv2d(64, 64, 3, dilation=2), None),
         (
             nn.Conv2d(64, 64, 3, padding=1, padding_mode="reflect"),
             "the operator pads with zeros, not reflect",

@@ -53,7 +53,7 @@ def test_a_frozen_network_has_the_bits_and_outputs_of_the_trained_one(method):
     assert trained_reads.keys() == frozen_reads.keys() == {"conv", "grouped", "linear"}
     for name, read in trained_reads.items():
         method_of, packed = layer(model, name).method, layer(frozen, name)
-        shift = 0 if packed.shift is None else packed.geometry.per_channel(packed.shift)
+        shift = packed.geometry.per_channel(packed.shift)
         signs = method_of.activations(read)
         assert torch.equal(signs, sign(read + shift)), "the same input, the same bits"
         assert torch.equal(signs, sign(frozen_reads[name] + shift)), "and the same bits in the whole network"

@@ -2,28 +2,34 @@
 
     torch.onnx.export(torch.export.export(frozen, inputs), dynamo=True, custom_translation_table=translations())
 
-Given the frozen module itself, torch.onnx.export needs no table: the layers write their own nodes.
+`edgepack export` uses the table by itself. Given the frozen module, torch.onnx.export needs none: the layers write
+their own nodes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any
 
-import torch
+from edgepack.toolchain.native_operators import DOMAIN, VERSION, TorchOperators, torch_operators
 
-from edgepack.quantize.binary import _operator  # noqa: F401 - registers the operators
-from edgepack.quantize.binary._packed import DOMAIN, VERSION
+_INPUTS = (("x", "T"), ("packed", "tensor(uint8)"), ("alpha", "T"), ("bias", "T"), ("shift", "T"))
+_WINDOW = {"strides": "INTS", "pads": "INTS", "dilations": "INTS", "group": "INT"}
 
-_INPUTS = (("x", "T"), ("packed", "tensor(uint8)"), ("alpha", "T"), ("bias", "T"))
+
+def define() -> None:
+    """Make the operators known to torch."""
+    import_module("edgepack.quantize.binary._operator")
 
 
 def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     """Torch's operators to functions that record one node each."""
+    import torch
+
+    define()
     linear = _recorder("BinLinear", {"K": "INT"})
-    conv = _recorder(
-        "BinConv", {"K": "INT", "kernel_shape": "INTS", "strides": "INTS", "pads": "INTS", "group": "INT"}
-    )
+    conv = _recorder("BinConv", {"K": "INT", **_WINDOW})
 
     def bin_linear(x: Any, packed: Any, alpha: Any, bias: Any, shift: Any, k: int) -> Any:
         return linear(x, packed, alpha, bias, shift, K=k)
@@ -34,14 +40,14 @@ def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
         alpha: Any,
         bias: Any,
         shift: Any,
-        channels: int,
-        kernel: Sequence[int],
+        k: int,
         strides: Sequence[int],
         pads: Sequence[int],
+        dilations: Sequence[int],
         groups: int,
     ) -> Any:
-        window = {"kernel_shape": list(kernel), "strides": list(strides), "pads": list(pads)}
-        return conv(x, packed, alpha, bias, shift, K=channels, group=groups, **window)
+        window = {"strides": list(strides), "pads": list(pads), "dilations": list(dilations)}
+        return conv(x, packed, alpha, bias, shift, K=k, group=groups, **window)
 
     return {
         torch.ops.edgepack.bin_linear.default: bin_linear,
@@ -54,15 +60,11 @@ def _recorder(name: str, attributes: dict[str, str]) -> Callable[..., Any]:
     from onnx.defs import OpSchema
     from onnxscript.values import Op, Opset
 
-    optional = OpSchema.FormalParameterOption.Optional
     schema = OpSchema(
         name,
         DOMAIN,
         VERSION,
-        inputs=[
-            *(OpSchema.FormalParameter(title, kind) for title, kind in _INPUTS),
-            OpSchema.FormalParameter("shift", "T", param_option=optional),
-        ],
+        inputs=[OpSchema.FormalParameter(title, kind) for title, kind in _INPUTS],
         outputs=[OpSchema.FormalParameter("y", "T")],
         type_constraints=[("T", ["tensor(float)"], "")],
         attributes=[
@@ -71,3 +73,6 @@ def _recorder(name: str, attributes: dict[str, str]) -> Callable[..., Any]:
     )
     made: Callable[..., Any] = Op(Opset(DOMAIN, VERSION), name, schema)
     return made
+
+
+torch_operators.register("binary")(TorchOperators(define, translations))
