@@ -7,6 +7,8 @@
     frozen = freeze(model)                                # packed bits, alpha, bias, shift
     torch.onnx.export(frozen, ..., dynamo=True)           # one node edgepack::BinLinear or edgepack::BinConv a layer
 
+Transformers: `convert(model, "bibert")` with `Distillation`, and `convert_attention(model, "ecoformer", samples=...)`.
+
 Names load on first use, and the modules begin with `_`: they need torch, which a search for quantizers must not load.
 """
 
@@ -15,7 +17,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgepack.quantize.binary._attention import attentions, convert_attention
     from edgepack.quantize.binary._convert import convert
+    from edgepack.quantize.binary._distillation import Distillation
     from edgepack.quantize.binary._freeze import freeze
     from edgepack.quantize.binary._method import Method, methods
     from edgepack.quantize.binary._packed import PackedLayer
@@ -25,11 +29,14 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Decision": "_report",
+    "Distillation": "_distillation",
     "Method": "_method",
     "PackedLayer": "_packed",
     "Report": "_report",
     "after_step": "_training",
+    "attentions": "_attention",
     "convert": "_convert",
+    "convert_attention": "_attention",
     "freeze": "_freeze",
     "methods": "_method",
     "progress": "_training",
@@ -38,11 +45,14 @@ _HOMES = {
 
 __all__ = [
     "Decision",
+    "Distillation",
     "Method",
     "PackedLayer",
     "Report",
     "after_step",
+    "attentions",
     "convert",
+    "convert_attention",
     "freeze",
     "methods",
     "progress",

@@ -1,7 +1,8 @@
 """Float layers to binary ones: which, and why the others stay.
 
 A binary layer pays off where many products share one sum. The first layer sees the input itself and the last one gives
-the scores: both stay float, as in all the papers of `_methods`.
+the scores: both stay float, as in all the papers of `_methods`. Where a model begins with an embedding, that is its
+first layer.
 """
 
 from __future__ import annotations
@@ -15,6 +16,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from edgepack.quantize.binary._attention import (
+    BinaryAttention,
+    attention_modules,
+    attentions,
+    convert_attention,
+)
 from edgepack.quantize.binary._geometry import Geometry
 from edgepack.quantize.binary._graph import Neighbours
 from edgepack.quantize.binary._layer import BinaryLayer
@@ -43,7 +50,8 @@ def convert(
     """A copy of the model whose Linear and Conv2d layers compute on bits, and what became of each.
 
     A ReLU that only a binary layer reads is taken out: the sign of what is never negative says nothing. A BatchNorm
-    behind a layer moves into it where the method has something behind the norm.
+    behind a layer moves into it where the method has something behind the norm. A method that has an attention of its
+    own (BiBERT) puts it in the place of those that are known by their parts.
 
     Args:
         model: Float, in float32; it is not changed. Trained weights are where training starts.
@@ -70,7 +78,8 @@ def convert(
     _check_weights(found)
     neighbours = Neighbours(model)
     reasons = {name: next(_reasons(name, layer, model, keep), None) for name, layer in found.items()}
-    for name in _ends(found, neighbours):
+    embedded = any(isinstance(module, nn.Embedding) for module in model.modules())
+    for name in _ends(found, neighbours, embedded=embedded):
         if name not in keep:
             reasons[name] = "the first and the last layer stay float"
     sizes = _output_sizes(model, found, example_inputs) if example_inputs is not None else {}
@@ -91,7 +100,8 @@ def convert(
             )
             _put(model, name, made.to(layer.weight.device).train(layer.training))
         decisions.append(Decision(name, type(layer).__name__, layer.weight.numel(), reason, tuple(notes)))
-    report = Report(method, tuple(decisions))
+    model, attended = _attended(model, method)
+    report = Report(method, tuple(decisions), attended)
     if not report.binary:
         raise UsageError(
             "No layer of the model can become binary",
@@ -100,6 +110,13 @@ def convert(
         )
     _leave_fused_paths(model)
     return model, report
+
+
+def _attended(model: ModuleT, method: str) -> tuple[ModuleT, tuple[str, ...]]:
+    """The model with the attention that the method brings along, and where."""
+    floats = [m for m in attention_modules(model).values() if not isinstance(m, BinaryAttention)]
+    kinds = [name for name, kind in attentions.items() if method in kind.comes_with]
+    return convert_attention(model, kinds[0]) if floats and kinds else (model, ())
 
 
 def _layers(model: nn.Module) -> _Found:
@@ -163,10 +180,10 @@ def _reasons_of_convolution(layer: nn.Conv2d) -> Iterator[str]:
         yield f"too small to gain: {channels} channels a group (from {SMALLEST_GROUP} on)"
 
 
-def _ends(found: _Found, neighbours: Neighbours) -> set[str]:
-    """The first and the last layer as they are called, or as they are declared."""
+def _ends(found: _Found, neighbours: Neighbours, *, embedded: bool) -> set[str]:
+    """The first, but for models that begin with an embedding, and the last layer, as called or as declared."""
     order = [name for name in neighbours.order() if name in found] or list(found)
-    return {order[0], order[-1]} if order else set()
+    return set(order[-1:] if embedded else order[:1] + order[-1:])
 
 
 def _output_sizes(

@@ -15,6 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from edgepack.quantize.binary._attention import BinaryAttention
 from edgepack.quantize.binary._graph import Neighbours
 from edgepack.quantize.binary._layer import BinaryLayer
 from edgepack.quantize.binary._packed import PackedLayer
@@ -40,7 +41,7 @@ def freeze(model: ModuleT, *, fold_norms: bool = True) -> ModuleT:
     """
     model = copy.deepcopy(model).eval()
     layers = {name: layer for name, layer in model.named_modules() if isinstance(layer, BinaryLayer)}
-    if not layers:
+    if not layers and not any(isinstance(module, BinaryAttention) for module in model.modules()):
         raise UsageError("The model has no binary layer to freeze", todo="Call convert and train it first")
     bad = [name for name, layer in layers.items() if not _finite(layer)]
     if bad:

@@ -31,10 +31,12 @@ class Report:
     Attributes:
         method: The method's name.
         layers: One decision each.
+        attentions: Names of self-attentions that compute on bits now.
     """
 
     method: str
     layers: tuple[Decision, ...]
+    attentions: tuple[str, ...] = ()
 
     @property
     def binary(self) -> tuple[str, ...]:
@@ -52,4 +54,5 @@ class Report:
         for layer in self.layers:
             said = "; ".join([layer.kept or "binary", *layer.notes])
             lines.append(f"{layer.name} ({layer.kind}, {layer.weights} weights): {said}")
+        lines += [f"{name}: attention on bits" for name in self.attentions]
         return "\n".join(lines)

@@ -61,6 +61,10 @@ def series(v: np.ndarray) -> np.ndarray:
     return 4 * 0.1 / np.pi * terms.sum(0)
 
 
+def centred(w: np.ndarray) -> np.ndarray:
+    return w - w.mean(1, keepdims=True)
+
+
 def row_means(w: np.ndarray) -> np.ndarray:
     return np.abs(w).mean(1, keepdims=True)
 
@@ -104,6 +108,12 @@ FORMULAS = {
         lambda x, g: through_deviation(x, quadratic, g),
         recu,
         bits=lambda w: signs(w - w.mean(1, keepdims=True)),
+    ),
+    "bibert": Formula(
+        lambda x, g: g * clipped(x),
+        lambda w, h, alpha: centred(h * alpha * clipped(centred(w))),
+        lambda w: row_means(centred(w)),
+        lambda w: signs(centred(w)),
     ),
     # The noise module starts as a tenth of the values.
     "fda": Formula(lambda x, g: g * (series(x) + 0.1), lambda w, h, alpha: h * alpha * (series(w) + 0.1)),
