@@ -2,6 +2,7 @@
 # make test    ruff, mypy and every test          make quick   the tests that take less than 5 s each
 # make bench   the benchmarks                     make lint    ruff and mypy
 # make bench-quality   accuracy and perplexity of every form, and the table in docs/quality.md
+# make bench-binary-accuracy   a binary network on all of Fashion-MNIST: accuracy, size, speed
 # make bench-peers     against other toolchains at the same quality, and the table in docs/peers.md
 # make bench-binary    binary layers against fp32 and int8, and the table in docs/binary-roofline.md
 # make format  ruff's formatter                   make dist    sdist and wheel into dist/
@@ -18,7 +19,8 @@ TARGETS ?= cpu,npu,mobile
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test quick bench bench-quality bench-peers bench-binary lint format docs dist system clean distclean
+.PHONY: help venv demo test quick bench bench-quality bench-peers bench-binary bench-binary-accuracy lint \
+    format docs dist system clean distclean
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
@@ -63,6 +65,10 @@ bench: $(INSTALLED)
 bench-quality: $(INSTALLED) system
 	$(BIN)/python -m pytest tests/benchmarks/quality -m benchmark -s
 	$(BIN)/python tools/quality_table.py docs/quality.md
+
+# Trains its network once, into build/trained.
+bench-binary-accuracy: $(INSTALLED) system
+	$(BIN)/python -m pytest tests/benchmarks/test_binary_accuracy.py -m benchmark -s
 
 # Converts with every toolchain once, into build/bench-peers. The table is written whether or not every row holds.
 bench-peers: $(INSTALLED)
