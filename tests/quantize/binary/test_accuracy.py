@@ -14,8 +14,8 @@ from tests.trained import fashion_mnist, training
 
 pytestmark = [pytest.mark.slow, pytest.mark.system(fashion_mnist.PACKAGE)]
 IMAGES, JUDGED, BATCH, STEPS = 1500, 1000, 50, 120
-FLOOR = 60.0
-"""In percent; the worst of the methods was several points above."""
+FLOOR = 66.0
+"""In percent; 71 to 75 when it was set."""
 
 
 def pictures(split: str, count: int) -> tuple[torch.Tensor, torch.Tensor]:
