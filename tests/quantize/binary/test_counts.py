@@ -90,7 +90,8 @@ def test_the_work():
     model = bert()
     tokens = torch.zeros(1, TOKENS, dtype=torch.long, device="meta")
     with torch.no_grad(), Work() as work:
-        model(input_ids=tokens, attention_mask=tokens)
+        # Not the model's own forward, which looks into its mask
+        model.pooler(model.encoder(model.embeddings(input_ids=tokens)).last_hidden_state)
     others = sum(work.others.values())
     # No softmax, and a comparison in its place
     binary = work.products / 64 + others
