@@ -20,7 +20,18 @@ from edgepack.toolchain import markdown
 
 PLACE = markdown.Place("<!-- binary: written by make bench-binary -->", "<!-- /binary -->")
 FILE = Path(__file__).resolve().parents[1] / "build" / "binary.json"
-_HEAD = ("Shape", "fp32", "int8", "1 bit", "vs fp32", "vs int8", "Counting", "Reading", "Share of the limit")
+_HEAD = (
+    "Shape",
+    "fp32",
+    "int8",
+    "1 bit",
+    "vs fp32",
+    "vs int8",
+    "Counting",
+    "Reading",
+    "Share of the limit",
+    "",
+)
 
 
 def table(run: dict[str, Any]) -> str:
@@ -30,7 +41,7 @@ def table(run: dict[str, Any]) -> str:
         f"{run['cpu']}, one thread: {limits['products'] / 1e12:.2f} T products/s counted, "
         f"{limits['near'] / 1e9:.0f} GB/s read from 64 KiB, {limits['far'] / 1e9:.0f} GB/s from 64 MiB.\n"
     )
-    return f"{facts}\n{markdown.table(_HEAD, map(_cells, run['lines']), right=range(1, len(_HEAD)))}"
+    return f"{facts}\n{markdown.table(_HEAD, map(_cells, run['lines']), right=range(1, len(_HEAD) - 1))}"
 
 
 def _cells(line: dict[str, Any]) -> tuple[str, ...]:
@@ -41,6 +52,7 @@ def _cells(line: dict[str, Any]) -> tuple[str, ...]:
         *(f"{line['over'][name]:.1f}x" for name in ("fp32", "int8")),
         *(f"{roofline[name]:.1f}" for name in ("counting", "reading")),
         f"{100 * line['share_of_roofline']:.0f} %",
+        f"**misses**: {'; '.join(line['missed'])}" if line["missed"] else "holds",
     )
 
 

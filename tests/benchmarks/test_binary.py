@@ -24,7 +24,7 @@ LEAST_SHARE = 0.5
 
 
 @pytest.fixture(scope="module")
-def peak(tmp_path_factory: pytest.TempPathFactory) -> dict[str, float]:
+def peak(tmp_path_factory: pytest.TempPathFactory) -> measure.Limits:
     return measure.limits(tmp_path_factory.mktemp("limits"))
 
 
@@ -36,13 +36,13 @@ def lines(peak):
     if len(found) == len(models.SHAPES):
         machine = capture(1, spinning=False)
         FILE.parent.mkdir(parents=True, exist_ok=True)
-        FILE.write_text(json.dumps({"cpu": machine.cpu_model, "limits": peak, "lines": found}, indent=1))
+        rates = {name: max(getattr(peak, name)() for _ in range(7)) for name in ("products", "near", "far")}
+        FILE.write_text(json.dumps({"cpu": machine.cpu_model, "limits": rates, "lines": found}, indent=1))
 
 
 @pytest.mark.parametrize("shape", models.SHAPES, ids=lambda shape: shape.title)
 def test_one_thread(shape, peak, lines):
-    made = measure.line(shape, measure.measure(shape), peak)
-    lines.append(made)
+    made = measure.measure(shape, peak)
     print(f"\n{json.dumps(made)}")
     missed = [
         f"{made['over'][name]:.1f}x {name}, not {least}x"
@@ -51,6 +51,7 @@ def test_one_thread(shape, peak, lines):
     ]
     if made["share_of_roofline"] < LEAST_SHARE:
         missed.append(f"{made['share_of_roofline']:.2f} of the roofline, not {LEAST_SHARE}")
+    lines.append({**made, "missed": missed})
     assert not missed, "; ".join(missed)
 
 

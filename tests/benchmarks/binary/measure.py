@@ -1,4 +1,4 @@
-"""Times of a layer's forms, in turn in one process, and the limits of this core in the same minute."""
+"""Times of a layer's forms and the limits of this core, in turn in one process."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import ctypes
 import os
 import subprocess
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +23,20 @@ _ROUNDS = 60
 _WARM = 5
 
 
-def limits(folder: Path) -> dict[str, float]:
-    """Products and bytes a second of process time: counting, reading 64 KiB, reading 64 MiB.
+@dataclass(frozen=True)
+class Limits:
+    """Loops that do nothing else; each call gives a rate a second of process time.
+
+    They take turns with the forms: a rate of another minute says little on a machine whose clock moves.
+    """
+
+    products: Callable[[], float]
+    near: Callable[[], float]
+    far: Callable[[], float]
+
+
+def limits(folder: Path) -> Limits:
+    """Products counted, bytes read from 64 KiB, bytes read from 64 MiB.
 
     Raises:
         subprocess.CalledProcessError: The compiler lacks the instructions.
@@ -37,20 +51,24 @@ def limits(folder: Path) -> dict[str, float]:
     loops.popcount_products.argtypes = [ctypes.c_size_t]
     loops.bytes_read.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t]
     near, far = np.ones(1 << 16, np.uint8), np.ones(1 << 26, np.uint8)
-    tries = range(7)
-    return {
-        "products": max(loops.popcount_products(200_000) for _ in tries),
-        "near": max(loops.bytes_read(near.ctypes.data, near.size, 200) for _ in tries),
-        "far": max(loops.bytes_read(far.ctypes.data, far.size, 1) for _ in tries),
-    }
+    return Limits(
+        products=lambda: float(loops.popcount_products(20_000)),
+        near=lambda: float(loops.bytes_read(near.ctypes.data, near.size, 200)),
+        far=lambda: float(loops.bytes_read(far.ctypes.data, far.size, 1)),
+    )
 
 
-def measure(shape: Shape) -> dict[str, Any]:
-    """Medians in microseconds by form, and medians over rounds of each form's time over that of one bit."""
+def measure(shape: Shape, peak: Limits) -> dict[str, Any]:
+    """Medians over rounds: microseconds by form and by limit, and each form's time over that of one bit.
+
+    The roofline is the longer of the time to count all products and the time to read activations and weights once from
+    the first two caches, where a benchmark has them; it is by processors' counting, whichever kernel ran.
+    """
     x = shape.x()
     runs = {name: _bound(model, x, 1) for name, model in models(shape).items()}
     clock = time.process_time
     times: dict[str, list[float]] = {name: [] for name in runs}
+    least: dict[str, list[float]] = {"counting": [], "reading": []}
     counts = {}
     for name, run in runs.items():
         for _ in range(_WARM):
@@ -64,11 +82,27 @@ def measure(shape: Shape) -> dict[str, Any]:
             for _ in range(counts[name]):
                 run()
             times[name].append((clock() - begin) / counts[name] * 1e6)
+        for name, of in roofline_us(shape, peak.products(), peak.near()).items():
+            least[name].append(of)
     bit = np.array(times["1-bit"])
+    limit = np.maximum(least["counting"], least["reading"])
     return {
-        "us": {name: float(np.median(of)) for name, of in times.items()},
-        "over": {name: float(np.median(np.array(of) / bit)) for name, of in times.items() if name != "1-bit"},
+        "shape": shape.title,
+        "threads": 1,
+        "us": _medians(times),
+        "over": _medians({name: np.array(of) / bit for name, of in times.items() if name != "1-bit"}),
+        "roofline_us": _medians(least),
+        "share_of_roofline": float(np.median(limit / bit)),
     }
+
+
+def roofline_us(shape: Shape, products: float, near: float) -> dict[str, float]:
+    """Microseconds that counting and reading take at rates a second."""
+    return {"counting": shape.products / products * 1e6, "reading": shape.bytes_read / near * 1e6}
+
+
+def _medians(values: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(np.median(of)) for name, of in values.items()}
 
 
 def threads_gain(shape: Shape) -> dict[str, Any]:
@@ -99,21 +133,3 @@ def _bound(model: onnx.ModelProto, x: np.ndarray, threads: int) -> Any:
     binding.bind_cpu_input("x", x)
     binding.bind_output("y")
     return lambda: session.run_with_iobinding(binding)
-
-
-def line(shape: Shape, found: dict[str, Any], peak: dict[str, float]) -> dict[str, Any]:
-    """What `make bench-binary` prints of a shape.
-
-    The roofline is the longer of the time to count all products and the time to read activations and weights once from
-    the first two caches, where a benchmark has them; it is by processors' counting, whichever kernel ran.
-    """
-    counting = shape.products / peak["products"] * 1e6
-    reading = shape.bytes_read / peak["near"] * 1e6
-    limit = max(counting, reading)
-    return {
-        "shape": shape.title,
-        "threads": 1,
-        **found,
-        "roofline_us": {"counting": counting, "reading": reading},
-        "share_of_roofline": limit / found["us"]["1-bit"],
-    }

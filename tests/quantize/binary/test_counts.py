@@ -90,8 +90,9 @@ def test_the_work():
     model = bert()
     tokens = torch.zeros(1, TOKENS, dtype=torch.long, device="meta")
     with torch.no_grad(), Work() as work:
-        # Not the model's own forward, which looks into its mask
-        model.pooler(model.encoder(model.embeddings(input_ids=tokens)).last_hidden_state)
+        # Not the model's own forward, which looks into its mask; modules by name, which have a type then
+        embedded = model.get_submodule("embeddings")(input_ids=tokens)
+        model.get_submodule("pooler")(model.get_submodule("encoder")(embedded).last_hidden_state)
     others = sum(work.others.values())
     # No softmax, and a comparison in its place
     binary = work.products / 64 + others
