@@ -16,11 +16,12 @@ import onnx
 import onnxruntime
 
 from edgepack.runtime import kernels
-from tests.benchmarks.binary.models import Shape, models
+from tests.benchmarks.binary.models import Shape, models, nothing
 
 _ROUND_S = 2e-3
 _ROUNDS = 60
 _WARM = 5
+_CALL = "calling"
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,13 @@ def limits(folder: Path) -> Limits:
 def measure(shape: Shape, peak: Limits) -> dict[str, Any]:
     """Medians over rounds: microseconds by form and by limit, and each form's time over that of one bit.
 
-    The roofline is the longer of the time to count all products and the time to read activations and weights once from
-    the first two caches, where a benchmark has them; it is by processors' counting, whichever kernel ran.
+    The roofline is what the runtime takes for a call, and the longer of the time to count all products and the time to
+    read activations and weights once from the first two caches, where a benchmark has them; it is by processors'
+    counting, whichever kernel ran.
     """
     x = shape.x()
     runs = {name: _bound(model, x, 1) for name, model in models(shape).items()}
+    runs[_CALL] = _bound(nothing(), np.zeros(1, np.float32), 1)
     clock = time.process_time
     times: dict[str, list[float]] = {name: [] for name in runs}
     least: dict[str, list[float]] = {"counting": [], "reading": []}
@@ -85,7 +88,8 @@ def measure(shape: Shape, peak: Limits) -> dict[str, Any]:
         for name, of in roofline_us(shape, peak.products(), peak.near()).items():
             least[name].append(of)
     bit = np.array(times["1-bit"])
-    limit = np.maximum(least["counting"], least["reading"])
+    least[_CALL] = times.pop(_CALL)
+    limit = np.maximum(least["counting"], least["reading"]) + least[_CALL]
     return {
         "shape": shape.title,
         "threads": 1,

@@ -81,6 +81,11 @@ def models(shape: Shape) -> dict[str, onnx.ModelProto]:
     return {"fp32": _linear_fp32(rng, n, k), "int8": _linear_int8(rng, n, k), "1-bit": binary}
 
 
+def nothing() -> onnx.ModelProto:
+    """What a call of the runtime costs: one operator that copies one number."""
+    return _model([helper.make_node("Identity", ["x"], ["y"])], 1)
+
+
 def _linear_fp32(rng: np.random.Generator, n: int, k: int) -> onnx.ModelProto:
     node = helper.make_node("Gemm", ["x", "w", "b"], ["y"])
     return _model([node], 2, w=_floats(rng, k, n), b=_floats(rng, n))
