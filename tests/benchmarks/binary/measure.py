@@ -76,7 +76,7 @@ def measure(shape: Shape, peak: Limits) -> dict[str, Any]:
     runs = {name: bound(model, x) for name, model in models(shape).items()}
     times = in_turn(runs | {CALL: call_of_nothing()}, limits_now)
     bit = times["1-bit"]
-    limits = {**least, CALL: times.pop(CALL)}
+    limits = {name: np.array(of) for name, of in least.items()} | {CALL: times.pop(CALL)}
     limit = np.maximum(limits["counting"], limits["reading"]) + limits[CALL]
     return {
         "shape": shape.title,
