@@ -81,6 +81,7 @@ def model_of(
     )
     model = ir.from_proto(proto)
     functions.add_fallbacks(model)
+    passes.get("shapes")(model)
     return model
 
 
@@ -139,7 +140,6 @@ def test_convolutions_are_joined(between: str, seed: int, library) -> None:  # n
                                     "d = Reshape(c, three) e = Transpose <perm = [1, 0, 2]> (d) b = Reshape(e, two)"])  # fmt: skip
 def test_rows_may_move(shaped: str, library) -> None:  # noqa: F811
     model = model_of(LINEAR, NORM.replace("b =", "c =") + " " + shaped)
-    passes.get("shapes")(model)
     check(model, {"BinLinearPack": 1, "BinLinearUnpack": 1})
 
 
@@ -222,7 +222,6 @@ def reasons(model: ir.Model) -> str:
 def test_what_is_not_a_sign_of_a_sum_stays(between: str, says: str, library) -> None:  # noqa: F811
     changes = {"three_five": np.float32(20.5), "one": np.float32(9), "matrix": np.ones((6, 44), np.float32)}
     model = model_of(LINEAR, between, changes=changes)
-    passes.get("shapes")(model)
     assert says in reasons(model)
 
 
