@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgepack.toolchain.passes._binary_layers import Link, Unfit
+from edgepack.toolchain.passes._binary_layers import Unfit
 
 if TYPE_CHECKING:
     import numpy as np
     import onnx_ir as ir
 
-__all__ = ["Unfit", "intervals"]
+    from edgepack.toolchain.passes._binary_links import Link
 
 _AT_A_TIME = 1 << 22  # values of a call
 _MOST = 1 << 27  # values of a layer
@@ -59,7 +59,7 @@ def _bits(link: Link, sums: np.ndarray, model: ir.Model) -> np.ndarray:
     import numpy as np
 
     alpha, bias = link.source.parameter(2), link.source.parameter(3)
-    run = _runner(link, model)
+    run = _Runner(link, model)
     bits = np.empty((sums.size, alpha.size), bool)
     step = max(1, _AT_A_TIME // alpha.size)
     with np.errstate(all="ignore"):
@@ -75,10 +75,6 @@ def _bits(link: Link, sums: np.ndarray, model: ir.Model) -> np.ndarray:
                     raise Unfit("the runtime rounds what stands between differently from place to place")
             bits[begin : begin + step] = once
     return bits
-
-
-def _runner(link: Link, model: ir.Model) -> _Runner:
-    return _Runner(link, model)
 
 
 class _Runner:
@@ -109,8 +105,10 @@ class _Runner:
         )
         (y,) = self._session.run(None, {self._session.get_inputs()[0].name: x})
         if self._is_conv:
-            return np.broadcast_to(y, x.shape)[0, :, :, 0].T
-        return np.broadcast_to(y.reshape(-1, values.shape[1]), values.shape)
+            images: np.ndarray = np.broadcast_to(y, x.shape)[0, :, :, 0].T
+            return images
+        rows: np.ndarray = np.broadcast_to(y.reshape(-1, values.shape[1]), values.shape)
+        return rows
 
 
 def _model(link: Link, model: ir.Model) -> bytes:

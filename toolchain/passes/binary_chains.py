@@ -5,13 +5,14 @@ where f is what stands between: BatchNormalization, scales, an activation functi
 
     b_n(d) = [ f_n(alpha_n d + bias_n) < -shift_n ],    d = -T, ..., T,    T the products of a sum
 
-and the first layer can tell it from d alone where the d with b_n(d) = 1 lie side by side: then `low` and `high` take the
-place of alpha, bias, f and shift (`runtime/kernels/_function_bodies.py`), and 32 times fewer bytes go from layer to layer.
+and the first layer can tell it from d alone where the d with b_n(d) = 1 lie side by side: then `low` and `high` take
+the place of alpha, bias, f and shift (`runtime/kernels/_function_bodies.py`), and 32 times fewer bytes go from layer to
+layer.
 
 b_n is found by computing it, for every d, with the runtime that computes the model (`_sums_to_bits`); nothing is
 assumed of f but that each channel's values come from that channel's alone. So the bits are the same ones.
 
-Values that something else reads as well stay what they are, a shortcut's for one; `links` gives the reason.
+Values that something else reads as well stay what they are, a shortcut's for one; `chained` gives the reason.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgepack.toolchain.native_operators import DOMAIN, add_functions
-from edgepack.toolchain.passes._binary_layers import Layer, Link, layer_of, link_to
-from edgepack.toolchain.passes._sums_to_bits import Unfit, intervals
+from edgepack.toolchain.passes._binary_layers import Layer, Unfit, layer_of
+from edgepack.toolchain.passes._binary_links import Link, link_to
+from edgepack.toolchain.passes._sums_to_bits import intervals
 from edgepack.toolchain.passes.base import passes
 
 if TYPE_CHECKING:
@@ -77,12 +79,7 @@ def _rewrite(link: Link, low: ir.TensorProtocol, high: ir.TensorProtocol) -> Non
     assert isinstance(graph, ir.Graph)  # noqa: S101 - nodes of functions are not looked at
     result = source.node.outputs[0]
     for place, tensor in ((2, low), (3, high)):
-        limit = ir.Value(
-            name=f"{result.name}/{tensor.name}", type=ir.TensorType(tensor.dtype), const_value=tensor
-        )
-        limit.shape = ir.Shape(tensor.shape)
-        graph.register_initializer(limit)
-        source.node.replace_input_with(place, limit)
+        source.node.replace_input_with(place, _initializer(graph, f"{result.name}/{tensor.name}", tensor))
     _rename(source, bits_in=source.bits_in, bits_out=True)
     value = result
     for node in link.shape_nodes(graph):
@@ -90,11 +87,7 @@ def _rewrite(link: Link, low: ir.TensorProtocol, high: ir.TensorProtocol) -> Non
         value = node.outputs[0]
     target.node.replace_input_with(0, value)
     if link.weights is not None:
-        weights = ir.Value(
-            name=f"{value.name}/weights", type=ir.TensorType(link.weights.dtype), const_value=link.weights
-        )
-        weights.shape = ir.Shape(link.weights.shape)
-        graph.register_initializer(weights)
+        weights = _initializer(graph, f"{value.name}/weights", link.weights)
         target.node.replace_input_with(1, weights)
     target.node.resize_inputs(4)  # bits have no shift
     _rename(target, bits_in=True, bits_out=target.bits_out)
@@ -102,6 +95,16 @@ def _rewrite(link: Link, low: ir.TensorProtocol, high: ir.TensorProtocol) -> Non
         # Sizes are inferred anew: a byte is eight channels.
         one.type, one.shape = ir.TensorType(ir.DataType.UINT8), None
     graph.remove(list(reversed(link.between)), safe=True)
+
+
+def _initializer(graph: ir.Graph, name: str, tensor: ir.TensorProtocol) -> ir.Value:
+    import onnx_ir as ir
+
+    tensor.name = name
+    made = ir.Value(name=name, type=ir.TensorType(tensor.dtype), const_value=tensor)
+    made.shape = ir.Shape(tensor.shape.numpy())
+    graph.register_initializer(made)
+    return made
 
 
 def _rename(layer: Layer, *, bits_in: bool, bits_out: bool) -> None:

@@ -13,14 +13,11 @@ from onnx.reference import ReferenceEvaluator
 
 from edgepack.runtime import kernels
 from tests.runtime.kernels.chained import FORMS, Chained, fits, random_conv, random_linear
+from tests.runtime.kernels.driven_cases import IN_GROUPS
 from tests.runtime.kernels.test_bin_conv import CASES
 from tests.runtime.kernels.test_bin_linear import KERNELS, SIZES
 
-MORE: list[Any] = [
-    ((1, 64, 9, 7), 48, (3, 3), {"group": 2}),
-    ((2, 48, 8, 8), 24, (3, 3), {"group": 3, "strides": (2, 1)}),
-    ((1, 40, 20, 21), 130, (3, 3), {}),
-]
+MORE: list[Any] = [*IN_GROUPS, ((1, 40, 20, 21), 130, (3, 3), {})]
 
 
 @pytest.fixture(params=KERNELS)
@@ -107,7 +104,8 @@ def _check_function(
 def test_calls_that_overlap_do_not_disturb_one_another(kernel: str, opened: Callable[..., Any]) -> None:
     rng = np.random.default_rng(55)
     layers = [random_linear(rng, "Bits", 300, 520), random_conv(rng, "Bits", 40, 33, (3, 3), {})]
-    for one, shapes in zip(layers, [[(1, 520), (70, 520)], [(1, 33, 9, 9), (2, 33, 30, 31)]], strict=True):
+    sizes: list[list[tuple[int, ...]]] = [[(1, 520), (70, 520)], [(1, 33, 9, 9), (2, 33, 30, 31)]]
+    for one, shapes in zip(layers, sizes, strict=True):
         session = opened(one.model(), threads=2)
         xs = [one.x(rng, shape) for shape in shapes]
         expected = [one.expected(x) for x in xs]

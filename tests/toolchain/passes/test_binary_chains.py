@@ -65,7 +65,8 @@ def model_of(
 
     along = (44, 1, 1) if conv and not norm else (44,)
     constants = {
-        "w1": weights(44, 13 if conv else 37), "alpha1": normal(44), "bias1": 9 * normal(44), "shift1": normal(13 if conv else 37),
+        "w1": weights(44, 13 if conv else 37), "alpha1": normal(44), "bias1": 9 * normal(44),
+        "shift1": normal(13 if conv else 37),
         "w2": weights(9, 44), "alpha2": normal(9), "bias2": normal(9), "shift2": normal(44),
         "g": normal(*along), "o": 9 * normal(*along), "m": 3 * normal(*along), "v": abs(normal(*along)) + 1,
         "zero": np.float32(0), "minus": np.float32(-1), "plus": np.float32(1),
@@ -136,8 +137,15 @@ def test_convolutions_are_joined(between: str, seed: int, library) -> None:  # n
     check(model_of(CONV, between, seed=seed), {"BinConvPack": 1, "BinConvUnpack": 1})
 
 
-@pytest.mark.parametrize("shaped", ["b = Reshape(c, two)", "d = Reshape(c, three) b = Reshape(d, two)", "b = Flatten(c)",
-                                    "d = Reshape(c, three) e = Transpose <perm = [1, 0, 2]> (d) b = Reshape(e, two)"])  # fmt: skip
+SHAPED = [
+    "b = Reshape(c, two)",
+    "d = Reshape(c, three) b = Reshape(d, two)",
+    "b = Flatten(c)",
+    "d = Reshape(c, three) e = Transpose <perm = [1, 0, 2]> (d) b = Reshape(e, two)",
+]
+
+
+@pytest.mark.parametrize("shaped", SHAPED)
 def test_rows_may_move(shaped: str, library) -> None:  # noqa: F811
     model = model_of(LINEAR, NORM.replace("b =", "c =") + " " + shaped)
     check(model, {"BinLinearPack": 1, "BinLinearUnpack": 1})
@@ -180,15 +188,18 @@ def test_a_shift_a_pixel_stays(library) -> None:  # noqa: F811
     assert "its shift differs from pixel to pixel" in reasons(model)
 
 
-THREE = LINEAR.replace("y = edgepack", "z = edgepack").replace(
-    "}\n",
-    "n = BatchNormalization <epsilon = 0.1> (z, g3, o3, m3, v3)\n    y = edgepack.BinLinear <K = 9> (n, w3, alpha2, bias2, shift3) }\n",
-)
+THIRD = """    n = BatchNormalization <epsilon = 0.1> (z, g3, o3, m3, v3)
+    y = edgepack.BinLinear <K = 9> (n, w3, alpha2, bias2, shift3)
+}
+"""
+THREE = LINEAR.replace("y = edgepack", "z = edgepack").replace("}\n", THIRD)
 
 
 def test_a_longer_chain_never_leaves_bits(library) -> None:  # noqa: F811
     rng = np.random.default_rng(7)
-    changes = {name: rng.standard_normal(9).astype(np.float32) for name in ("g3", "o3", "m3")}
+    changes: dict[str, np.ndarray] = {
+        name: rng.standard_normal(9).astype(np.float32) for name in ("g3", "o3", "m3")
+    }
     changes |= {"v3": np.ones(9, np.float32), "shift3": np.zeros(1, np.float32)}
     changes["w3"] = np.packbits(rng.integers(0, 2, (9, 9)), axis=-1, bitorder="little")
     model = model_of(THREE, NORM, changes=changes)
