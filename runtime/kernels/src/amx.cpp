@@ -144,8 +144,11 @@ inline __mmask16 first_lanes(size_t count) {
   return count >= kTileSide ? 0xffff : static_cast<__mmask16>((1u << count) - 1);
 }
 
+#include "amx_bits.inc"
+
 // A row of sums is a row of the output.
 void store_rows(const TileWork& work, size_t group, size_t pair, const Sums& sums) {
+  if (work.bits != nullptr) return store_rows_of_bits(work, group, pair, sums);
   const size_t row = group * kTileSide;
   const size_t rows = work.rows - row < pair * kTileSide ? work.rows - row : pair * kTileSide;
   float* y = work.y + row * work.y_stride;
@@ -163,6 +166,7 @@ void store_rows(const TileWork& work, size_t group, size_t pair, const Sums& sum
 
 // A row of sums is a channel at sixteen positions.
 void store_positions(const TileWork& work, size_t group, size_t pair, const Sums& sums) {
+  if (work.bits != nullptr) return store_positions_of_bits(work, group, pair, sums);
   for (size_t i = 0; i < pair; ++i) {
     const __mmask16 stored = work.stored[group + i];
     const __mmask16 written = first_lanes(static_cast<size_t>(__builtin_popcount(stored)));
@@ -292,6 +296,6 @@ void sign_pixels(const TileSigns& work) {
 
 }  // namespace
 
-const TileKernel kAmxTiles = {begin, end, sign_rows, sign_pixels, all<false>, all<true>};
+const TileKernel kAmxTiles = {begin, end, sign_rows, sign_pixels, expand_rows, expand_pixels, all<false>, all<true>};
 
 }  // namespace edgepack

@@ -141,11 +141,9 @@ class BinConv {
       place(finish.bias, bias_);
     }
     if constexpr (kIn == Form::kNumbers) threshold_ = node.thresholds(k_ * group_);
-    if constexpr (kTiles) {
-      if (kernel_.tiles != nullptr && (forced_ || worth_tiles())) {
-        tiled_ = std::make_unique<TiledConv>(*kernel_.tiles, ConvShape{k_, n_, group_, rows_, columns_},
-                                             static_cast<const uint8_t*>(packed.data), finish.alpha, finish.bias);
-      }
+    if (kernel_.tiles != nullptr && (forced_ || worth_tiles())) {
+      tiled_ = std::make_unique<TiledConv>(*kernel_.tiles, ConvShape{k_, n_, group_, rows_, columns_},
+                                           static_cast<const uint8_t*>(packed.data), finish);
     }
   }
 
@@ -174,20 +172,16 @@ class BinConv {
     const auto height = static_cast<size_t>(x.shape[2]);
     const auto width = static_cast<size_t>(x.shape[3]);
     const auto* from = static_cast<const In*>(x.data);
-    if constexpr (kTiles) {
-      if (tiled_) {
-        tiled_->convolve(api_, context, from, threshold_.empty() ? nullptr : threshold_.data(), batch, height,
-                         width, static_cast<float*>(y));
-        return;
-      }
+    if (tiled_) {
+      tiled_->convolve(api_, context, tile_input(from, threshold_), batch, height, width,
+                       tile_output(static_cast<Out*>(y)));
+      return;
     }
     const std::shared_ptr<const ConvPlan> plan = plan_for(height, width);
     convolve(context, *plan, from, batch, static_cast<Out*>(y));
   }
 
  private:
-  static constexpr bool kTiles = kIn == Form::kNumbers && kOut == Form::kNumbers;
-
   [[noreturn]] static void refuse(const std::vector<int64_t>& shape, const std::string& what) {
     throw ort::InvalidArgument("edgepack::" + std::string(kName) + ": x has the shape " + ort::shown(shape) + ", which " + what);
   }

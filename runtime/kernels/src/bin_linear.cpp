@@ -72,11 +72,8 @@ class BinLinear {
     const auto* file = static_cast<const uint8_t*>(packed.data);
     const Finish finish = node.finish(kOut, n);
     weights_ = std::make_unique<PackedWeights>(kernel_, static_cast<size_t>(n), k_, file, finish);
-    if constexpr (kTiles) {
-      if (kernel_.tiles != nullptr) {
-        tiled_ = std::make_unique<TiledLinear>(*kernel_.tiles, static_cast<size_t>(n), k_, file, finish.alpha,
-                                               finish.bias);
-      }
+    if (kernel_.tiles != nullptr) {
+      tiled_ = std::make_unique<TiledLinear>(*kernel_.tiles, static_cast<size_t>(n), k_, file, finish);
     }
     if constexpr (kIn == Form::kNumbers) threshold_ = node.thresholds(k_);
   }
@@ -105,8 +102,6 @@ class BinLinear {
   }
 
  private:
-  static constexpr bool kTiles = kIn == Form::kNumbers && kOut == Form::kNumbers;
-
   // Words of the rows from `first` to before `last`.
   void pack(const In* x, size_t first, size_t last, uint32_t* bits) const {
     const size_t words = words_of(k_);
@@ -126,9 +121,7 @@ class BinLinear {
 
   // The bits of the activations live for this call only: calls of one session may overlap.
   void multiply(OrtKernelContext* context, const In* x, size_t rows, Out* y) const {
-    if constexpr (kTiles) {
-      if (tiled_ && (rows >= kWorthTiles || forced_)) return multiply_tiles(context, x, rows, y);
-    }
+    if (tiled_ && (rows >= kWorthTiles || forced_)) return multiply_tiles(context, x, rows, y);
     const size_t words = words_of(k_);
     const bool ready = packed(x);
     Buffer<uint32_t> made(ready ? 0 : rows * words);
@@ -156,8 +149,8 @@ class BinLinear {
     });
   }
 
-  void multiply_tiles(OrtKernelContext* context, const float* x, size_t rows, float* y) const {
-    TiledLinear::Call call(*tiled_, x, threshold_.empty() ? nullptr : threshold_.data(), rows, y);
+  void multiply_tiles(OrtKernelContext* context, const In* x, size_t rows, Out* y) const {
+    TiledLinear::Call call(*tiled_, tile_input(x, threshold_), rows, tile_output(y));
     const size_t products = rows * weights_->channels() * k_;
     const size_t threads = products < kWorthThreads ? 1 : std::min(call.most_threads(), kMostThreads);
     if (threads == 1) return call.work();

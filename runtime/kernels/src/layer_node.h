@@ -9,6 +9,7 @@
 
 #include "ort_values.h"
 #include "packed_weights.h"
+#include "tile_kernel.h"
 
 namespace edgepack {
 
@@ -19,6 +20,14 @@ constexpr size_t place_of(LayerInput input) { return input >= kLow ? input - kLo
 
 // What goes into a layer and what comes out of it: numbers, or bits.
 enum class Form { kNumbers, kBits };
+
+// The same for tiles; `threshold` is empty where there is none.
+inline TileInput tile_input(const float* x, const std::vector<float>& threshold) {
+  return {x, threshold.empty() ? nullptr : threshold.data(), nullptr};
+}
+inline TileInput tile_input(const uint8_t* x, const std::vector<float>&) { return {nullptr, nullptr, x}; }
+inline TileOutput tile_output(float* y) { return {y, nullptr}; }
+inline TileOutput tile_output(uint8_t* y) { return {nullptr, y}; }
 
 class LayerNode {
  public:
