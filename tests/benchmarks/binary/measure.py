@@ -65,7 +65,7 @@ def measure(shape: Shape, peak: Limits) -> dict[str, Any]:
     the first two caches, where a benchmark has them; it is by processors' counting, whichever kernel ran.
     """
     x = shape.x()
-    runs = {name: _bound(model, x, 1) for name, model in models(shape).items()}
+    runs = {name: bound(model, x, 1) for name, model in models(shape).items()}
     clock = time.process_time
     times: dict[str, list[float]] = {name: [] for name in runs}
     least: dict[str, list[float]] = {"counting": [], "reading": []}
@@ -111,7 +111,7 @@ def threads_gain(shape: Shape) -> dict[str, Any]:
     Only wall time can tell, and an interrupted call is no call of the kernel's: the shortest of each counts.
     """
     x, model = shape.x(), models(shape)["1-bit"]
-    runs = [_bound(model, x, threads) for threads in (1, 2)]
+    runs = [bound(model, x, threads) for threads in (1, 2)]
     times: list[list[float]] = [[], []]
     for _ in range(10 * _ROUNDS):
         for run, of in zip(runs, times, strict=True):
@@ -122,7 +122,8 @@ def threads_gain(shape: Shape) -> dict[str, Any]:
     return {"shape": shape.title, "threads": 2, "wall_us": [one, two], "gain": one / two}
 
 
-def _bound(model: onnx.ModelProto, x: np.ndarray, threads: int) -> Any:
+def bound(model: onnx.ModelProto, x: np.ndarray, threads: int) -> Any:
+    """A call of the model on `x`, with the library, inputs and outputs bound."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     assert kernels.register(options), kernels.why_not()
