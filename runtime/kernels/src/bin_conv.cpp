@@ -41,6 +41,7 @@
 #include "buffer.h"
 #include "choose.h"
 #include "conv_plan.h"
+#include "faster.h"
 #include "layer_operator.h"
 #include "tiled_conv.h"
 
@@ -172,13 +173,14 @@ class BinConv {
     const auto height = static_cast<size_t>(x.shape[2]);
     const auto width = static_cast<size_t>(x.shape[3]);
     const auto* from = static_cast<const In*>(x.data);
-    if (tiled_) {
-      tiled_->convolve(api_, context, tile_input(from, threshold_), batch, height, width,
-                       tile_output(static_cast<Out*>(y)));
-      return;
-    }
-    const std::shared_ptr<const ConvPlan> plan = plan_for(height, width);
-    convolve(context, *plan, from, batch, static_cast<Out*>(y));
+    auto* to = static_cast<Out*>(y);
+    const auto by_tiles = [&] {
+      tiled_->convolve(api_, context, tile_input(from, threshold_), batch, height, width, tile_output(to));
+    };
+    const auto by_counting = [&] { convolve(context, *plan_for(height, width), from, batch, to); };
+    if (!tiled_) return by_counting();
+    if (forced_) return by_tiles();
+    faster_->run(static_cast<double>(batch * height * width), by_tiles, by_counting);
   }
 
  private:
@@ -367,7 +369,8 @@ class BinConv {
   std::vector<uint32_t> low_;     // [panels * 8]
   std::vector<uint32_t> width_;   // [panels * 8]
   std::vector<float> threshold_;  // [C], or empty where there is no shift
-  std::unique_ptr<TiledConv> tiled_;  // null where tiles are not faster
+  std::unique_ptr<TiledConv> tiled_;  // null where tiles cannot be faster
+  std::unique_ptr<Faster> faster_ = std::make_unique<Faster>();  // of tiles and counting
   std::unique_ptr<LastPlan> last_ = std::make_unique<LastPlan>();
 };
 

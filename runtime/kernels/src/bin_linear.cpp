@@ -32,6 +32,7 @@
 #include <type_traits>
 
 #include "choose.h"
+#include "faster.h"
 #include "layer_operator.h"
 #include "packed_weights.h"
 #include "tiled_linear.h"
@@ -43,7 +44,7 @@ constexpr int64_t kLargestK = 1 << 24;
 
 // Below this many products a call is over before a second thread has begun.
 constexpr size_t kWorthThreads = size_t{1} << 22;
-// Rows from which tiles are faster: expanding the weights costs as much as counting some forty rows.
+// Rows from which tiles can be faster: expanding the weights costs as much as counting some forty rows.
 constexpr size_t kWorthTiles = 48;
 constexpr size_t kMostThreads = 64;
 constexpr size_t kRowsOfATask = 64;
@@ -102,6 +103,23 @@ class BinLinear {
   }
 
  private:
+  // Signs live for a call only: calls of one session may overlap.
+  void multiply(OrtKernelContext* context, const In* x, size_t rows, Out* y) const {
+    const auto by_tiles = [&] { multiply_tiles(context, x, rows, y); };
+    const auto by_counting = [&] { multiply_bits(context, x, rows, y); };
+    if (!tiled_ || (rows < kWorthTiles && !forced_)) return by_counting();
+    if (forced_) return by_tiles();
+    faster_->run(static_cast<double>(rows), by_tiles, by_counting);
+  }
+
+  void multiply_tiles(OrtKernelContext* context, const In* x, size_t rows, Out* y) const {
+    TiledLinear::Call call(*tiled_, tile_input(x, threshold_), rows, tile_output(y));
+    const size_t threads =
+        rows * weights_->channels() * k_ < kWorthThreads ? 1 : std::min(call.most_threads(), kMostThreads);
+    if (threads == 1) return call.work();
+    ort::parallel_for(api_, context, threads, [&](size_t) { call.work(); });
+  }
+
   // Words of the rows from `first` to before `last`.
   void pack(const In* x, size_t first, size_t last, uint32_t* bits) const {
     const size_t words = words_of(k_);
@@ -109,7 +127,7 @@ class BinLinear {
       if constexpr (kIn == Form::kBits) {
         words_of_bytes(x + row * ceil_div(k_, 8), k_, bits + row * words);
       } else {
-        kernel_.pack_row(x + row * k_, threshold_.empty() ? nullptr : threshold_.data(), k_, bits + row * words);
+        kernel_.pack_row(x + row * k_, threshold(), k_, bits + row * words);
       }
     }
   }
@@ -119,9 +137,7 @@ class BinLinear {
     return kIn == Form::kBits && k_ % kBitsPerWordPair == 0 && reinterpret_cast<uintptr_t>(x) % alignof(uint32_t) == 0;
   }
 
-  // The bits of the activations live for this call only: calls of one session may overlap.
-  void multiply(OrtKernelContext* context, const In* x, size_t rows, Out* y) const {
-    if (tiled_ && (rows >= kWorthTiles || forced_)) return multiply_tiles(context, x, rows, y);
+  void multiply_bits(OrtKernelContext* context, const In* x, size_t rows, Out* y) const {
     const size_t words = words_of(k_);
     const bool ready = packed(x);
     Buffer<uint32_t> made(ready ? 0 : rows * words);
@@ -149,13 +165,7 @@ class BinLinear {
     });
   }
 
-  void multiply_tiles(OrtKernelContext* context, const In* x, size_t rows, Out* y) const {
-    TiledLinear::Call call(*tiled_, tile_input(x, threshold_), rows, tile_output(y));
-    const size_t products = rows * weights_->channels() * k_;
-    const size_t threads = products < kWorthThreads ? 1 : std::min(call.most_threads(), kMostThreads);
-    if (threads == 1) return call.work();
-    ort::parallel_for(api_, context, threads, [&](size_t) { call.work(); });
-  }
+  const float* threshold() const { return threshold_.empty() ? nullptr : threshold_.data(); }
 
   const OrtApi* api_;
   const BitKernel& kernel_;
@@ -163,6 +173,7 @@ class BinLinear {
   size_t k_ = 0;
   std::unique_ptr<PackedWeights> weights_;
   std::unique_ptr<TiledLinear> tiled_;  // null where the processor has no tiles
+  std::unique_ptr<Faster> faster_ = std::make_unique<Faster>();  // of tiles and counting
   std::vector<float> threshold_;  // [K], or empty where there is no shift
 };
 

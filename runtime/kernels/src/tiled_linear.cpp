@@ -7,6 +7,7 @@ namespace edgepack {
 namespace {
 
 constexpr size_t kGroupsOfAPart = 16;  // rows that a panel of weights is expanded for, in sixteens
+constexpr size_t kPanelsOfAPart = 4;   // the sums of one are written while the next is multiplied
 
 size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
@@ -55,7 +56,7 @@ TiledLinear::Call::Call(const TiledLinear& layer, const TileInput& x, size_t row
       signs_(ceil_div(rows, kTileSide) * layer.steps() * kTileBytes) {}
 
 size_t TiledLinear::Call::most_threads() const {
-  return layer_.panels() * ceil_div(ceil_div(rows_, kTileSide), kGroupsOfAPart);
+  return ceil_div(layer_.panels(), kPanelsOfAPart) * ceil_div(ceil_div(rows_, kTileSide), kGroupsOfAPart);
 }
 
 void TiledLinear::Call::work() {
@@ -82,7 +83,7 @@ void TiledLinear::Call::work() {
   if (part >= parts) return;
   layer_.kernel_.begin();
   for (; part < parts; part = next_part_.fetch_add(1)) {
-    const size_t panel = part / row_parts;
+    const size_t panel = part / row_parts * kPanelsOfAPart;
     const size_t first = part % row_parts * kGroupsOfAPart;
     const size_t channel = panel * kTileChannels;
     const size_t row = first * kTileSide;
@@ -94,7 +95,7 @@ void TiledLinear::Call::work() {
     work.steps = layer_.steps();
     work.groups = std::min(kGroupsOfAPart, groups - first);
     work.weights = layer_.weights_.data() + panel * layer_.steps() * 2 * kTileSide;
-    work.channels = std::min(kTileChannels, layer_.n_ - channel);
+    work.channels = std::min(kPanelsOfAPart * kTileChannels, layer_.n_ - channel);
     if (y_.bits != nullptr) {
       work.bits_stride = ceil_div(layer_.n_, 8);
       work.bits = y_.bits + row * work.bits_stride + channel / 8;

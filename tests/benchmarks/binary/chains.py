@@ -9,8 +9,6 @@ All three give the same last layer the same signs (but for what folding rounds),
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -22,11 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgepack.runtime.kernels import DOMAIN, VERSION, functions
 from edgepack.toolchain.passes.base import passes
-from tests.benchmarks.binary.measure import bound
+from tests.benchmarks.binary.measure import bound, in_turn, medians
 
-_ROUND_S = 2e-3
-_ROUNDS = 60
-_WARM = 5
 _EPSILON = 1e-5
 
 
@@ -89,35 +84,14 @@ def models(chain: Chain) -> dict[str, onnx.ModelProto]:
 def measure(chain: Chain) -> dict[str, Any]:
     """Medians over rounds: microseconds of process time by form, and each over that of packed."""
     made, x = models(chain), chain.x()
-    times = _in_turn({name: bound(model, x, 1) for name, model in made.items()})
-    packed = np.array(times["packed"])
+    times = in_turn({name: bound(model, x) for name, model in made.items()})
+    packed = times["packed"]
     return {
         "chain": chain.title,
         "threads": 1,
-        "us": {name: float(np.median(of)) for name, of in times.items()},
-        "over": {
-            name: float(np.median(np.array(of) / packed)) for name, of in times.items() if name != "packed"
-        },
+        "us": medians(times),
+        "over": medians({name: of / packed for name, of in times.items() if name != "packed"}),
     }
-
-
-def _in_turn(runs: dict[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Microseconds of a call, one value a round."""
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    counts = {}
-    for name, run in runs.items():
-        for _ in range(_WARM):
-            run()
-        begin = time.process_time()
-        run()
-        counts[name] = max(1, int(_ROUND_S / max(time.process_time() - begin, 1e-6)))
-    for _ in range(_ROUNDS):
-        for name, run in runs.items():
-            begin = time.process_time()
-            for _ in range(counts[name]):
-                run()
-            times[name].append((time.process_time() - begin) / counts[name] * 1e6)
-    return times
 
 
 def _model(chain: Chain, *, fold: bool) -> onnx.ModelProto:
