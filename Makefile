@@ -77,7 +77,8 @@ bench-peers: $(INSTALLED)
 
 # The tables are written whether or not every bound holds.
 bench-binary: $(INSTALLED)
-	$(BIN)/python -m pytest tests/benchmarks/test_binary.py tests/benchmarks/test_binary_gain.py -m benchmark -s; \
+	$(BIN)/python -m pytest tests/benchmarks/test_binary.py tests/benchmarks/test_binary_chains.py \
+	    tests/benchmarks/test_binary_gain.py -m benchmark -s; \
 	    held=$$?; $(BIN)/python tools/binary_table.py docs/binary-roofline.md \
 	    && $(BIN)/python tools/binary_gain_table.py docs/binary-gain.md && exit $$held
 

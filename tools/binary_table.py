@@ -1,10 +1,11 @@
 # ruff: noqa: INP001 - a script, not a package
 """Puts what `make bench-binary` measured into docs/binary-roofline.md, between its markers.
 
-    python tools/binary_table.py                            print the table
-    python tools/binary_table.py docs/binary-roofline.md    put it into the file
+    python tools/binary_table.py                            print the tables
+    python tools/binary_table.py docs/binary-roofline.md    put them into the file
 
-The numbers are those of build/binary.json, which tests/benchmarks/test_binary.py writes.
+The numbers are those of build/binary.json and build/binary-chains.json, which tests/benchmarks/test_binary.py and
+test_binary_chains.py write.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from edgepack.toolchain import markdown
 
 PLACE = markdown.Place("<!-- binary: written by make bench-binary -->", "<!-- /binary -->")
+CHAINS_PLACE = markdown.Place("<!-- chains: written by make bench-binary -->", "<!-- /chains -->")
 FILE = Path(__file__).resolve().parents[1] / "build" / "binary.json"
+CHAINS_FILE = FILE.with_name("binary-chains.json")
 _HEAD = (
     "Shape",
     "fp32",
@@ -33,6 +36,8 @@ _HEAD = (
     "Share of the limit",
     "",
 )
+
+_CHAINS_HEAD = ("Chain", "unpacked", "folded", "packed", "vs unpacked", "vs folded", "")
 
 
 def table(run: dict[str, Any]) -> str:
@@ -53,18 +58,42 @@ def _cells(line: dict[str, Any]) -> tuple[str, ...]:
         *(f"{line['over'][name]:.1f}x" for name in ("fp32", "int8")),
         *(f"{roofline[name]:.1f}" for name in ("counting", "reading", "calling")),
         f"{100 * line['share_of_roofline']:.0f} %",
-        f"**misses**: {'; '.join(line['missed'])}" if line["missed"] else "holds",
+        _outcome(line),
     )
 
 
+def chains_table(run: dict[str, Any]) -> str:
+    """A line a chain, times in microseconds."""
+    rows = [
+        (
+            line["chain"],
+            *(f"{line['us'][name]:.1f}" for name in ("unpacked", "folded", "packed")),
+            *(f"{line['over'][name]:.2f}x" for name in ("unpacked", "folded")),
+            _outcome(line),
+        )
+        for line in run["lines"]
+    ]
+    right = range(1, len(_CHAINS_HEAD) - 1)
+    return f"{run['cpu']}, one thread.\n\n{markdown.table(_CHAINS_HEAD, rows, right=right)}"
+
+
+def _outcome(line: dict[str, Any]) -> str:
+    return f"**misses**: {'; '.join(line['missed'])}" if line["missed"] else "holds"
+
+
 def main(files: list[str]) -> None:
-    """Print the table, or put it into the files."""
-    if not FILE.is_file():
-        sys.exit(f"There is no {FILE}; run make bench-binary")
-    made = table(json.loads(FILE.read_text(encoding="utf-8")))
-    if not files:
-        sys.stdout.write(made)
-    PLACE.write(made, map(Path, files))
+    """Print the tables, or put them into the files."""
+    missing = []
+    for place, file, make in ((PLACE, FILE, table), (CHAINS_PLACE, CHAINS_FILE, chains_table)):
+        if not file.is_file():
+            missing.append(file.name)
+            continue
+        made = make(json.loads(file.read_text(encoding="utf-8")))
+        if not files:
+            sys.stdout.write(f"{made}\n")
+        place.write(made, map(Path, files))
+    if missing:
+        sys.exit(f"There is no {' and no '.join(missing)} in {FILE.parent}; run make bench-binary")
 
 
 if __name__ == "__main__":

@@ -19,139 +19,71 @@ holds every sum of fewer than 2^24 ones exactly.
 The sums are exact and the two roundings are those of the native kernels, so both give the same bits
 (but a runtime may multiply a convolution's weights by alpha beforehand, and then rounds otherwise).
 Weights are constant, so a runtime unpacks them once, when it loads the file.
+
+In a chain of layers activations are bits, in three further forms of each operator::
+
+    Pack     floats in, bits out        BinLinearPack, BinConvPack       (x, weights, low, high, shift)
+    Bits     bits in, bits out          BinLinearBits, BinConvBits       (x, weights, low, high)
+    Unpack   bits in, floats out        BinLinearUnpack, BinConvUnpack   (x, weights, alpha, bias)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
 from edgepack.runtime.kernels import DOMAIN, VERSION
+from edgepack.runtime.kernels import _function_bodies as bodies
 from edgepack.toolchain.native_operators import function_libraries
 
 if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
 
-OPSET = 18  # the oldest with BitwiseAnd
+OPSET = bodies.OPSET
+WINDOW = ("group", "strides", "dilations", "pads")
 
 
-def bin_linear() -> onnx.FunctionProto:
-    """`BinLinear(x, weights, alpha, bias, shift)` with the attribute K.
+def bin_linear(*, bits_in: bool = False, bits_out: bool = False) -> onnx.FunctionProto:
+    """`BinLinear(x, weights, alpha, bias, shift)` with the attribute K, or one of its forms.
 
     The shift is not optional here, since a function cannot ask whether it was given: files without one
     give a single zero, of shape [1], which costs four bytes and which the native kernel skips.
     """
-    from onnx import TensorProto
-
     body = [
-        *_unpacked([0, -1], axis=1),
-        _constant("minus", TensorProto.UINT8, [0]),
-        _constant("plus", TensorProto.UINT8, [2]),
-        _node("Cast", "signs", "narrow", to=TensorProto.INT8),
-        _node("Transpose", "narrow", "w", perm=[1, 0]),
-        _node("Neg", "shift", "threshold"),
-        _node("Less", "x threshold", "negative"),
-        _node("Where", "negative minus plus", "a"),
-        _node("MatMulInteger", "a w one_bit", "product"),
-        _node("Cast", "product", "dot", to=TensorProto.FLOAT),
-        _node("Mul", "dot alpha", "scaled"),
-        _node("Add", "scaled bias", "y"),
+        *bodies.weights([0, -1], axis=1),
+        *bodies.linear_weights(),
+        *(bodies.rows_of_bits() if bits_in else bodies.signs_of_floats()),
+        bodies.node("MatMulInteger", "a w one_bit", "sums"),
+        *(bodies.linear_bits() if bits_out else bodies.linear_floats()),
     ]
-    return _function("BinLinear", body, ["K"])
+    return bodies.function("BinLinear", body, ["K"], bits_in=bits_in, bits_out=bits_out)
 
 
-def bin_conv() -> onnx.FunctionProto:
-    """`BinConv(x, weights, alpha, bias, shift)` with K, group, strides, dilations and pads; shift as above."""
-    from onnx import AttributeProto, TensorProto
+def bin_conv(*, bits_in: bool = False, bits_out: bool = False) -> onnx.FunctionProto:
+    """`BinConv(x, weights, alpha, bias, shift)` with K, group, strides, dilations and pads, or one of its forms.
 
-    conv = _node("Conv", "a w", "dot")
-    for name, kind in (
-        ("group", AttributeProto.INT),
-        ("strides", AttributeProto.INTS),
-        ("dilations", AttributeProto.INTS),
-        ("pads", AttributeProto.INTS),
-    ):
-        conv.attribute.append(AttributeProto(name=name, ref_attr_name=name, type=kind))
-    body = [
-        *_unpacked([0, 0, 0, -1], axis=3),
-        _constant("minus", TensorProto.FLOAT, [-1.0]),
-        _constant("plus", TensorProto.FLOAT, [1.0]),
-        _constant("per_channel", TensorProto.INT64, [-1, 1, 1], [3]),
-        _node("Cast", "signs", "floats", to=TensorProto.FLOAT),
-        _node("Transpose", "floats", "w", perm=[0, 3, 1, 2]),
-        _node("Neg", "shift", "threshold"),
-        _node("Reshape", "threshold per_channel", "limits"),
-        _node("Less", "x limits", "negative"),
-        _node("Where", "negative minus plus", "a"),
-        conv,
-        _node("Reshape", "alpha per_channel", "scale"),
-        _node("Mul", "dot scale", "scaled"),
-        _node("Reshape", "bias per_channel", "offset"),
-        _node("Add", "scaled offset", "y"),
-    ]
-    return _function("BinConv", body, ["K", "group", "strides", "dilations", "pads"])
-
-
-def _node(op: str, inputs: str, output: str, **attributes: Any) -> onnx.NodeProto:
-    from onnx import helper
-
-    return helper.make_node(op, inputs.split(), [output], **attributes)
-
-
-def _constant(name: str, dtype: int, values: list[Any], shape: Sequence[int] = ()) -> onnx.NodeProto:
-    from onnx import helper
-
-    return _node("Constant", "", name, value=helper.make_tensor(name, dtype, shape, values))
-
-
-def _unpacked(flat: list[int], axis: int) -> list[onnx.NodeProto]:
-    """From `weights`, bits packed along its last axis, to `signs`, int32 with K values along it.
-
-    The first K are gathered, because of what a Slice gives to an end that is no constant ONNX's shape inference
-    knows no size at all, and so not the size of a convolution's kernel.
+    The shift is as above.
     """
-    from onnx import AttributeProto, TensorProto, helper
-
-    size = helper.make_node("Constant", [], ["size"])
-    size.attribute.append(AttributeProto(name="value_int", ref_attr_name="K", type=AttributeProto.INT))
-    return [
-        size,
-        _constant("places", TensorProto.UINT8, list(range(8)), [8]),
-        _constant("one_bit", TensorProto.UINT8, [1]),
-        _constant("last", TensorProto.INT64, [-1], [1]),
-        _constant("first", TensorProto.INT64, [0]),
-        _constant("step", TensorProto.INT64, [1]),
-        _constant("flat", TensorProto.INT64, flat, [len(flat)]),
-        _constant("one", TensorProto.INT32, [1]),
-        _constant("two", TensorProto.INT32, [2]),
-        _node("Unsqueeze", "weights last", "bytes"),
-        _node("BitShift", "bytes places", "moved", direction="RIGHT"),
-        _node("BitwiseAnd", "moved one_bit", "bits"),
-        _node("Reshape", "bits flat", "rows"),
-        _node("Range", "first size step", "kept"),
-        _node("Gather", "rows kept", "filled", axis=axis),
-        _node("Cast", "filled", "wide", to=TensorProto.INT32),
-        _node("Mul", "wide two", "doubled"),
-        _node("Sub", "one doubled", "signs"),
+    body = [
+        *bodies.weights([0, 0, 0, -1], axis=3),
+        *bodies.conv_weights(),
+        *(bodies.images_of_bits() if bits_in else bodies.signs_of_images()),
+        bodies.conv("a w", "dot", WINDOW),
+        *(bodies.conv_bits() if bits_out else bodies.conv_floats()),
     ]
+    return bodies.function("BinConv", body, ["K", *WINDOW], bits_in=bits_in, bits_out=bits_out)
 
 
-def _function(name: str, body: list[onnx.NodeProto], attributes: list[str]) -> onnx.FunctionProto:
-    from onnx import helper
-
-    return helper.make_function(
-        DOMAIN,
-        name,
-        ["x", "weights", "alpha", "bias", "shift"],
-        ["y"],
-        body,
-        [helper.make_opsetid("", OPSET)],
-        attributes=attributes,
+FUNCTIONS: dict[str, Callable[[], onnx.FunctionProto]] = {
+    bodies.name_of(name, bits_in=bits_in, bits_out=bits_out): partial(
+        made, bits_in=bits_in, bits_out=bits_out
     )
-
-
-FUNCTIONS: dict[str, Callable[[], onnx.FunctionProto]] = {"BinLinear": bin_linear, "BinConv": bin_conv}
+    for name, made in (("BinLinear", bin_linear), ("BinConv", bin_conv))
+    for bits_in in (False, True)
+    for bits_out in (False, True)
+}
 
 
 @function_libraries.register("kernels")

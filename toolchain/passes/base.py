@@ -16,8 +16,9 @@ The built-in passes run in the order of `ORDER`, which is the order in which the
 6. `duplicate-initializers`, then 7. `common-subexpressions`: of equal things one is kept;
 8. `transposed-weights`: Transpose of a weight becomes a weight, computed when it is written;
 9. `pads`, 10. `batch-norms`: what a convolution can do by itself goes into it;
-11. passes of other distributions (entry-point group `edgepack.passes`), by name;
-12. `dead-code`: what nothing uses any more is dropped.
+11. `binary-chains`: between layers of one bit the activations stay bits;
+12. passes of other distributions (entry-point group `edgepack.passes`), by name;
+13. `dead-code`: what nothing uses any more is dropped.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ ORDER = (
     "transposed-weights",
     "pads",
     "batch-norms",
+    "binary-chains",
 )
 LAST = ("dead-code",)
 

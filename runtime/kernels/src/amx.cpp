@@ -159,6 +159,13 @@ class Rows {
     }
   }
 
+  // To the next panel.
+  static void advance(TileWork& work) {
+    work.alpha += kTileChannels;
+    work.bias += kTileChannels;
+    work.y += kTileChannels;
+  }
+
  private:
   void ask_for(size_t ahead) const {
     const float* line = y_ + least(ahead, rows_ - 1 - at_) * stride_;
@@ -211,6 +218,13 @@ class Positions {
     }
   }
 
+  // To the next panel.
+  static void advance(TileWork& work) {
+    work.alpha += kTileChannels;
+    work.bias += kTileChannels;
+    work.y += kTileChannels * work.y_stride;
+  }
+
  private:
   const TileWork* work_ = nullptr;
   const Sums* sums_ = nullptr;
@@ -222,6 +236,8 @@ class Positions {
   const float* alpha_ = nullptr;
   const float* bias_ = nullptr;
 };
+
+#include "amx_bits.inc"
 
 // A run over a panel's steps: some of them, where they are many.
 struct Part {
@@ -309,9 +325,7 @@ void all(const TileWork& work) {
   for (size_t left = work.channels; left > 0; left -= least(left, kTileChannels)) {
     one_panel<kConv>(panel, least(left, kTileChannels), tiles, sums, before, turn);
     panel.weights += work.steps * 2 * kTileSide;
-    panel.alpha += kTileChannels;
-    panel.bias += kTileChannels;
-    panel.y += kTileChannels * (kConv ? work.y_stride : 1);
+    Outputs::advance(panel);
   }
   before.write(2 * kTileSide);
 }
@@ -382,8 +396,15 @@ void sign_pixels(const TileSigns& work) {
   }
 }
 
+template <bool kConv, typename Numbers, typename Bits>
+void all_of(const TileWork& work) {
+  work.bits != nullptr ? all<kConv, Bits>(work) : all<kConv, Numbers>(work);
+}
+
 }  // namespace
 
-const TileKernel kAmxTiles = {begin, end, sign_rows, sign_pixels, all<false, Rows>, all<true, Positions>};
+const TileKernel kAmxTiles = {begin,       end,           sign_rows,
+                              sign_pixels, expand_rows,   expand_pixels,
+                              all_of<false, Rows, RowsOfBits>, all_of<true, Positions, PositionsOfBits>};
 
 }  // namespace edgepack

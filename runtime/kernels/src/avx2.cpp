@@ -64,7 +64,21 @@ inline void store(const LinearWork& work, size_t channel, float* y, __m256i diff
   for (size_t i = 0; channel + i < work.columns; ++i) y[channel + i] = all[i];
 }
 
-template <int kRows>
+// Lanes in which a < b, as unsigned numbers: the instruction compares signed ones.
+inline __m256i less(__m256i a, __m256i b) {
+  const __m256i half = _mm256_set1_epi32(INT32_MIN);
+  return _mm256_cmpgt_epi32(_mm256_xor_si256(b, half), _mm256_xor_si256(a, half));
+}
+
+inline void store_bits(const LinearWork& work, size_t channel, uint8_t* bits, __m256i differing) {
+  const __m256i dot = _mm256_sub_epi32(_mm256_set1_epi32(work.k), _mm256_slli_epi32(differing, 1));
+  const auto* low = reinterpret_cast<const __m256i*>(work.low + channel);
+  const auto* width = reinterpret_cast<const __m256i*>(work.width + channel);
+  const __m256i set = less(_mm256_sub_epi32(dot, _mm256_loadu_si256(low)), _mm256_loadu_si256(width));
+  bits[channel / 8] = static_cast<uint8_t>(_mm256_movemask_ps(_mm256_castsi256_ps(set)));
+}
+
+template <int kRows, bool kBits>
 void tile(const LinearWork& work, size_t row, size_t panel) {
   const size_t words = work.words;
   const uint32_t* a = work.activations + row * words;
@@ -96,19 +110,24 @@ void tile(const LinearWork& work, size_t row, size_t panel) {
     }
   }
   for (int i = 0; i < kRows; ++i) {
-    float* y = work.y + (row + i) * work.y_stride;
     for (size_t j = 0; j < kVectors; ++j) {
       const size_t channel = panel * kLanes + j * 8;
-      if (channel < work.columns) store(work, channel, y, sums[i][j]);
+      if (channel >= work.columns) break;
+      if constexpr (kBits) {
+        store_bits(work, channel, work.bits + (row + i) * work.bits_stride, sums[i][j]);
+      } else {
+        store(work, channel, work.y + (row + i) * work.y_stride, sums[i][j]);
+      }
     }
   }
 }
 
+template <bool kBits>
 void linear(const LinearWork& work) {
   for (size_t panel = 0; panel < work.panels; ++panel) {
     size_t row = 0;
-    for (; row + 4 <= work.rows; row += 4) tile<4>(work, row, panel);
-    for (; row < work.rows; ++row) tile<1>(work, row, panel);
+    for (; row + 4 <= work.rows; row += 4) tile<4, kBits>(work, row, panel);
+    for (; row < work.rows; ++row) tile<1, kBits>(work, row, panel);
   }
 }
 
@@ -171,8 +190,9 @@ void count_channels(const ConvWork& work, size_t group, size_t channel, int32_t 
   }
 }
 
+constexpr size_t kTile = 4;
+
 void conv(const ConvWork& work) {
-  constexpr size_t kTile = 4;
   for (size_t group = work.first; group < work.last; ++group) {
     for (size_t channel = 0; channel < work.channels; channel += kTile) {
       int32_t counts[kTile][kPositions];
@@ -191,9 +211,38 @@ void conv(const ConvWork& work) {
   }
 }
 
+void conv_bits(const ConvWork& work) {
+  for (size_t group = work.first; group < work.last; ++group) {
+    uint32_t bytes[kPositions] = {};
+    for (size_t channel = 0; channel < work.channels; channel += kTile) {
+      int32_t counts[kTile][kPositions];
+      count_channels<kTile>(work, group, channel, counts);
+      for (size_t c = 0; c < kTile && channel + c < work.channels; ++c) {
+        const int32_t* table = work.sums + (channel + c) * work.class_stride;
+        const __m256i low = _mm256_set1_epi32(static_cast<int>(work.low[channel + c]));
+        const __m256i width = _mm256_set1_epi32(static_cast<int>(work.width[channel + c]));
+        const __m256i bit = _mm256_set1_epi32(static_cast<int>(1u << (channel + c)));
+        for (size_t i = 0; i < kPositions; i += 8) {
+          const auto* classes = reinterpret_cast<const __m256i*>(work.classes + group * kPositions + i);
+          const __m256i full = _mm256_i32gather_epi32(table, _mm256_loadu_si256(classes), 4);
+          const __m256i differing = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(counts[c] + i));
+          const __m256i dot = _mm256_sub_epi32(full, _mm256_slli_epi32(differing, 1));
+          const __m256i set = _mm256_and_si256(less(_mm256_sub_epi32(dot, low), width), bit);
+          auto* to = reinterpret_cast<__m256i*>(bytes + i);
+          _mm256_storeu_si256(to, _mm256_or_si256(_mm256_loadu_si256(to), set));
+        }
+      }
+    }
+    uint8_t* to = work.packed + work.starts[group];
+    for (size_t i = 0; i < kPositions; ++i) {
+      if (((work.stored[group] >> i) & 1) != 0) *to++ = static_cast<uint8_t>(bytes[i]);
+    }
+  }
+}
+
 }  // namespace
 
 const BitKernel kAvx2 = {"avx2", [](const CpuFeatures& cpu) { return cpu.avx2; }, kLanes,
-                         pack_row, linear, pack_pixels, conv, nullptr};
+                         pack_row, linear<false>, pack_pixels, conv, linear<true>, conv_bits, nullptr};
 
 }  // namespace edgepack

@@ -53,7 +53,18 @@ inline void store(float* y, __m512i differing, const Scaling& s) {
   _mm512_mask_storeu_ps(y, s.stored, _mm512_add_ps(scaled, s.bias));
 }
 
-template <int kRows, int kPanels>
+// Sixteen bits, or eight where no more channels exist.
+inline void store_bits(const LinearWork& work, size_t row, size_t panel, __m512i differing) {
+  const size_t first = panel * kLanes;
+  const __m512i dot = _mm512_sub_epi32(_mm512_set1_epi32(work.k), _mm512_slli_epi32(differing, 1));
+  const __m512i above = _mm512_sub_epi32(dot, _mm512_loadu_si512(work.low + first));
+  const unsigned bits = _mm512_cmplt_epu32_mask(above, _mm512_loadu_si512(work.width + first));
+  uint8_t* to = work.bits + row * work.bits_stride + first / 8;
+  to[0] = static_cast<uint8_t>(bits);
+  if (first + 8 < work.columns) to[1] = static_cast<uint8_t>(bits >> 8);
+}
+
+template <int kRows, int kPanels, bool kBits>
 inline void tile(const LinearWork& work, size_t row, size_t panel) {
   const size_t words = work.words;
   const uint32_t* a = work.activations + row * words;
@@ -76,6 +87,10 @@ inline void tile(const LinearWork& work, size_t row, size_t panel) {
     }
   }
   for (int j = 0; j < kPanels; ++j) {
+    if constexpr (kBits) {
+      for (int i = 0; i < kRows; ++i) store_bits(work, row + i, panel + j, sums[i][j]);
+      continue;
+    }
     const Scaling s = scaling_of(work, panel + j);
     for (int i = 0; i < kRows; ++i) {
       store(work.y + (row + i) * work.y_stride + (panel + j) * kLanes, sums[i][j], s);
@@ -83,30 +98,32 @@ inline void tile(const LinearWork& work, size_t row, size_t panel) {
   }
 }
 
-template <int kPanels>
+template <int kPanels, bool kBits>
 void all_rows(const LinearWork& work, size_t panel) {
   size_t row = 0;
-  for (; row + 8 <= work.rows; row += 8) tile<8, kPanels>(work, row, panel);
+  for (; row + 8 <= work.rows; row += 8) tile<8, kPanels, kBits>(work, row, panel);
   if (row + 4 <= work.rows) {
-    tile<4, kPanels>(work, row, panel);
+    tile<4, kPanels, kBits>(work, row, panel);
     row += 4;
   }
-  for (; row < work.rows; ++row) tile<1, kPanels>(work, row, panel);
+  for (; row < work.rows; ++row) tile<1, kPanels, kBits>(work, row, panel);
 }
 
 // One row has no tile to share weights with; eight panels side by side keep eight sums going.
+template <bool kBits>
 void one_row(const LinearWork& work) {
   size_t panel = 0;
-  for (; panel + 8 <= work.panels; panel += 8) tile<1, 8>(work, 0, panel);
-  for (; panel + 2 <= work.panels; panel += 2) tile<1, 2>(work, 0, panel);
-  if (panel < work.panels) tile<1, 1>(work, 0, panel);
+  for (; panel + 8 <= work.panels; panel += 8) tile<1, 8, kBits>(work, 0, panel);
+  for (; panel + 2 <= work.panels; panel += 2) tile<1, 2, kBits>(work, 0, panel);
+  if (panel < work.panels) tile<1, 1, kBits>(work, 0, panel);
 }
 
+template <bool kBits>
 void linear(const LinearWork& work) {
-  if (work.rows == 1) return one_row(work);
+  if (work.rows == 1) return one_row<kBits>(work);
   size_t panel = 0;
-  for (; panel + 2 <= work.panels; panel += 2) all_rows<2>(work, panel);
-  if (panel < work.panels) all_rows<1>(work, panel);
+  for (; panel + 2 <= work.panels; panel += 2) all_rows<2, kBits>(work, panel);
+  if (panel < work.panels) all_rows<1, kBits>(work, panel);
 }
 
 void pack_pixels(const float* x, size_t plane, size_t channels, const float* threshold, size_t pixels,
@@ -126,7 +143,7 @@ void pack_pixels(const float* x, size_t plane, size_t channels, const float* thr
 }
 
 // Sixteen positions are a vector here, and one word of weights, broadcast, meets all of them.
-template <int kGroups>
+template <int kGroups, bool kBits>
 inline void conv_tile(const ConvWork& work, size_t group) {
   const uint32_t* bits = work.bits + group * kPositions;
   __m512i sums[kConvChannels][kGroups];
@@ -151,6 +168,7 @@ inline void conv_tile(const ConvWork& work, size_t group) {
     const __mmask16 stored = work.stored[at];
     const __mmask16 written = static_cast<__mmask16>((1u << __builtin_popcount(stored)) - 1);
     const __m512i classes = _mm512_loadu_si512(work.classes + at * kPositions);
+    __m512i bytes = _mm512_setzero_si512();
     for (size_t c = 0; c < kConvChannels; ++c) {
       if (c >= work.channels) break;
       const int32_t* table = work.sums + c * work.class_stride;
@@ -158,27 +176,38 @@ inline void conv_tile(const ConvWork& work, size_t group) {
                                ? _mm512_permutexvar_epi32(classes, _mm512_loadu_si512(table))
                                : _mm512_i32gather_epi32(classes, table, 4);
       const __m512i dot = _mm512_sub_epi32(full, _mm512_slli_epi32(sums[c][j], 1));
+      if constexpr (kBits) {
+        const __m512i above = _mm512_sub_epi32(dot, _mm512_set1_epi32(static_cast<int>(work.low[c])));
+        const __mmask16 set = _mm512_cmplt_epu32_mask(above, _mm512_set1_epi32(static_cast<int>(work.width[c])));
+        bytes = _mm512_mask_or_epi32(bytes, set, bytes, _mm512_set1_epi32(static_cast<int>(1u << c)));
+        continue;
+      }
       const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), _mm512_set1_ps(work.alpha[c]));
       const __m512 y = _mm512_add_ps(scaled, _mm512_set1_ps(work.bias[c]));
       float* to = work.y + c * work.plane + work.starts[at];
       _mm512_mask_storeu_ps(to, written, _mm512_maskz_compress_ps(stored, y));
     }
+    if constexpr (kBits) {
+      const __m512i together = _mm512_maskz_compress_epi32(stored, bytes);
+      _mm512_mask_cvtepi32_storeu_epi8(work.packed + work.starts[at], written, together);
+    }
   }
 }
 
+template <bool kBits>
 void conv(const ConvWork& work) {
   size_t group = work.first;
-  for (; group + 2 <= work.last; group += 2) conv_tile<2>(work, group);
-  if (group < work.last) conv_tile<1>(work, group);
+  for (; group + 2 <= work.last; group += 2) conv_tile<2, kBits>(work, group);
+  if (group < work.last) conv_tile<1, kBits>(work, group);
 }
 
 }  // namespace
 
 const BitKernel kAvx512 = {"avx512", [](const CpuFeatures& cpu) { return cpu.avx512_vpopcntdq; }, kLanes,
-                           pack_row, linear, pack_pixels, conv, nullptr};
+                           pack_row, linear<false>, pack_pixels, conv<false>, linear<true>, conv<true>, nullptr};
 
 // Counts where the tiles are not worth their while, or where what they need is not given.
-const BitKernel kAmx = {"amx", [](const CpuFeatures& cpu) { return cpu.amx_int8 && cpu.avx512_vpopcntdq; }, kLanes, pack_row,
-                        linear, pack_pixels, conv, &kAmxTiles};
+const BitKernel kAmx = {"amx", [](const CpuFeatures& cpu) { return cpu.amx_int8 && cpu.avx512_vpopcntdq; }, kLanes,
+                        pack_row, linear<false>, pack_pixels, conv<false>, linear<true>, conv<true>, &kAmxTiles};
 
 }  // namespace edgepack

@@ -16,6 +16,17 @@
 //   dilations attribute: of rows and columns
 //   pads      attribute: top, left, bottom, right
 //
+// In a chain of layers bits go from one to the next, with what stands between the layers folded into an interval
+// of sums a channel, as in bin_linear.cpp:
+//
+//   BinConvPack(x, weights, low, high, shift)   x as above, y uint8 [B, ceil(N / 8), ...]
+//   BinConvBits(x, weights, low, high)          x uint8 [B, ceil(C / 8), H, W], y as BinConvPack's
+//   BinConvUnpack(x, weights, alpha, bias)      x uint8 [B, ceil(C / 8), H, W], y float32 as above
+//
+// A byte is eight channels of one pixel, and the bytes of one eight of channels are an image: eight channels of
+// adjacent pixels are what the kernels compute together. With several groups each begins with a byte, so that K is a
+// multiple of eight where bits come in, and N / group where they come out. Around an image of bits, too, is 0.
+//
 // Signs, exactness and roundings are BinLinear's; K kh kw is at most 2^24.
 #include "bin_conv.h"
 
@@ -23,7 +34,10 @@
 #include <cstring>
 #include <memory>
 #include <mutex>
+#include <string>
+#include <type_traits>
 
+#include "bits_from_sums.h"
 #include "buffer.h"
 #include "choose.h"
 #include "conv_plan.h"
@@ -47,9 +61,43 @@ constexpr size_t kGroupsOfATask = 64;
 
 size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
+// Which bytes of channels become one plane of words.
+struct PlaneOfBytes {
+  const uint8_t* x;   // of the first eight channels
+  size_t pixels;      // from eight channels to the next
+  size_t channels;    // 1 to 32
+};
+
+// Words of `count` pixels from the one at `first` on; bits of channels that do not exist are 0.
+void words_of_planes(const PlaneOfBytes& of, size_t first, size_t count, uint32_t* words) {
+  const uint32_t there = of.channels == kWordBits ? ~uint32_t{0} : (uint32_t{1} << of.channels) - 1;
+  const size_t bytes = (of.channels + 7) / 8;
+  const uint8_t* x = of.x + first;
+  if (bytes == 4) {
+    const uint8_t* x1 = x + of.pixels;
+    const uint8_t* x2 = x1 + of.pixels;
+    const uint8_t* x3 = x2 + of.pixels;
+    for (size_t i = 0; i < count; ++i) {
+      const uint32_t low = uint32_t{x[i]} | uint32_t{x1[i]} << 8;
+      words[i] = (low | uint32_t{x2[i]} << 16 | uint32_t{x3[i]} << 24) & there;
+    }
+    return;
+  }
+  for (size_t i = 0; i < count; ++i) {
+    uint32_t word = 0;
+    for (size_t byte = 0; byte < bytes; ++byte) word |= uint32_t{x[byte * of.pixels + i]} << (8 * byte);
+    words[i] = word & there;
+  }
+}
+
+template <Form kFormIn, Form kFormOut>
 class BinConv {
  public:
-  static constexpr const char* kName = "BinConv";
+  static constexpr Form kIn = kFormIn;
+  static constexpr Form kOut = kFormOut;
+  static constexpr const char* kName = layer_name("BinConv", "BinConvPack", "BinConvUnpack", "BinConvBits", kIn, kOut);
+  using In = std::conditional_t<kIn == Form::kBits, uint8_t, float>;
+  using Out = std::conditional_t<kOut == Form::kBits, uint8_t, float>;
 
   BinConv(const OrtApi* api, const OrtKernelInfo* info) : api_(api), kernel_(chosen_kernel()), forced_(kernel_was_asked_for()) {
     const LayerNode node(kName, api, info);
@@ -77,16 +125,26 @@ class BinConv {
         k_ * kernel_height > kLargestSum || k_ * kernel_height * kernel_width > kLargestSum) {
       node.refuse("K times the kernel's taps must be at most " + std::to_string(kLargestSum));
     }
+    if (kIn == Form::kBits && group_ > 1 && k_ % 8 != 0) node.refuse("K must be a multiple of 8 where bits come in groups");
+    if (kOut == Form::kBits && group_ > 1 && group_channels() % 8 != 0) {
+      node.refuse("the output channels of a group must be a multiple of 8 where bits come out");
+    }
     words_ = ceil_div(k_, kWordBits);
     pack(static_cast<const uint8_t*>(packed.data));
     const int64_t n = packed.shape[0];
-    scale(node.floats(kAlpha, n), alpha_);
-    scale(node.floats(kBias, n), bias_);
-    threshold_ = node.thresholds(k_ * group_);
+    const Finish finish = node.finish(kOut, n);
+    if constexpr (kOut == Form::kBits) {
+      place(finish.low, low_);
+      place(finish.high, width_);
+      for (size_t i = 0; i < width_.size(); ++i) width_[i] -= low_[i];
+    } else {
+      place(finish.alpha, alpha_);
+      place(finish.bias, bias_);
+    }
+    if constexpr (kIn == Form::kNumbers) threshold_ = node.thresholds(k_ * group_);
     if (kernel_.tiles != nullptr && (forced_ || worth_tiles())) {
       tiled_ = std::make_unique<TiledConv>(*kernel_.tiles, ConvShape{k_, n_, group_, rows_, columns_},
-                                           static_cast<const uint8_t*>(packed.data), node.floats(kAlpha, n),
-                                           node.floats(kBias, n));
+                                           static_cast<const uint8_t*>(packed.data), finish);
     }
   }
 
@@ -96,14 +154,15 @@ class BinConv {
     const OrtValue* value = nullptr;
     ort::check(api_, ort::KernelContextGetInput::call(api_, context, kX, &value));
     const ort::Tensor x = ort::tensor_of(api_, value);
-    if (x.shape.size() != 4 || x.shape[1] != static_cast<int64_t>(k_ * group_)) {
-      refuse(x.shape, "must be [batch, " + std::to_string(k_ * group_) + ", height, width]");
+    const size_t planes = kIn == Form::kBits ? ceil_div(k_ * group_, 8) : k_ * group_;
+    if (x.shape.size() != 4 || x.shape[1] != static_cast<int64_t>(planes)) {
+      refuse(x.shape, "must be [batch, " + std::to_string(planes) + ", height, width]");
     }
     if (!fits(rows_, x.shape[2]) || !fits(columns_, x.shape[3]) ||
         padded(rows_, x.shape[2]) > kLargestImage / padded(columns_, x.shape[3])) {
       refuse(x.shape, "with its padding is smaller than the kernel, or too large");
     }
-    const int64_t shape[4] = {x.shape[0], static_cast<int64_t>(n_), outputs(rows_, x.shape[2]),
+    const int64_t shape[4] = {x.shape[0], static_cast<int64_t>(out_planes()), outputs(rows_, x.shape[2]),
                               outputs(columns_, x.shape[3])};
     OrtValue* output = nullptr;
     ort::check(api_, ort::KernelContextGetOutput::call(api_, context, 0, shape, 4, &output));
@@ -113,11 +172,10 @@ class BinConv {
     const auto batch = static_cast<size_t>(shape[0]);
     const auto height = static_cast<size_t>(x.shape[2]);
     const auto width = static_cast<size_t>(x.shape[3]);
-    const auto* from = static_cast<const float*>(x.data);
-    auto* to = static_cast<float*>(y);
+    const auto* from = static_cast<const In*>(x.data);
+    auto* to = static_cast<Out*>(y);
     const auto by_tiles = [&] {
-      const float* threshold = threshold_.empty() ? nullptr : threshold_.data();
-      tiled_->convolve(api_, context, from, threshold, batch, height, width, to);
+      tiled_->convolve(api_, context, tile_input(from, threshold_), batch, height, width, tile_output(to));
     };
     const auto by_counting = [&] { convolve(context, *plan_for(height, width), from, batch, to); };
     if (!tiled_) return by_counting();
@@ -127,7 +185,7 @@ class BinConv {
 
  private:
   [[noreturn]] static void refuse(const std::vector<int64_t>& shape, const std::string& what) {
-    throw ort::InvalidArgument("edgepack::BinConv: x has the shape " + ort::shown(shape) + ", which " + what);
+    throw ort::InvalidArgument("edgepack::" + std::string(kName) + ": x has the shape " + ort::shown(shape) + ", which " + what);
   }
 
   static int64_t padded(const ConvAxis& axis, int64_t size) {
@@ -178,10 +236,14 @@ class BinConv {
     }
   }
 
-  void scale(const float* from, std::vector<float>& to) const {
-    to.assign(group_ * group_panels() * kConvChannels, 0.0f);
-    for (size_t n = 0; n < n_; ++n) to[slot_of(n)] = from[n];
+  template <typename From, typename To>
+  void place(const From* from, std::vector<To>& to) const {
+    to.assign(group_ * group_panels() * kConvChannels, To{0});
+    for (size_t n = 0; n < n_; ++n) to[slot_of(n)] = static_cast<To>(from[n]);
   }
+
+  // Images of a sample of the output.
+  size_t out_planes() const { return kOut == Form::kBits ? ceil_div(n_, 8) : n_; }
 
   // The plan of the last size is kept: most sessions see one size only.
   std::shared_ptr<const ConvPlan> plan_for(size_t height, size_t width) const {
@@ -195,13 +257,11 @@ class BinConv {
 
   // One word of channels of one sample: the words of every pixel of the image, each into its plane. `line`
   // has room for a row of the image where the columns have a stride.
-  void pack_plane(const ConvPlan& plan, const float* x, size_t group, size_t word, uint32_t* line,
+  void pack_plane(const ConvPlan& plan, const In* x, size_t group, size_t word, uint32_t* line,
                   uint32_t* bits) const {
     const size_t channels = std::min(kWordBits, k_ - word * kWordBits);
     const size_t first = group * k_ + word * kWordBits;
-    const float* threshold = threshold_.empty() ? nullptr : threshold_.data() + first;
     const size_t pixels = plan.height * plan.width;
-    const float* image = x + first * pixels;
     std::memset(bits, 0, plan.word_plane * sizeof *bits);
     const bool adjacent = plan.column_stride == 1;
     for (size_t y = 0; y < plan.height; ++y) {
@@ -209,7 +269,12 @@ class BinConv {
       uint32_t* row = bits + at % plan.row_stride * plan.column_stride * plan.plane +
                       at / plan.row_stride * plan.plane_width;
       uint32_t* to = adjacent ? row + columns_.before : line;
-      kernel_.pack_pixels(image + y * plan.width, pixels, channels, threshold, plan.width, to);
+      if constexpr (kIn == Form::kBits) {
+        words_of_planes({x + first / 8 * pixels, pixels, channels}, y * plan.width, plan.width, to);
+      } else {
+        const float* threshold = threshold_.empty() ? nullptr : threshold_.data() + first;
+        kernel_.pack_pixels(x + first * pixels + y * plan.width, pixels, channels, threshold, plan.width, to);
+      }
       for (size_t i = 0; !adjacent && i < plan.width; ++i) {
         const size_t column = i + columns_.before;
         row[column % plan.column_stride * plan.plane + column / plan.column_stride] = to[i];
@@ -218,7 +283,7 @@ class BinConv {
   }
 
   void multiply(const ConvPlan& plan, const uint32_t* bits, size_t panel, size_t first, size_t last,
-                float* y) const {
+                Out* y) const {
     const size_t in_group = panel % group_panels() * kConvChannels;
     ConvWork work{};
     work.bits = bits;
@@ -232,20 +297,27 @@ class BinConv {
     work.starts = plan.starts.data();
     work.sums = plan.sums.data() + panel * kConvChannels * plan.class_stride;
     work.class_stride = plan.class_stride;
-    work.alpha = alpha_.data() + panel * kConvChannels;
-    work.bias = bias_.data() + panel * kConvChannels;
     work.plane = plan.out_height * plan.out_width;
-    work.y = y + (panel / group_panels() * group_channels() + in_group) * work.plane;
     work.channels = std::min(kConvChannels, group_channels() - in_group);
-    kernel_.conv(work);
+    if constexpr (kOut == Form::kBits) {
+      work.low = low_.data() + panel * kConvChannels;
+      work.width = width_.data() + panel * kConvChannels;
+      work.packed = y + panel * work.plane;
+      conv_bits(kernel_, work);
+    } else {
+      work.alpha = alpha_.data() + panel * kConvChannels;
+      work.bias = bias_.data() + panel * kConvChannels;
+      work.y = y + (panel / group_panels() * group_channels() + in_group) * work.plane;
+      kernel_.conv(work);
+    }
   }
 
   // The bits of the activations live for this call only: calls of one session may overlap.
-  void convolve(OrtKernelContext* context, const ConvPlan& plan, const float* x, size_t batch, float* y) const {
+  void convolve(OrtKernelContext* context, const ConvPlan& plan, const In* x, size_t batch, Out* y) const {
     const size_t planes = group_ * words_;  // of a sample
-    const size_t image = plan.height * plan.width * k_ * group_;
+    const size_t image = plan.height * plan.width * (kIn == Form::kBits ? ceil_div(k_ * group_, 8) : k_ * group_);
     const size_t sample = planes * plan.word_plane;
-    const size_t out = n_ * plan.out_height * plan.out_width;
+    const size_t out = out_planes() * plan.out_height * plan.out_width;
     Buffer<uint32_t> bits(batch * sample + 2 * kPositions);  // the last vector may reach over the end
     std::memset(bits.data() + batch * sample, 0, 2 * kPositions * sizeof(uint32_t));
     const size_t line = plan.column_stride == 1 ? 0 : plan.width;
@@ -267,7 +339,7 @@ class BinConv {
       multiply(plan, from, panel, first, std::min(plan.groups, first + kGroupsOfATask), y + b * out);
     };
     const size_t tasks = batch * panels * chunks;
-    if (batch * out * taps() * k_ < kWorthThreads) {
+    if (batch * n_ * plan.out_height * plan.out_width * taps() * k_ < kWorthThreads) {
       for (size_t task = 0; task < batch * planes; ++task) pack_one(task);
       for (size_t task = 0; task < tasks; ++task) multiply_one(task);
       return;
@@ -294,6 +366,8 @@ class BinConv {
   std::vector<int32_t> pops_;     // [panels * 8, taps]
   std::vector<float> alpha_;      // [panels * 8]
   std::vector<float> bias_;       // [panels * 8]
+  std::vector<uint32_t> low_;     // [panels * 8]
+  std::vector<uint32_t> width_;   // [panels * 8]
   std::vector<float> threshold_;  // [C], or empty where there is no shift
   std::unique_ptr<TiledConv> tiled_;  // null where tiles cannot be faster
   std::unique_ptr<Faster> faster_ = std::make_unique<Faster>();  // of tiles and counting
@@ -302,6 +376,6 @@ class BinConv {
 
 }  // namespace
 
-const OrtCustomOp* bin_conv_operator() { return layer_operator<BinConv>(); }
+const OrtCustomOp* bin_conv_operator(Form in, Form out) { return layer_operator_of<BinConv>(in, out); }
 
 }  // namespace edgepack

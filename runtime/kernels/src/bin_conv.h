@@ -1,11 +1,11 @@
-// The operator edgepack::BinConv, version 1; see bin_conv.cpp.
+// The operator edgepack::BinConv, version 1, and its three forms for bits; see bin_conv.cpp.
 #pragma once
 
-#include "ort_c_api.h"
+#include "layer_node.h"
 
 namespace edgepack {
 
-// One object for the life of the library.
-const OrtCustomOp* bin_conv_operator();
+// One object a form, for the life of the library.
+const OrtCustomOp* bin_conv_operator(Form in, Form out);
 
 }  // namespace edgepack

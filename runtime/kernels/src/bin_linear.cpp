@@ -9,6 +9,16 @@
 //   shift   float32 [K] or [1], constant, optional; no NaN
 //   K       attribute, an integer from 1 to 2^24 (up to there a float32 holds the sum exactly)
 //
+// In a chain of layers bits go from one to the next, packed as the weights are, with what stands between the
+// layers folded into an interval of sums a channel:
+//
+//   BinLinearPack(x, weights, low, high, shift)   x as above, y uint8 [..., ceil(N / 8)]
+//   BinLinearBits(x, weights, low, high)          x uint8 [..., ceil(K / 8)], y the same
+//   BinLinearUnpack(x, weights, alpha, bias)      x uint8 [..., ceil(K / 8)], y float32 as above
+//
+//   low, high int32 [N], constant: the bit is 1 where low <= sum < high if low <= high, and otherwise where
+//             sum >= low or sum < high. Bits of x beyond K count nothing, those of y beyond N are 0.
+//
 // sign(v) is -1 where v < 0 and +1 everywhere else: at 0, at -0, and for a NaN. The sum is exact, the
 // product with alpha and the sum with bias are rounded one after the other, to float32.
 //
@@ -18,6 +28,8 @@
 
 #include <algorithm>
 #include <memory>
+#include <string>
+#include <type_traits>
 
 #include "choose.h"
 #include "faster.h"
@@ -40,9 +52,14 @@ constexpr size_t kChannelsOfATask = 64;
 
 size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
+template <Form kFormIn, Form kFormOut>
 class BinLinear {
  public:
-  static constexpr const char* kName = "BinLinear";
+  static constexpr Form kIn = kFormIn;
+  static constexpr Form kOut = kFormOut;
+  static constexpr const char* kName = layer_name("BinLinear", "BinLinearPack", "BinLinearUnpack", "BinLinearBits", kIn, kOut);
+  using In = std::conditional_t<kIn == Form::kBits, uint8_t, float>;
+  using Out = std::conditional_t<kOut == Form::kBits, uint8_t, float>;
 
   BinLinear(const OrtApi* api, const OrtKernelInfo* info) : api_(api), kernel_(chosen_kernel()), forced_(kernel_was_asked_for()) {
     const LayerNode node(kName, api, info);
@@ -54,25 +71,27 @@ class BinLinear {
       node.refuse("weights has the shape " + ort::shown(packed.shape) + " instead of " + ort::shown({n, bytes}));
     }
     const auto* file = static_cast<const uint8_t*>(packed.data);
-    const float* alpha = node.floats(kAlpha, n);
-    const float* bias = node.floats(kBias, n);
-    weights_ = std::make_unique<PackedWeights>(kernel_, static_cast<size_t>(n), k_, file, alpha, bias);
+    const Finish finish = node.finish(kOut, n);
+    weights_ = std::make_unique<PackedWeights>(kernel_, static_cast<size_t>(n), k_, file, finish);
     if (kernel_.tiles != nullptr) {
-      tiled_ = std::make_unique<TiledLinear>(*kernel_.tiles, static_cast<size_t>(n), k_, file, alpha, bias);
+      tiled_ = std::make_unique<TiledLinear>(*kernel_.tiles, static_cast<size_t>(n), k_, file, finish);
     }
-    threshold_ = node.thresholds(k_);
+    if constexpr (kIn == Form::kNumbers) threshold_ = node.thresholds(k_);
   }
 
   void compute(OrtKernelContext* context) const {
     const OrtValue* value = nullptr;
     ort::check(api_, ort::KernelContextGetInput::call(api_, context, kX, &value));
     const ort::Tensor x = ort::tensor_of(api_, value);
-    if (x.shape.empty() || x.shape.back() != static_cast<int64_t>(k_)) {
-      throw ort::InvalidArgument("edgepack::BinLinear: x has the shape " + ort::shown(x.shape) +
-                                 ", and its last dimension must be K = " + std::to_string(k_));
+    const size_t width = kIn == Form::kBits ? ceil_div(k_, 8) : k_;
+    if (x.shape.empty() || x.shape.back() != static_cast<int64_t>(width)) {
+      throw ort::InvalidArgument("edgepack::" + std::string(kName) + ": x has the shape " + ort::shown(x.shape) +
+                                 ", and its last dimension must be " +
+                                 (kIn == Form::kBits ? "ceil(K / 8) = " : "K = ") + std::to_string(width));
     }
     std::vector<int64_t> shape = x.shape;
-    shape.back() = static_cast<int64_t>(weights_->channels());
+    const size_t n = weights_->channels();
+    shape.back() = static_cast<int64_t>(kOut == Form::kBits ? ceil_div(n, 8) : n);
     OrtValue* output = nullptr;
     ort::check(api_, ort::KernelContextGetOutput::call(api_, context, 0, shape.data(), shape.size(), &output));
     size_t rows = 1;
@@ -80,12 +99,12 @@ class BinLinear {
     if (rows == 0) return;
     void* y = nullptr;
     ort::check(api_, ort::GetTensorMutableData::call(api_, output, &y));
-    multiply(context, static_cast<const float*>(x.data), rows, static_cast<float*>(y));
+    multiply(context, static_cast<const In*>(x.data), rows, static_cast<Out*>(y));
   }
 
  private:
   // Signs live for a call only: calls of one session may overlap.
-  void multiply(OrtKernelContext* context, const float* x, size_t rows, float* y) const {
+  void multiply(OrtKernelContext* context, const In* x, size_t rows, Out* y) const {
     const auto by_tiles = [&] { multiply_tiles(context, x, rows, y); };
     const auto by_counting = [&] { multiply_bits(context, x, rows, y); };
     if (!tiled_ || (rows < kWorthTiles && !forced_)) return by_counting();
@@ -93,39 +112,56 @@ class BinLinear {
     faster_->run(static_cast<double>(rows), by_tiles, by_counting);
   }
 
-  void multiply_tiles(OrtKernelContext* context, const float* x, size_t rows, float* y) const {
-    TiledLinear::Call call(*tiled_, x, threshold(), rows, y);
+  void multiply_tiles(OrtKernelContext* context, const In* x, size_t rows, Out* y) const {
+    TiledLinear::Call call(*tiled_, tile_input(x, threshold_), rows, tile_output(y));
     const size_t threads =
         rows * weights_->channels() * k_ < kWorthThreads ? 1 : std::min(call.most_threads(), kMostThreads);
     if (threads == 1) return call.work();
     ort::parallel_for(api_, context, threads, [&](size_t) { call.work(); });
   }
 
-  void multiply_bits(OrtKernelContext* context, const float* x, size_t rows, float* y) const {
+  // Words of the rows from `first` to before `last`.
+  void pack(const In* x, size_t first, size_t last, uint32_t* bits) const {
     const size_t words = words_of(k_);
-    Buffer<uint32_t> bits(rows * words);
-    const auto pack = [&](size_t first, size_t last) {
-      for (size_t row = first; row < last; ++row) {
-        kernel_.pack_row(x + row * k_, threshold(), k_, bits.data() + row * words);
+    for (size_t row = first; row < last; ++row) {
+      if constexpr (kIn == Form::kBits) {
+        words_of_bytes(x + row * ceil_div(k_, 8), k_, bits + row * words);
+      } else {
+        kernel_.pack_row(x + row * k_, threshold(), k_, bits + row * words);
       }
-    };
+    }
+  }
+
+  // Whether rows of bytes are rows of words already.
+  bool packed(const In* x) const {
+    return kIn == Form::kBits && k_ % kBitsPerWordPair == 0 && reinterpret_cast<uintptr_t>(x) % alignof(uint32_t) == 0;
+  }
+
+  void multiply_bits(OrtKernelContext* context, const In* x, size_t rows, Out* y) const {
+    const size_t words = words_of(k_);
+    const bool ready = packed(x);
+    Buffer<uint32_t> made(ready ? 0 : rows * words);
+    const uint32_t* bits = ready ? reinterpret_cast<const uint32_t*>(x) : made.data();
     const size_t n = weights_->channels();
     if (rows * n * k_ < kWorthThreads) {
-      pack(0, rows);
-      weights_->multiply(bits.data(), rows, 0, weights_->panels(), y);
+      if (!ready) pack(x, 0, rows, made.data());
+      weights_->multiply(bits, rows, 0, weights_->panels(), y);
       return;
     }
     const size_t row_tasks = ceil_div(rows, kRowsOfATask);
     const auto rows_of = [&](size_t task) { return std::min(rows, (task + 1) * kRowsOfATask); };
-    ort::parallel_for(api_, context, row_tasks,
-                      [&](size_t task) { pack(task * kRowsOfATask, rows_of(task)); });
+    if (!ready) {
+      ort::parallel_for(api_, context, row_tasks,
+                        [&](size_t task) { pack(x, task * kRowsOfATask, rows_of(task), made.data()); });
+    }
     const size_t panels = ceil_div(kChannelsOfATask, kernel_.lanes);  // of a task
     const size_t panel_tasks = ceil_div(weights_->panels(), panels);
+    const size_t stride = kOut == Form::kBits ? ceil_div(n, 8) : n;
     ort::parallel_for(api_, context, row_tasks * panel_tasks, [&](size_t task) {
       const size_t row = task % row_tasks * kRowsOfATask;
       const size_t first = task / row_tasks * panels;
       const size_t last = std::min(weights_->panels(), first + panels);
-      weights_->multiply(bits.data() + row * words, rows_of(task % row_tasks) - row, first, last, y + row * n);
+      weights_->multiply(bits + row * words, rows_of(task % row_tasks) - row, first, last, y + row * stride);
     });
   }
 
@@ -143,6 +179,6 @@ class BinLinear {
 
 }  // namespace
 
-const OrtCustomOp* bin_linear_operator() { return layer_operator<BinLinear>(); }
+const OrtCustomOp* bin_linear_operator(Form in, Form out) { return layer_operator_of<BinLinear>(in, out); }
 
 }  // namespace edgepack

@@ -4,6 +4,12 @@
 //
 //     sum_k a_k w_k = K - 2 P,    P = popcount(a XOR w)
 //
+// Where bits come out, an interval decides, per channel, on a circle of 2^32 numbers: the bit is 1 where
+//
+//     (sum - low) mod 2^32 < width
+//
+// which is any sum below a limit, any from a limit on, all, none, or those within or outside of two limits.
+//
 // Rows of activations are `words` 32-bit words, least significant bit first, bits from K on zero.
 // Weights stand in panels of `lanes` output channels: word 0 of each channel of the panel, then word
 // 1 of each, ... so that one vector holds the same word of `lanes` channels and one word of an
@@ -37,6 +43,11 @@ struct LinearWork {
   size_t words;     // 32-bit words in a row, even
   size_t y_stride;  // floats between rows of y
   int32_t k;        // K: activations in a row
+  // Of `linear_bits` in the place of alpha, bias and y:
+  const uint32_t* low;    // [panels * lanes]
+  const uint32_t* width;  // [panels * lanes], 0 for channels that do not exist
+  uint8_t* bits;          // [rows, ceil(columns / 8)] of the first panel's first channel, a multiple of 8
+  size_t bits_stride;     // bytes between rows of bits
 };
 
 // Positions of a convolution's output are computed sixteen at a time, and channels eight at a time.
@@ -64,6 +75,10 @@ struct ConvWork {
   float* y;                 // [channels, plane]
   size_t plane;             // pixels of an output channel
   size_t channels;          // that exist: 1 to 8
+  // Of `conv_bits` in the place of alpha, bias and y:
+  const uint32_t* low;    // [8]
+  const uint32_t* width;  // [8]
+  uint8_t* packed;        // [plane]: a byte a pixel, channel c in bit c
 };
 
 struct BitKernel {
@@ -85,6 +100,10 @@ struct BitKernel {
 
   // y = alpha * (sums[class] - 2 P) + bias, rounded after the product and after the sum.
   void (*conv)(const ConvWork& work);
+
+  // The same sums as bits; null where there are only the two above.
+  void (*linear_bits)(const LinearWork& work);
+  void (*conv_bits)(const ConvWork& work);
 
   // For large products; null where there is nothing faster than counting.
   const TileKernel* tiles;

@@ -6,7 +6,7 @@
 namespace edgepack {
 namespace {
 
-const char* const kNames[kLayerInputs] = {"x", "weights", "alpha", "bias", "shift"};
+const char* const kNames[] = {"x", "weights", "alpha", "bias", "shift", "low", "high"};
 
 std::string bounds(int64_t least, int64_t most) {
   return "from " + std::to_string(least) + " to " + std::to_string(most);
@@ -41,7 +41,7 @@ std::vector<size_t> LayerNode::integers(const char* attribute, size_t count, int
 }
 
 ort::Tensor LayerNode::constant(LayerInput input, ONNXTensorElementDataType type) const {
-  const std::optional<ort::Tensor> found = info_.constant(input);
+  const std::optional<ort::Tensor> found = info_.constant(place_of(input));
   const std::string name = kNames[input];
   if (!found) refuse(name + " must be a constant of the graph (an initializer that is no input)");
   if (found->type != type) refuse(name + " has a wrong element type");
@@ -57,13 +57,26 @@ ort::Tensor LayerNode::weights(size_t rank, const char* layout) const {
   return packed;
 }
 
-const float* LayerNode::floats(LayerInput input, int64_t n) const {
-  const ort::Tensor found = constant(input, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT);
+const void* LayerNode::per_channel(LayerInput input, ONNXTensorElementDataType type, int64_t n) const {
+  const ort::Tensor found = constant(input, type);
   if (found.shape != std::vector<int64_t>{n}) {
     refuse(std::string(kNames[input]) + " has the shape " + ort::shown(found.shape) + " instead of " +
            ort::shown({n}));
   }
-  return static_cast<const float*>(found.data);
+  return found.data;
+}
+
+const float* LayerNode::floats(LayerInput input, int64_t n) const {
+  return static_cast<const float*>(per_channel(input, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT, n));
+}
+
+const int32_t* LayerNode::limits(LayerInput input, int64_t n) const {
+  return static_cast<const int32_t*>(per_channel(input, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, n));
+}
+
+Finish LayerNode::finish(Form out, int64_t n) const {
+  if (out == Form::kBits) return {nullptr, nullptr, limits(kLow, n), limits(kHigh, n)};
+  return {floats(kAlpha, n), floats(kBias, n), nullptr, nullptr};
 }
 
 std::vector<float> LayerNode::thresholds(size_t k) const {

@@ -6,7 +6,14 @@
 
 namespace edgepack {
 
-// `Layer` is made from (api, info) for each node, has a static `kName`, and `compute(context)`.
+// The name of a form.
+constexpr const char* layer_name(const char* plain, const char* pack, const char* unpack, const char* bits, Form in,
+                                 Form out) {
+  if (in == Form::kNumbers) return out == Form::kNumbers ? plain : pack;
+  return out == Form::kNumbers ? unpack : bits;
+}
+
+// `Layer` is made from (api, info) for each node, has a static `kName`, `kIn` and `kOut`, and `compute(context)`.
 template <typename Layer>
 const OrtCustomOp* layer_operator() {
   struct Kernel {
@@ -18,16 +25,24 @@ const OrtCustomOp* layer_operator() {
     op.version = ort::kVersion;
     op.GetName = [](const OrtCustomOp*) { return Layer::kName; };
     op.GetExecutionProviderType = [](const OrtCustomOp*) -> const char* { return nullptr; };  // the CPU's
-    op.GetInputTypeCount = [](const OrtCustomOp*) -> size_t { return kLayerInputs; };
+    op.GetInputTypeCount = [](const OrtCustomOp*) -> size_t {
+      return Layer::kIn == Form::kNumbers ? kShift + 1 : kShift;
+    };
     op.GetInputType = [](const OrtCustomOp*, size_t input) {
-      return input == kWeights ? ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8 : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+      if (input == kWeights || (input == kX && Layer::kIn == Form::kBits)) {
+        return ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8;
+      }
+      const bool limits = Layer::kOut == Form::kBits && (input == place_of(kLow) || input == place_of(kHigh));
+      return limits ? ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32 : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
     };
     op.GetInputCharacteristic = [](const OrtCustomOp*, size_t input) {
       return input == kShift ? INPUT_OUTPUT_OPTIONAL : INPUT_OUTPUT_REQUIRED;
     };
     op.GetInputMemoryType = [](const OrtCustomOp*, size_t) { return OrtMemTypeDefault; };
     op.GetOutputTypeCount = [](const OrtCustomOp*) -> size_t { return 1; };
-    op.GetOutputType = [](const OrtCustomOp*, size_t) { return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT; };
+    op.GetOutputType = [](const OrtCustomOp*, size_t) {
+      return Layer::kOut == Form::kBits ? ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8 : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+    };
     op.GetOutputCharacteristic = [](const OrtCustomOp*, size_t) { return INPUT_OUTPUT_REQUIRED; };
     op.GetVariadicInputMinArity = [](const OrtCustomOp*) { return 0; };
     op.GetVariadicInputHomogeneity = [](const OrtCustomOp*) { return 0; };
@@ -46,6 +61,17 @@ const OrtCustomOp* layer_operator() {
     return op;
   }();
   return &made;
+}
+
+// One of the four forms of `Layer<in, out>`.
+template <template <Form, Form> typename Layer>
+const OrtCustomOp* layer_operator_of(Form in, Form out) {
+  constexpr Form kNumbers = Form::kNumbers;
+  constexpr Form kBits = Form::kBits;
+  if (in == kNumbers) {
+    return out == kNumbers ? layer_operator<Layer<kNumbers, kNumbers>>() : layer_operator<Layer<kNumbers, kBits>>();
+  }
+  return out == kNumbers ? layer_operator<Layer<kBits, kNumbers>>() : layer_operator<Layer<kBits, kBits>>();
 }
 
 }  // namespace edgepack

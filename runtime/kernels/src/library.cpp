@@ -26,8 +26,12 @@ class Domains {
     OrtCustomOpDomain* domain = nullptr;
     ort::check(api, ort::CreateCustomOpDomain::call(api, "edgepack", &domain));
     made_.emplace_back(api, domain);
-    ort::check(api, ort::CustomOpDomainAdd::call(api, domain, bin_linear_operator()));
-    ort::check(api, ort::CustomOpDomainAdd::call(api, domain, bin_conv_operator()));
+    for (const Form in : {Form::kNumbers, Form::kBits}) {
+      for (const Form out : {Form::kNumbers, Form::kBits}) {
+        ort::check(api, ort::CustomOpDomainAdd::call(api, domain, bin_linear_operator(in, out)));
+        ort::check(api, ort::CustomOpDomainAdd::call(api, domain, bin_conv_operator(in, out)));
+      }
+    }
     return domain;
   }
 

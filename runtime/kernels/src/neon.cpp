@@ -25,6 +25,6 @@ inline uint32x4_t folded(uint32x4_t sum, Block block) {
 namespace edgepack {
 
 const BitKernel kNeon = {"neon", [](const CpuFeatures& cpu) { return cpu.neon; }, kLanes, pack_row, linear,
-                         pack_pixels, conv, nullptr};
+                         pack_pixels, conv, nullptr, nullptr, nullptr};
 
 }  // namespace edgepack

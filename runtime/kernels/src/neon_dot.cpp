@@ -27,6 +27,6 @@ namespace edgepack {
 
 const BitKernel kNeonDot = {
     "neon-dot", [](const CpuFeatures& cpu) { return cpu.neon_dot; }, kLanes, pack_row, linear, pack_pixels, conv,
-    nullptr};
+    nullptr, nullptr, nullptr};
 
 }  // namespace edgepack

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "bits_from_sums.h"
+
 namespace edgepack {
 namespace {
 
@@ -19,45 +21,76 @@ uint32_t word_of(const uint8_t* row, size_t k, size_t word) {
 
 }  // namespace
 
+void words_of_bytes(const uint8_t* row, size_t k, uint32_t* words) {
+  for (size_t word = 0; word < words_of(k); ++word) words[word] = word_of(row, k, word);
+}
+
 PackedWeights::PackedWeights(const BitKernel& kernel, size_t n, size_t k, const uint8_t* file,
-                             const float* alpha, const float* bias)
+                             const Finish& finish)
     : kernel_(kernel),
       n_(n),
       k_(k),
       words_(words_of(k)),
       panels_((n + kernel.lanes - 1) / kernel.lanes),
       bits_(panels_ * kernel.lanes * words_),
-      alpha_(panels_ * kernel.lanes),
-      bias_(panels_ * kernel.lanes) {
+      alpha_(finish.alpha != nullptr ? panels_ * kernel.lanes : 0),
+      bias_(alpha_.size()),
+      low_(finish.low != nullptr ? panels_ * kernel.lanes : 0),
+      width_(low_.size()) {
   const size_t lanes = kernel.lanes;
   std::fill_n(bits_.data(), bits_.size(), 0u);
   std::fill_n(alpha_.data(), alpha_.size(), 0.0f);
   std::fill_n(bias_.data(), bias_.size(), 0.0f);
-  std::copy_n(alpha, n, alpha_.data());
-  std::copy_n(bias, n, bias_.data());
+  std::fill_n(low_.data(), low_.size(), 0u);
+  std::fill_n(width_.data(), width_.size(), 0u);
   for (size_t channel = 0; channel < n; ++channel) {
+    if (finish.alpha != nullptr) {
+      alpha_.data()[channel] = finish.alpha[channel];
+      bias_.data()[channel] = finish.bias[channel];
+    } else {
+      low_.data()[channel] = static_cast<uint32_t>(finish.low[channel]);
+      width_.data()[channel] = static_cast<uint32_t>(finish.high[channel]) - low_.data()[channel];
+    }
     const uint8_t* row = file + channel * ((k + 7) / 8);
     uint32_t* panel = bits_.data() + channel / lanes * words_ * lanes + channel % lanes;
     for (size_t word = 0; word < words_; ++word) panel[word * lanes] = word_of(row, k, word);
   }
 }
 
-void PackedWeights::multiply(const uint32_t* activations, size_t rows, size_t first, size_t last,
-                             float* y) const {
+LinearWork PackedWeights::work_of(const uint32_t* activations, size_t rows, size_t first,
+                                  size_t last) const {
   const size_t channel = first * kernel_.lanes;
   LinearWork work{};
   work.activations = activations;
   work.weights = bits_.data() + channel * words_;
-  work.alpha = alpha_.data() + channel;
-  work.bias = bias_.data() + channel;
-  work.y = y + channel;
   work.rows = rows;
   work.panels = last - first;
   work.columns = std::min(n_, last * kernel_.lanes) - channel;
   work.words = words_;
-  work.y_stride = n_;
   work.k = static_cast<int32_t>(k_);
+  return work;
+}
+
+void PackedWeights::multiply(const uint32_t* activations, size_t rows, size_t first, size_t last,
+                             float* y) const {
+  const size_t channel = first * kernel_.lanes;
+  LinearWork work = work_of(activations, rows, first, last);
+  work.alpha = alpha_.data() + channel;
+  work.bias = bias_.data() + channel;
+  work.y = y + channel;
+  work.y_stride = n_;
   kernel_.linear(work);
+}
+
+void PackedWeights::multiply(const uint32_t* activations, size_t rows, size_t first, size_t last,
+                             uint8_t* bits) const {
+  const size_t channel = first * kernel_.lanes;
+  LinearWork work = work_of(activations, rows, first, last);
+  work.low = low_.data() + channel;
+  work.width = width_.data() + channel;
+  work.bits = bits + channel / 8;
+  work.bits_stride = (n_ + 7) / 8;
+  linear_bits(kernel_, work);
 }
 
 }  // namespace edgepack

@@ -16,6 +16,6 @@ namespace edgepack {
 
 const BitKernel kPopcnt = {
     "popcnt", [](const CpuFeatures& cpu) { return cpu.popcnt; }, 1, pack_row, linear,
-                              pack_pixels, conv, nullptr};
+                              pack_pixels, conv<false>, linear_bits, conv<true>, nullptr};
 
 }  // namespace edgepack

@@ -20,6 +20,6 @@ uint64_t count(uint64_t word) {
 namespace edgepack {
 
 const BitKernel kPortable = {"portable", [](const CpuFeatures&) { return true; }, 1, pack_row, linear,
-                              pack_pixels, conv, nullptr};
+                              pack_pixels, conv<false>, linear_bits, conv<true>, nullptr};
 
 }  // namespace edgepack

@@ -19,6 +19,17 @@ inline constexpr size_t kTileSide = 16;      // rows, and columns, of a tile
 inline constexpr size_t kTileChannels = 32;  // output channels of a panel
 inline constexpr size_t kTileBytes = kTileSide * kTileTerms;
 
+// What goes into a layer and comes out of it: numbers, or bits in bytes. The other is null.
+struct TileInput {
+  const float* numbers;
+  const float* threshold;  // of numbers; null for 0
+  const uint8_t* bits;
+};
+struct TileOutput {
+  float* numbers;
+  uint8_t* bits;
+};
+
 // Activations of linear layers stand in tiles: [groups of 16 rows, steps, 16 rows, 64 terms].
 struct TileWork {
   const int8_t* activations;  // of the first group
@@ -36,6 +47,11 @@ struct TileWork {
   size_t rows;              // linear: that exist in all groups
   const uint16_t* stored;   // conv: as in ConvWork, from the first group on
   const size_t* starts;     // conv: the same
+  // Where bits come out, in the place of alpha, bias and y, as in bit_kernel.h:
+  const uint32_t* low;    // [panels, 32]
+  const uint32_t* width;  // [panels, 32], 0 for channels that do not exist
+  uint8_t* bits;          // of the first eight channels; null where numbers come out
+  size_t bits_stride;     // bytes from a row (linear) or eight channels (conv) to the next
 };
 
 // Channels of an image, four a word, to be signed into a plane of words.
@@ -45,6 +61,17 @@ struct TileSigns {
   size_t channels;         // 1 to 4
   const float* threshold;  // [channels], or null for 0
   size_t pixels;           // in a row
+  size_t rows;
+  uint32_t* words;  // of the first row's first pixel
+  size_t pitch;     // words from a row to the next
+};
+
+// Four channels of an image of bytes, to become signs in a plane of words.
+struct TileNibbles {
+  const uint8_t* x;   // of the first row's first pixel
+  unsigned first;     // bit of a byte that channel 0 is: 0 or 4
+  size_t channels;    // 1 to 4
+  size_t pixels;      // in a row
   size_t rows;
   uint32_t* words;  // of the first row's first pixel
   size_t pitch;     // words from a row to the next
@@ -61,6 +88,10 @@ struct TileKernel {
 
   // Signs of channels into a word a pixel, channel 0 lowest; bytes of channels that do not exist are 0.
   void (*sign_pixels)(const TileSigns& work);
+
+  // The same from bits: rows of ceil(k / 8) bytes, and bytes of eight channels.
+  void (*expand_rows)(const uint8_t* x, size_t k, size_t rows, int8_t* tiles);
+  void (*expand_pixels)(const TileNibbles& work);
 
   // y = alpha * sum + bias, rounded after the product and after the sum. A row of a tile of weights is a
   // row of four terms of sixteen channels in `linear`, and a channel's 64 terms in `conv`.

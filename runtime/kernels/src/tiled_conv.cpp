@@ -27,19 +27,28 @@ struct TiledConv::Plan {
 };
 
 TiledConv::TiledConv(const TileKernel& kernel, const ConvShape& shape, const uint8_t* file,
-                     const float* alpha, const float* bias)
+                     const Finish& finish)
     : kernel_(kernel), shape_(shape), weights_(shape.groups * panels() * steps() * 2 * kTileSide) {
   std::fill_n(weights_.data(), weights_.size(), uint64_t{0});
-  alpha_.assign(shape.groups * panels() * kTileChannels, 0.0f);
+  const size_t channels = shape.groups * panels() * kTileChannels;
+  alpha_.assign(finish.alpha != nullptr ? channels : 0, 0.0f);
   bias_.assign(alpha_.size(), 0.0f);
+  low_.assign(finish.low != nullptr ? channels : 0, 0);
+  width_.assign(low_.size(), 0);
   const size_t bytes = ceil_div(shape.channels, 8);
   const size_t taps = shape.rows.kernel * shape.columns.kernel;
   for (size_t n = 0; n < shape.outputs; ++n) {
     const size_t in_group = n % outputs();
     const size_t panel = n / outputs() * panels() + in_group / kTileChannels;
     const size_t lane = in_group % kTileChannels;
-    alpha_[panel * kTileChannels + lane] = alpha[n];
-    bias_[panel * kTileChannels + lane] = bias[n];
+    const size_t slot = panel * kTileChannels + lane;
+    if (finish.alpha != nullptr) {
+      alpha_[slot] = finish.alpha[n];
+      bias_[slot] = finish.bias[n];
+    } else {
+      low_[slot] = static_cast<uint32_t>(finish.low[n]);
+      width_[slot] = static_cast<uint32_t>(finish.high[n]) - low_[slot];
+    }
     for (size_t tap = 0; tap < taps; ++tap) {
       const uint8_t* from = file + (n * taps + tap) * bytes;
       for (size_t i = 0; i < bytes; ++i) {
@@ -67,29 +76,34 @@ std::shared_ptr<const TiledConv::Plan> TiledConv::plan_for(size_t height, size_t
   return last_;
 }
 
+// Rows of an image, four of its channels, to words.
+void TiledConv::sign_rows(const TileInput& x, size_t channel, size_t channels, const ConvPlan& at, size_t row,
+                          size_t rows, uint32_t* to, size_t pitch) const {
+  const size_t pixels = at.height * at.width;
+  if (x.bits != nullptr) {
+    const uint8_t* from = x.bits + channel / 8 * pixels + row * at.width;
+    return kernel_.expand_pixels({from, static_cast<unsigned>(channel % 8), channels, at.width, rows, to, pitch});
+  }
+  kernel_.sign_pixels({x.numbers + channel * pixels + row * at.width, pixels, channels,
+                       x.threshold != nullptr ? x.threshold + channel : nullptr, at.width, rows, to, pitch});
+}
+
 // One word of channels of one sample, with the zeros around it. `line` has room for a row of the image
 // where the columns have a stride.
-void TiledConv::sign_plane(const Plan& plan, const float* x, const float* threshold, size_t group, size_t word,
-                           uint32_t* line, uint32_t* to) const {
+void TiledConv::sign_plane(const Plan& plan, const TileInput& x, size_t group, size_t word, uint32_t* line,
+                           uint32_t* to) const {
   const ConvPlan& at = plan.at;
   std::memset(to, 0, plan.pitch * sizeof *to);
-  const size_t channel = word * kChannelsOfAWord;
-  if (channel >= shape_.channels) return;
-  const size_t first = group * shape_.channels + channel;
-  const size_t pixels = at.height * at.width;
-  TileSigns work{x + first * pixels,
-                 pixels,
-                 std::min(kChannelsOfAWord, shape_.channels - channel),
-                 threshold != nullptr ? threshold + first : nullptr,
-                 at.width,
-                 at.height,
-                 to + shape_.rows.before * at.plane_width + shape_.columns.before,
-                 at.plane_width};
-  if (at.row_stride == 1 && at.column_stride == 1) return kernel_.sign_pixels(work);
-  work.rows = 1;
-  work.words = line;
-  for (size_t y = 0; y < at.height; ++y, work.x += at.width) {
-    kernel_.sign_pixels(work);
+  const size_t in_group = word * kChannelsOfAWord;
+  if (in_group >= shape_.channels) return;
+  const size_t channel = group * shape_.channels + in_group;
+  const size_t channels = std::min(kChannelsOfAWord, shape_.channels - in_group);
+  if (at.row_stride == 1 && at.column_stride == 1) {
+    uint32_t* first = to + shape_.rows.before * at.plane_width + shape_.columns.before;
+    return sign_rows(x, channel, channels, at, 0, at.height, first, at.plane_width);
+  }
+  for (size_t y = 0; y < at.height; ++y) {
+    sign_rows(x, channel, channels, at, y, 1, line, 0);
     const size_t row = y + shape_.rows.before;
     uint32_t* plane = to + row % at.row_stride * at.column_stride * at.plane +
                       row / at.row_stride * at.plane_width;
@@ -100,13 +114,15 @@ void TiledConv::sign_plane(const Plan& plan, const float* x, const float* thresh
   }
 }
 
-void TiledConv::convolve(const OrtApi* api, OrtKernelContext* context, const float* x, const float* threshold,
-                         size_t batch, size_t height, size_t width, float* y) const {
+void TiledConv::convolve(const OrtApi* api, OrtKernelContext* context, const TileInput& x, size_t batch,
+                         size_t height, size_t width, const TileOutput& y) const {
   const std::shared_ptr<const Plan> plan = plan_for(height, width);
   const ConvPlan& at = plan->at;
   const size_t planes = shape_.groups * words();
   const size_t sample = planes * plan->pitch;
-  const size_t image = height * width * shape_.channels * shape_.groups;
+  const size_t channels = shape_.channels * shape_.groups;
+  const size_t image = height * width * (x.bits != nullptr ? ceil_div(channels, 8) : channels);
+  const size_t out_planes = y.bits != nullptr ? ceil_div(shape_.outputs, 8) : shape_.outputs;
   const size_t pixels = at.out_height * at.out_width;
   const bool adjacent = at.row_stride == 1 && at.column_stride == 1;
   // The signs live for this call only: calls of one session may overlap. The last tile may reach over the end.
@@ -116,7 +132,9 @@ void TiledConv::convolve(const OrtApi* api, OrtKernelContext* context, const flo
   const auto sign_one = [&](size_t task) {
     const size_t b = task / planes;
     const size_t plane = task % planes;
-    sign_plane(*plan, x + b * image, threshold, plane / words(), plane % words(),
+    const TileInput sample_x = x.bits != nullptr ? TileInput{nullptr, nullptr, x.bits + b * image}
+                                                 : TileInput{x.numbers + b * image, x.threshold, nullptr};
+    sign_plane(*plan, sample_x, plane / words(), plane % words(),
                lines.data() + (adjacent ? 0 : task * width), signs.data() + task * plan->pitch);
   };
   const size_t blocks_of_panels = ceil_div(panels(), kPanelsOfATask);  // of a group
@@ -137,11 +155,19 @@ void TiledConv::convolve(const OrtApi* api, OrtKernelContext* context, const flo
     work.steps = steps();
     work.groups = std::min(kGroupsOfATask, at.groups - chunk);
     work.weights = weights_.data() + panel * steps() * kTileChannels;
-    work.alpha = alpha_.data() + panel * kTileChannels;
-    work.bias = bias_.data() + panel * kTileChannels;
     work.channels = std::min(kPanelsOfATask * kTileChannels, outputs() - channel);
-    work.y = y + (b * shape_.outputs + group * outputs() + channel) * pixels;
-    work.y_stride = pixels;
+    const size_t output = group * outputs() + channel;
+    if (y.bits != nullptr) {  // each group begins with a byte
+      work.low = low_.data() + panel * kTileChannels;
+      work.width = width_.data() + panel * kTileChannels;
+      work.bits = y.bits + (b * out_planes + output / 8) * pixels;
+      work.bits_stride = pixels;
+    } else {
+      work.alpha = alpha_.data() + panel * kTileChannels;
+      work.bias = bias_.data() + panel * kTileChannels;
+      work.y = y.numbers + (b * out_planes + output) * pixels;
+      work.y_stride = pixels;
+    }
     work.stored = at.stored.data() + chunk;
     work.starts = at.starts.data() + chunk;
     kernel_.conv(work);

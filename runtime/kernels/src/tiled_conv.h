@@ -14,6 +14,7 @@
 #include "buffer.h"
 #include "conv_plan.h"
 #include "ort_values.h"
+#include "packed_weights.h"
 #include "tile_kernel.h"
 
 namespace edgepack {
@@ -28,13 +29,13 @@ struct ConvShape {
 
 class TiledConv {
  public:
-  // `file` is uint8 [N, kernel height, kernel width, ceil(K / 8)]; `alpha` and `bias` are [N].
-  TiledConv(const TileKernel& kernel, const ConvShape& shape, const uint8_t* file, const float* alpha,
-            const float* bias);
+  // `file` is uint8 [N, kernel height, kernel width, ceil(K / 8)]; what `finish` holds is [N].
+  TiledConv(const TileKernel& kernel, const ConvShape& shape, const uint8_t* file, const Finish& finish);
 
-  // x [batch, K groups, height, width] to y [batch, N, ...]; `threshold` is [K groups] or null.
-  void convolve(const OrtApi* api, OrtKernelContext* context, const float* x, const float* threshold,
-                size_t batch, size_t height, size_t width, float* y) const;
+  // x [batch, K groups, height, width] to y [batch, N, ...], or bytes of eight channels of either; the threshold is
+  // [K groups] or null.
+  void convolve(const OrtApi* api, OrtKernelContext* context, const TileInput& x, size_t batch, size_t height,
+                size_t width, const TileOutput& y) const;
 
  private:
   struct Plan;
@@ -45,14 +46,18 @@ class TiledConv {
   size_t blocks() const { return (shape_.channels + kTileTerms - 1) / kTileTerms; }        // of a tap
   size_t words() const { return blocks() * kTileSide; }                                    // of a pixel
   size_t steps() const { return shape_.rows.kernel * shape_.columns.kernel * blocks(); }
-  void sign_plane(const Plan& plan, const float* x, const float* threshold, size_t group, size_t word,
-                  uint32_t* line, uint32_t* to) const;
+  void sign_plane(const Plan& plan, const TileInput& x, size_t group, size_t word, uint32_t* line,
+                  uint32_t* to) const;
+  void sign_rows(const TileInput& x, size_t channel, size_t channels, const ConvPlan& at, size_t row, size_t rows,
+                 uint32_t* to, size_t pitch) const;
 
   const TileKernel& kernel_;
   ConvShape shape_;
   Buffer<uint64_t> weights_;  // [groups, panels, steps, 2, 16]
-  std::vector<float> alpha_;  // [groups, panels * 32]
+  std::vector<float> alpha_;  // [groups, panels * 32], or empty
   std::vector<float> bias_;
+  std::vector<uint32_t> low_;  // the same
+  std::vector<uint32_t> width_;
   mutable std::mutex mutex_;
   mutable std::shared_ptr<const Plan> last_;
 };

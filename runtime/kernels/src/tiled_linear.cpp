@@ -14,16 +14,25 @@ size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 }  // namespace
 
 TiledLinear::TiledLinear(const TileKernel& kernel, size_t n, size_t k, const uint8_t* file,
-                         const float* alpha, const float* bias)
+                         const Finish& finish)
     : kernel_(kernel),
       n_(n),
       k_(k),
       offsets_(ceil_div(k, kTileTerms)),
-      weights_(ceil_div(n, kTileChannels) * offsets_.size() * 2 * kTileSide),
-      alpha_(alpha, alpha + n),
-      bias_(bias, bias + n) {
-  alpha_.resize(ceil_div(n, kTileChannels) * kTileChannels);
-  bias_.resize(alpha_.size());
+      weights_(ceil_div(n, kTileChannels) * offsets_.size() * 2 * kTileSide) {
+  const size_t channels = panels() * kTileChannels;
+  if (finish.alpha != nullptr) {
+    alpha_.assign(finish.alpha, finish.alpha + n);
+    bias_.assign(finish.bias, finish.bias + n);
+    alpha_.resize(channels);
+    bias_.resize(channels);
+  } else {
+    low_.assign(finish.low, finish.low + n);
+    width_.assign(finish.high, finish.high + n);
+    for (size_t i = 0; i < n; ++i) width_[i] -= low_[i];
+    low_.resize(channels);
+    width_.resize(channels);
+  }
   for (size_t step = 0; step < offsets_.size(); ++step) offsets_[step] = step * kTileBytes;
   std::fill_n(weights_.data(), weights_.size(), uint64_t{0});
   const size_t bytes = ceil_div(k, 8);
@@ -39,10 +48,9 @@ TiledLinear::TiledLinear(const TileKernel& kernel, size_t n, size_t k, const uin
   }
 }
 
-TiledLinear::Call::Call(const TiledLinear& layer, const float* x, const float* threshold, size_t rows, float* y)
+TiledLinear::Call::Call(const TiledLinear& layer, const TileInput& x, size_t rows, const TileOutput& y)
     : layer_(layer),
       x_(x),
-      threshold_(threshold),
       rows_(rows),
       y_(y),
       signs_(ceil_div(rows, kTileSide) * layer.steps() * kTileBytes) {}
@@ -57,8 +65,13 @@ void TiledLinear::Call::work() {
   size_t group = next_group_.fetch_add(1);
   for (; group < groups; group = next_group_.fetch_add(1)) {
     const size_t row = group * kTileSide;
-    layer_.kernel_.sign_rows(x_ + row * layer_.k_, threshold_, layer_.k_, std::min(kTileSide, rows_ - row),
-                             signs_.data() + group * group_bytes);
+    const size_t count = std::min(kTileSide, rows_ - row);
+    int8_t* signs = signs_.data() + group * group_bytes;
+    if (x_.bits != nullptr) {
+      layer_.kernel_.expand_rows(x_.bits + row * ceil_div(layer_.k_, 8), layer_.k_, count, signs);
+    } else {
+      layer_.kernel_.sign_rows(x_.numbers + row * layer_.k_, x_.threshold, layer_.k_, count, signs);
+    }
     signed_groups_.fetch_add(1, std::memory_order_release);
   }
   // All groups are taken: what is left is in work on other threads, and short.
@@ -82,11 +95,18 @@ void TiledLinear::Call::work() {
     work.steps = layer_.steps();
     work.groups = std::min(kGroupsOfAPart, groups - first);
     work.weights = layer_.weights_.data() + panel * layer_.steps() * 2 * kTileSide;
-    work.alpha = layer_.alpha_.data() + channel;
-    work.bias = layer_.bias_.data() + channel;
     work.channels = std::min(kPanelsOfAPart * kTileChannels, layer_.n_ - channel);
-    work.y = y_ + row * layer_.n_ + channel;
-    work.y_stride = layer_.n_;
+    if (y_.bits != nullptr) {
+      work.bits_stride = ceil_div(layer_.n_, 8);
+      work.bits = y_.bits + row * work.bits_stride + channel / 8;
+      work.low = layer_.low_.data() + channel;
+      work.width = layer_.width_.data() + channel;
+    } else {
+      work.alpha = layer_.alpha_.data() + channel;
+      work.bias = layer_.bias_.data() + channel;
+      work.y = y_.numbers + row * layer_.n_ + channel;
+      work.y_stride = layer_.n_;
+    }
     work.rows = std::min(work.groups * kTileSide, rows_ - row);
     layer_.kernel_.linear(work);
   }

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "buffer.h"
+#include "packed_weights.h"
 #include "tile_kernel.h"
 
 namespace edgepack {
@@ -14,14 +15,13 @@ namespace edgepack {
 class TiledLinear {
  public:
   // As PackedWeights takes them.
-  TiledLinear(const TileKernel& kernel, size_t n, size_t k, const uint8_t* file, const float* alpha,
-              const float* bias);
+  TiledLinear(const TileKernel& kernel, size_t n, size_t k, const uint8_t* file, const Finish& finish);
 
   // One call of the layer, shared by any number of threads: each of them calls `work` once.
   class Call {
    public:
-    // x is [rows, k], y [rows, n]; `threshold` is [k] or null.
-    Call(const TiledLinear& layer, const float* x, const float* threshold, size_t rows, float* y);
+    // x is [rows, k] or [rows, ceil(k / 8)], y [rows, n] or [rows, ceil(n / 8)]; the threshold is [k] or null.
+    Call(const TiledLinear& layer, const TileInput& x, size_t rows, const TileOutput& y);
 
     // Threads beyond this find nothing to do.
     size_t most_threads() const;
@@ -30,10 +30,9 @@ class TiledLinear {
 
    private:
     const TiledLinear& layer_;
-    const float* x_;
-    const float* threshold_;
+    TileInput x_;
     size_t rows_;
-    float* y_;
+    TileOutput y_;
     Buffer<int8_t> signs_;  // [groups, steps, 16, 64]
     std::atomic<size_t> next_group_{0};
     std::atomic<size_t> signed_groups_{0};
@@ -42,15 +41,17 @@ class TiledLinear {
 
  private:
   size_t steps() const { return offsets_.size(); }
-  size_t panels() const { return alpha_.size() / kTileChannels; }
+  size_t panels() const { return (n_ + kTileChannels - 1) / kTileChannels; }
 
   const TileKernel& kernel_;
   size_t n_;
   size_t k_;
   std::vector<size_t> offsets_;
   Buffer<uint64_t> weights_;  // [panels, steps, 2, 16]
-  std::vector<float> alpha_;  // [panels * 32]
-  std::vector<float> bias_;   // [panels * 32]
+  std::vector<float> alpha_;     // [panels * 32], or empty
+  std::vector<float> bias_;      // the same
+  std::vector<uint32_t> low_;    // [panels * 32], or empty
+  std::vector<uint32_t> width_;  // the same
 };
 
 }  // namespace edgepack

@@ -6,7 +6,13 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.binary import measure, models
+import numpy as np
+import pytest
+
+from tests.benchmarks.binary import chains, measure, models
+from tests.runtime.kernels.conftest import library, open_model
+
+__all__ = ["library"]
 
 ROOT = Path(__file__).resolve().parents[3]
 PEAK = {"products": 1e12, "near": 1e11, "far": 1e10}
@@ -22,12 +28,17 @@ def line(shape: models.Shape, *missed: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_a_run_becomes_a_table_that_the_page_has_a_place_for(tmp_path: Path) -> None:
+@pytest.fixture
+def tool() -> Any:
     spec = importlib.util.spec_from_file_location("binary_table", ROOT / "tools" / "binary_table.py")
     assert spec
     assert spec.loader
-    tool = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(tool)
+    made = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(made)
+    return made
+
+
+def test_a_run_becomes_a_table_that_the_page_has_a_place_for(tool: Any, tmp_path: Path) -> None:
     lines = [line(models.SHAPES[0], "10.0x fp32, not 13x"), *map(line, models.SHAPES[1:])]
     made = tool.table({"cpu": "a processor", "limits": PEAK, "lines": lines})
     first = "| linear 128, 768 to 768 | 1000.0 | 200.0 | 100.0 | 10.0x | 2.0x | 75.5 | 4.7 | 4.0 | 79 % | **misses**: "
@@ -37,6 +48,31 @@ def test_a_run_becomes_a_table_that_the_page_has_a_place_for(tmp_path: Path) -> 
     page.write_text((ROOT / "docs" / "binary-roofline.md").read_text(encoding="utf-8"), encoding="utf-8")
     tool.PLACE.write(made, [page])
     assert made in page.read_text(encoding="utf-8")
+
+
+def test_so_does_a_run_of_chains(tool: Any, tmp_path: Path) -> None:
+    us = {"unpacked": 300.0, "folded": 250.0, "packed": 200.0}
+    over = {"unpacked": 1.5, "folded": 1.25}
+    lines = [{"chain": chain.title, "us": us, "over": over, "missed": []} for chain in chains.CHAINS]
+    lines[0]["missed"] = ["1.49x, not 1.5x"]
+    made = tool.chains_table({"cpu": "a processor", "lines": lines})
+    assert f"| {chains.CHAINS[0].title} | 300.0 | 250.0 | 200.0 | 1.50x | 1.25x | **misses**: 1.49x" in made
+    assert made.count("| holds |") == len(lines) - 1
+    page = tmp_path / "page.md"
+    page.write_text((ROOT / "docs" / "binary-roofline.md").read_text(encoding="utf-8"), encoding="utf-8")
+    tool.CHAINS_PLACE.write(made, [page])
+    assert made in page.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("chain", chains.CHAINS[::4], ids=lambda chain: chain.title)
+def test_the_forms_of_a_chain_compute_the_same(chain: chains.Chain, library: Path) -> None:
+    """Folding rounds, so that a sum at its threshold may change its sign; the pass changes nothing."""
+    results = {}
+    for name, model in chains.models(chain).items():
+        (results[name],) = open_model(model).run(None, {"x": chain.x()})
+    np.testing.assert_array_equal(results["packed"], results["unpacked"])
+    assert (results["folded"] != results["unpacked"]).mean() < 0.3
+    assert np.corrcoef(results["folded"].ravel(), results["unpacked"].ravel())[0, 1] > 0.99
 
 
 def test_a_layer_of_one_output_is_bound_by_reading() -> None:

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from tests.runtime.kernels.chained import FORMS, Chained, fits, random_conv, random_linear
 from tests.runtime.kernels.driving import Case
 from tests.runtime.kernels.layers import BinaryLayer
 from tests.runtime.kernels.test_bin_conv import CASES, made
 from tests.runtime.kernels.test_bin_linear import SIZES
+
+# Whose bytes fall together with their groups
+IN_GROUPS: list[tuple[tuple[int, int, int, int], int, tuple[int, int], dict[str, object]]] = [
+    ((1, 64, 9, 7), 48, (3, 3), {"group": 2}),
+    ((2, 48, 8, 8), 24, (3, 3), {"group": 3, "strides": (2, 1)}),
+]
 
 
 def linear_cases(seed: int, *, largest: int = 2**40) -> list[Case]:
@@ -44,6 +51,25 @@ def conv_cases(seed: int, *, largest: int = 2**40) -> list[Case]:
         shape = (1, group * int(rng.integers(1, 70)), int(rng.integers(7, 20)), int(rng.integers(7, 20)))
         layer, x = made(rng, shape, group * int(rng.integers(1, 20)), size, rest)
         found.append(Case(layer.model(), {"x": x}, layer.expected(x)))
+    return found
+
+
+def chained_cases(seed: int, *, largest: int = 2**40) -> list[Case]:
+    """The same sizes in every form whose activations are bits, where bytes fall together with groups."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for form in FORMS:
+        layers: list[tuple[Chained, tuple[int, ...]]] = [
+            (random_linear(rng, form, n, k), (m, k)) for m, k, n in SIZES if m * k * n <= largest
+        ]
+        for shape, n, size, rest in [*CASES, *IN_GROUPS]:
+            group = rest.get("group", 1)
+            assert isinstance(group, int)
+            if np.prod(shape) * n * np.prod(size) <= largest and fits(form, n, shape[1], group):
+                layers.append((random_conv(rng, form, n, shape[1] // group, size, rest), shape))
+        for one, size_of_x in layers:
+            x = one.x(rng, size_of_x)
+            found.append(Case(one.model(), {"x": x}, one.expected(x)))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Files that ask BinLinear or BinConv for what cannot be, or for what is odd and can be.
+"""Files that ask a form of BinLinear or BinConv for what cannot be, or for what is odd and can be.
 
 A draft begins as a correct layer, and up to two things about it are changed. `expected` says from the
 operators' definitions alone whether the result may be computed, and what it then is.
@@ -16,6 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from edgepack.runtime.kernels import DOMAIN, VERSION, functions
+from tests.runtime.kernels.chained import FORMS, Chained, random_limits
 from tests.runtime.kernels.convolutions import BinaryConvolution
 from tests.runtime.kernels.layers import BinaryLayer
 
@@ -23,17 +24,27 @@ LARGEST_SUM = 2**24
 LARGEST_STEP = 2**15
 LARGEST_PLANE = 2**26
 INTEGERS = (-(2**63), -(2**31), -1, 0, 1, 2, 7, 8, 9, 2**15, 2**15 + 1, 2**24, 2**24 + 1, 2**32, 2**63 - 1)
+SUMS = (-(2**31), -1, 0, 1, 2**31 - 1)
 FLOATS = (0.0, -0.0, np.nan, np.inf, -np.inf, 1e-45, 3.4e38)
 
 
 @dataclass
 class Draft:
-    """One node: attributes and constants by name (None: left out) and the activations."""
+    """One node: attributes and constants by name (None: left out) and the activations; `form` is "" or one of FORMS."""
 
     op: str
     attributes: dict[str, Any]
     constants: dict[str, np.ndarray | None]
     x: np.ndarray
+    form: str = ""
+
+    @property
+    def bits_in(self) -> bool:
+        return bool(self.form) and FORMS[self.form][0]
+
+    @property
+    def bits_out(self) -> bool:
+        return bool(self.form) and FORMS[self.form][1]
 
     def model(self) -> onnx.ModelProto:
         """As a file; x has no declared shape, so that any may come."""
@@ -42,13 +53,19 @@ class Draft:
         while names and not names[-1]:
             names.pop()
         attributes = {name: value for name, value in self.attributes.items() if value is not None}
-        node = helper.make_node(self.op, ["x", *names], ["y"], name="layer", domain=DOMAIN, **attributes)
+        node = helper.make_node(
+            self.op + self.form, ["x", *names], ["y"], name="layer", domain=DOMAIN, **attributes
+        )
         kind = helper.np_dtype_to_tensor_dtype(self.x.dtype)
         graph = helper.make_graph(
             [node],
             "one-layer",
             [helper.make_tensor_value_info("x", kind, None)],
-            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+            [
+                helper.make_tensor_value_info(
+                    "y", TensorProto.UINT8 if self.bits_out else TensorProto.FLOAT, None
+                )
+            ],
             [numpy_helper.from_array(value, name) for name, value in given.items()],
         )
         opsets = [helper.make_opsetid("", functions.OPSET), helper.make_opsetid(DOMAIN, VERSION)]
@@ -56,13 +73,21 @@ class Draft:
 
     def expected(self) -> np.ndarray | None:
         """What it computes; None if it must be refused."""
-        if self.x.dtype != np.float32 or not self._constants_have_their_types():
+        if self.x.dtype != self.wanted or not self._constants_have_their_types():
             return None
         with np.errstate(all="ignore"):
             return self._linear() if self.op == "BinLinear" else self._conv()
 
+    @property
+    def wanted(self) -> type[np.generic]:
+        """The type of x."""
+        return np.uint8 if self.bits_in else np.float32
+
     def _constants_have_their_types(self) -> bool:
-        types = {"weights": np.uint8, "alpha": np.float32, "bias": np.float32, "shift": np.float32}
+        types = {
+            "weights": np.uint8, "alpha": np.float32, "bias": np.float32, "shift": np.float32,
+            "low": np.int32, "high": np.int32,
+        }  # fmt: skip
         for name, value in self.constants.items():
             if value is None:
                 if name != "shift":
@@ -83,7 +108,11 @@ class Draft:
         return tuple(value) if fits else None
 
     def _scales(self, n: int, channels: int) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | None:
-        alpha, bias, shift = (self.constants[name] for name in ("alpha", "bias", "shift"))
+        """alpha and bias, or low and high; and the shift."""
+        alpha, bias = (
+            self.constants[name] for name in (("low", "high") if self.bits_out else ("alpha", "bias"))
+        )
+        shift = self.constants.get("shift")
         assert alpha is not None
         assert bias is not None
         if alpha.shape != (n,) or bias.shape != (n,):
@@ -92,6 +121,15 @@ class Draft:
             return None
         return alpha, bias, shift
 
+    def _computed(self, layer: BinaryLayer | BinaryConvolution) -> np.ndarray:
+        if not self.form:
+            return layer.expected(self.x)
+        return Chained(layer, self.form, layer.alpha, layer.bias).expected(self.x)
+
+    def _width(self, channels: int) -> int:
+        """Of x."""
+        return -(-channels // 8) if self.bits_in else channels
+
     def _linear(self) -> np.ndarray | None:
         k = self._integer("K", 1, LARGEST_SUM)
         weights = self.constants["weights"]
@@ -99,14 +137,14 @@ class Draft:
         if k is None or weights.ndim != 2 or not weights.shape[0] or weights.shape[1] != -(-k // 8):
             return None
         scales = self._scales(weights.shape[0], k)
-        if scales is None or self.x.ndim == 0 or self.x.shape[-1] != k:
+        if scales is None or self.x.ndim == 0 or self.x.shape[-1] != self._width(k):
             return None
-        return BinaryLayer(_unpacked(weights, k), *scales).expected(self.x)
+        return self._computed(BinaryLayer(_unpacked(weights, k), *scales))
 
     def _image_fits(
         self, channels: int, kernel: list[int], dilations: tuple[int, ...], pads: tuple[int, ...]
     ) -> bool:
-        if self.x.ndim != 4 or self.x.shape[1] != channels or 0 in self.x.shape[2:]:
+        if self.x.ndim != 4 or self.x.shape[1] != self._width(channels) or 0 in self.x.shape[2:]:
             return False
         padded = [self.x.shape[2 + i] + pads[i] + pads[2 + i] for i in range(2)]
         extents = [dilations[i] * (kernel[i] - 1) + 1 for i in range(2)]
@@ -126,6 +164,8 @@ class Draft:
             return None
         if n % group or columns != -(-k // 8) or k * kernel[0] * kernel[1] > LARGEST_SUM:
             return None
+        if group > 1 and ((self.bits_in and k % 8) or (self.bits_out and n // group % 8)):
+            return None
         scales = self._scales(n, k * group)
         if scales is None or not self._image_fits(k * group, kernel, dilations, pads):
             return None
@@ -133,14 +173,14 @@ class Draft:
             _unpacked(weights, k), *scales, group, (strides[0], strides[1]), (dilations[0], dilations[1]),
             (pads[0], pads[1], pads[2], pads[3]),
         )  # fmt: skip
-        return layer.expected(self.x)
+        return self._computed(layer)
 
 
 def odd_draft(seed: int, number: int) -> Draft:
     """The draft of that number, the same on every machine."""
     rng = np.random.default_rng([seed, number])
     made = _linear(rng) if rng.random() < 0.5 else _conv(rng)
-    if rng.random() < 0.3:
+    if rng.random() < 0.3 and not made.bits_in:
         made.x[rng.random(made.x.shape) < 0.3] = rng.choice(FLOATS)
     for _ in range(int(rng.integers(0, 3))):
         change = CHANGES[int(rng.integers(len(CHANGES)))]
@@ -151,13 +191,18 @@ def odd_draft(seed: int, number: int) -> Draft:
 def _linear(rng: np.random.Generator) -> Draft:
     m, k, n = int(rng.integers(0, 6)), int(rng.integers(1, 70)), int(rng.integers(1, 20))
     bits = rng.integers(0, 2, (n, k)).astype(np.uint8)
-    x = rng.standard_normal((m, k)).astype(np.float32)
-    return Draft("BinLinear", {"K": k}, _constants(rng, bits, n, k), x)
+    form = str(rng.choice(["", *FORMS]))
+    made = Draft("BinLinear", {"K": k}, _constants(rng, bits, n, k, form), np.zeros(0), form)
+    made.x = _activations(rng, (m, k), made, axis=1)
+    return made
 
 
 def _conv(rng: np.random.Generator) -> Draft:
+    form = str(rng.choice(["", *FORMS]))
     group, k = int(rng.integers(1, 4)), int(rng.integers(1, 40))
     n = group * int(rng.integers(1, 12))
+    if form and group > 1 and rng.random() < 0.8:  # else bytes rarely fall together with groups
+        k, n = -(-k // 8) * 8, n * 8
     kernel = rng.integers(1, 4, 2)
     bits = rng.integers(0, 2, (n, *kernel, k)).astype(np.uint8)
     attributes = {
@@ -168,20 +213,31 @@ def _conv(rng: np.random.Generator) -> Draft:
         "pads": rng.integers(0, 3, 4).tolist(),
     }
     shape = (int(rng.integers(0, 3)), k * group, *map(int, rng.integers(1, 9, 2)))
-    x = rng.standard_normal(shape).astype(np.float32)
-    return Draft("BinConv", attributes, _constants(rng, bits, n, k * group), x)
+    made = Draft("BinConv", attributes, _constants(rng, bits, n, k * group, form), np.zeros(0), form)
+    made.x = _activations(rng, shape, made, axis=1)
+    return made
+
+
+def _activations(rng: np.random.Generator, shape: tuple[int, ...], of: Draft, axis: int) -> np.ndarray:
+    if not of.bits_in:
+        return rng.standard_normal(shape).astype(np.float32)
+    shape = (*shape[:axis], -(-shape[axis] // 8), *shape[axis + 1 :])
+    return rng.integers(0, 256, shape).astype(np.uint8)
 
 
 def _constants(
-    rng: np.random.Generator, bits: np.ndarray, n: int, channels: int
+    rng: np.random.Generator, bits: np.ndarray, n: int, channels: int, form: str
 ) -> dict[str, np.ndarray | None]:
     shift = rng.standard_normal(int(rng.choice([1, channels]))).astype(np.float32)
-    return {
-        "weights": np.packbits(bits, axis=-1, bitorder="little"),
-        "alpha": rng.standard_normal(n).astype(np.float32),
-        "bias": rng.standard_normal(n).astype(np.float32),
-        "shift": None if rng.random() < 0.3 else shift,
-    }
+    bits_in, bits_out = FORMS[form] if form else (False, False)
+    made: dict[str, np.ndarray | None] = {"weights": np.packbits(bits, axis=-1, bitorder="little")}
+    if bits_out:
+        made["low"], made["high"] = random_limits(rng, n, int(4 * bits[0].size ** 0.5) + 1)
+    else:
+        made["alpha"], made["bias"] = rng.standard_normal((2, n)).astype(np.float32)
+    if not bits_in:
+        made["shift"] = None if rng.random() < 0.3 else shift
+    return made
 
 
 def _another_attribute(made: Draft, rng: np.random.Generator) -> None:
@@ -254,7 +310,9 @@ def _another_width(made: Draft, rng: np.random.Generator) -> None:
         shape = []
     elif shape:
         shape[int(rng.integers(len(shape)))] = 0
-    made.x = rng.standard_normal(shape).astype(made.x.dtype)
+    made.x = rng.integers(0, 256, shape).astype(made.x.dtype)
+    if made.x.dtype.kind == "f":
+        made.x -= 128
 
 
 def _left_out(made: Draft, rng: np.random.Generator) -> None:
@@ -262,9 +320,10 @@ def _left_out(made: Draft, rng: np.random.Generator) -> None:
 
 
 def _odd_scale(made: Draft, rng: np.random.Generator) -> None:
-    value = made.constants[str(rng.choice(["alpha", "bias", "shift"]))]
-    if value is not None and value.size and value.dtype == np.float32:
-        value.reshape(-1)[int(rng.integers(value.size))] = rng.choice(FLOATS)
+    value = made.constants[str(rng.choice([name for name in made.constants if name != "weights"]))]
+    if value is not None and value.size and value.dtype in {np.dtype(np.float32), np.dtype(np.int32)}:
+        others = FLOATS if value.dtype == np.float32 else SUMS
+        value.reshape(-1)[int(rng.integers(value.size))] = rng.choice(others)
 
 
 def _bits_beyond(made: Draft, rng: np.random.Generator) -> None:

@@ -15,7 +15,7 @@ import pytest
 from edgepack.runtime.kernels import build, build_aarch64
 from edgepack.runtime.kernels.build_aarch64 import GCC
 from tests.conftest import program_of
-from tests.runtime.kernels.driven_cases import conv_cases, linear_cases
+from tests.runtime.kernels.driven_cases import chained_cases, conv_cases, linear_cases
 from tests.runtime.kernels.driving import Case, Outcome, build_driver, check, drive
 from tests.runtime.kernels.layers import BinaryLayer, model_of
 
@@ -56,7 +56,7 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> Emulated:
 
 @pytest.fixture(scope="module")
 def cases() -> list[Case]:
-    return [*linear_cases(20), *conv_cases(21)]
+    return [*linear_cases(20), *conv_cases(21), *chained_cases(26, largest=2**22)]
 
 
 @pytest.mark.parametrize("kernel", ["neon-dot", "neon", "portable"])

@@ -76,3 +76,49 @@ def test_shapes_come_from_the_functions() -> None:
     assert [str(size) for size in known["rows"].shape or ()] == ["batch", "96"]
     assert known["scores"].dtype is ir.DataType.FLOAT
     assert [str(size) for size in known["scores"].shape or ()] == ["batch", "5"]
+
+
+CHAINS = """
+<ir_version: 8, opset_import: ["" : 18, "edgepack" : 1]>
+g (float[batch, 10, 8, 8] x, float[a, b, 96] z) => (float[batch, 6, 2, 2] y, float[a, b, 5] v) {
+    maps = edgepack.BinConvPack <K = 10, group = 1, strides = [2, 2], dilations = [1, 1], pads = [1, 1, 1, 1]>
+        (x, w1, low, high, shift)
+    more = edgepack.BinConvBits <K = 11, group = 1, strides = [1, 1], dilations = [1, 1], pads = [1, 1, 1, 1]>
+        (maps, w2, low, high)
+    y = edgepack.BinConvUnpack <K = 11, group = 1, strides = [2, 2], dilations = [1, 1], pads = [1, 1, 1, 1]>
+        (more, w3, alpha6, alpha6)
+    rows = edgepack.BinLinearPack <K = 96> (z, w4, low, high, shift)
+    others = edgepack.BinLinearBits <K = 11> (rows, w5, low, high)
+    v = edgepack.BinLinearUnpack <K = 11> (others, w6, alpha5, alpha5)
+}
+"""
+
+
+def test_shapes_of_bits_come_from_the_functions() -> None:
+    proto = onnx.parser.parse_model(CHAINS)
+    weights = {
+        "w1": (11, 3, 3, 2),
+        "w2": (11, 3, 3, 2),
+        "w3": (6, 3, 3, 2),
+        "w4": (11, 12),
+        "w5": (11, 2),
+        "w6": (5, 2),
+    }
+    constants = {name: np.zeros(shape, np.uint8) for name, shape in weights.items()}
+    constants |= {name: np.zeros(11, np.int32) for name in ("low", "high")}
+    constants |= {
+        "shift": np.zeros(1, np.float32),
+        "alpha5": np.ones(5, np.float32),
+        "alpha6": np.ones(6, np.float32),
+    }
+    proto.graph.initializer.extend(
+        onnx.numpy_helper.from_array(value, name) for name, value in constants.items()
+    )
+    model = ir.from_proto(proto)
+    assert functions.add_fallbacks(model) == 6
+    passes.get("shapes")(model)
+    known = {value.name: f"{value.dtype} {value.shape}" for node in model.graph for value in node.outputs}
+    assert known["maps"] == known["more"] == "UINT8 [batch,2,4,4]"
+    assert known["rows"] == known["others"] == "UINT8 [a,b,2]"
+    assert known["y"] == "FLOAT [batch,6,2,2]"
+    assert known["v"] == "FLOAT [a,b,5]"

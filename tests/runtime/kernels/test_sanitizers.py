@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from edgepack.runtime.kernels import build
-from tests.runtime.kernels.driven_cases import conv_cases, linear_cases
+from tests.runtime.kernels.chained import random_conv, random_linear
+from tests.runtime.kernels.driven_cases import chained_cases, conv_cases, linear_cases
 from tests.runtime.kernels.driving import Case, Outcome, build_driver, check, drive
 from tests.runtime.kernels.layers import BinaryLayer
 from tests.runtime.kernels.odd_models import Draft, odd_draft
@@ -60,7 +61,11 @@ def threads(tmp_path_factory: pytest.TempPathFactory) -> Driven:
 
 @functools.cache
 def cases() -> list[Case]:
-    return [*linear_cases(30, largest=2**24), *conv_cases(31, largest=2**23)]
+    return [
+        *linear_cases(30, largest=2**24),
+        *conv_cases(31, largest=2**23),
+        *chained_cases(35, largest=2**22),
+    ]
 
 
 @functools.cache
@@ -71,6 +76,13 @@ def shared() -> list[Case]:
     x = rng.standard_normal((70, 512)).astype(np.float32)
     large = [case for case in conv_cases(33) if case.expected.size > 2**17]
     assert large
+    chains = [
+        (random_linear(rng, "Bits", 300, 512), (70, 512)),
+        (random_conv(rng, "Bits", 40, 33, (3, 3), {}), (2, 33, 30, 31)),
+    ]
+    for one, shape in chains:
+        bits = one.x(rng, shape)
+        large.append(Case(one.model(), {"x": bits}, one.expected(bits)))
     return [Case(layer.model(), {"x": x}, layer.expected(x)), *large, *cases()[::9]]
 
 
@@ -104,10 +116,10 @@ def test_odd_nodes_are_computed_or_refused(memory: Driven) -> None:
 
 
 def _reaches(draft: Draft) -> bool:
-    """Whether the driver can give the node: integers are its only attributes, and x is always float32."""
+    """Whether the driver can give the node: integers are its only attributes, and x has the operator's type."""
     lists = [value if isinstance(value, list) else [value] for value in draft.attributes.values()]
     integers = all(isinstance(value, int) for values in lists for value in values)
-    return integers and draft.x.dtype == np.float32
+    return integers and draft.x.dtype == draft.wanted
 
 
 def test_calls_that_overlap_do_not_race(threads: Driven) -> None:

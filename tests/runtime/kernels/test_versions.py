@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ import onnx
 import onnxruntime
 import pytest
 
-from tests.runtime.kernels.convolutions import random_convolution
+from tests.runtime.kernels.chained import FORMS, Chained, random_conv, random_linear
+from tests.runtime.kernels.convolutions import BinaryConvolution, random_convolution
 from tests.runtime.kernels.layers import BinaryLayer, model_of
 from tests.runtime.kernels.releases import RELEASES, environment_of
 
@@ -41,7 +43,7 @@ def check(name, layer, native, threads=1):
     (y,) = opened(layer + "-" + name + ".onnx", native, threads).run(None, {"x": x})
     assert numpy.array_equal(y, expected), (layer, name, native, threads)
 
-for layer in ("linear", "conv"):
+for layer in json.load(open(folder + "/layers.json")):
     for threads in (1, 2):
         check("native", layer, True, threads)
     check("both", layer, True)
@@ -59,16 +61,28 @@ print(onnxruntime.__version__)
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both layers, large enough for their work to be shared among threads, and files to refuse."""
+    """Layers, large enough for their work to be shared among threads, both in bits too, and files to refuse."""
     folder = tmp_path_factory.mktemp("files")
     rng = np.random.default_rng(0)
     linear = BinaryLayer.random(rng, 300, 515)
     conv = random_convolution(rng, 40, 33, strides=(2, 1))
     conv.alpha[:] = 2.0 ** rng.integers(-3, 3, 40)  # no order of roundings can tell these apart
     conv.bias[:] = np.round(conv.bias)
-    xs = {"linear": rng.standard_normal((90, 515)), "conv": rng.standard_normal((2, 33, 30, 31))}
-    for name, layer in (("linear", linear), ("conv", conv)):
-        x = xs[name].astype(np.float32)
+    shapes: dict[str, tuple[int, ...]] = {"linear": (90, 515), "conv": (2, 33, 30, 31)}
+    layers: dict[str, BinaryLayer | BinaryConvolution | Chained] = {"linear": linear, "conv": conv}
+    xs = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    for form in FORMS:
+        of = {
+            "linear": random_linear(rng, form, 300, 515),
+            "conv": random_conv(rng, form, 40, 33, (3, 3), {}),
+        }
+        of["conv"].layer.alpha[:], of["conv"].layer.bias[:] = 2.0, 1.0
+        for name, one in of.items():
+            layers[name + form] = one
+            xs[name + form] = one.x(rng, shapes[name])
+    (folder / "layers.json").write_text(json.dumps(list(layers)))
+    for name, layer in layers.items():
+        x = xs[name]
         onnx.save(layer.model(), folder / f"{name}-native.onnx")
         onnx.save(layer.model(fallback=True), folder / f"{name}-both.onnx")
         np.save(folder / f"{name}-x.npy", x)
@@ -76,7 +90,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     onnx.save(model_of({**linear.inputs(), "alpha": np.ones(3, np.float32)}, 515), folder / "alpha.onnx")
     onnx.save(model_of(linear.inputs(), 0), folder / "zero.onnx")
     onnx.save(conv.model(bias=np.ones((40, 1), np.float32)), folder / "bias.onnx")
+    bits = random_linear(rng, "Bits", 300, 515)
+    onnx.save(replace(bits, high=bits.high[1:]).model(), folder / "high.onnx")
     wrong = [
+        ("high.onnx", "high has the shape [299] instead of [300]"),
         ("alpha.onnx", "alpha has the shape [3]"),
         ("zero.onnx", "the attribute K must be"),
         ("bias.onnx", "bias has the shape [40, 1]"),
