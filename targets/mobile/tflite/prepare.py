@@ -42,6 +42,7 @@ def prepare(model: ir.Model, sizes: Mapping[str, int]) -> None:
     Raises:
         SourceError: The graph contradicts itself, or the sizes.
     """
+    clean_up(model, ("initializer-inputs", "constant-nodes"))
     _fill_weights(model)
     if sizes:
         pin_sizes(model, sizes)
@@ -108,7 +109,7 @@ def _fill_weights(model: ir.Model) -> None:
     for node in list(model.graph):
         if not standard(node, "ConstantOfShape"):
             continue
-        dims = _constant_or_node(node.inputs[0])
+        dims = constant(node.inputs[0])
         given = node.attributes.get("value")
         if dims is None:
             continue
@@ -136,17 +137,6 @@ def _filled(number: np.ndarray, shape: list[int], dtype: ir.DataType, name: str)
         shape=ir.Shape(shape),
         name=name,
     )
-
-
-def _constant_or_node(value: ir.Value | None) -> np.ndarray | None:
-    found = constant(value)
-    if found is not None or value is None:
-        return found
-    producer = value.producer()
-    if producer is None or not standard(producer, "Constant") or "value" not in producer.attributes:
-        return None
-    result: np.ndarray = producer.attributes["value"].as_tensor().numpy()
-    return result
 
 
 def _only_use(value: ir.Value) -> ir.Node | None:

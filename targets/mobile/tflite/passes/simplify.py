@@ -1,24 +1,30 @@
-"""`simplify`: leftovers dropped."""
+"""`simplify`: the passes over a TFLite graph, in the order in which they help one another."""
 
 from __future__ import annotations
 
 from edgepack.targets.mobile.tflite.graph import Graph
+from edgepack.targets.mobile.tflite.passes import layout, leftovers
+
+_ROUNDS = 8
 
 
 def simplify(graph: Graph, *, channels_last: bool) -> None:
-    """Do it in place."""
-    del channels_last
-    drop_unused(graph)
+    """Cancel transposes and drop what is not needed, in place; what the graph computes stays the same.
 
-
-def drop_unused(graph: Graph) -> int:
-    """Remove operators whose results nothing reads; returns how many."""
-    needed = set(graph.outputs.values())
-    kept = []
-    for operator in reversed(graph.operators):
-        if any(tensor in needed for tensor in operator.outputs):
-            kept.append(operator)
-            needed.update(tensor for tensor in operator.inputs if tensor is not None)
-    removed = len(graph.operators) - len(kept)
-    graph.operators = kept[::-1]
-    return removed
+    Args:
+        graph: As it was translated.
+        channels_last: Whether images are taken as [N, H, W, C].
+    """
+    for _ in range(_ROUNDS):
+        changed = leftovers.drop_unused(graph) + layout.sink(graph) + leftovers.share_equal(graph)
+        leftovers.drop_unused(graph)
+        changed += leftovers.join_reshapes(graph)
+        if not changed:
+            break
+    if channels_last:
+        layout.hoist(graph)
+        leftovers.share_equal(graph)
+        layout.take_channels_last(graph)
+    leftovers.flat_transposes(graph)
+    leftovers.join_reshapes(graph)
+    leftovers.drop_unused(graph)
