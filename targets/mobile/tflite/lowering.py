@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 
+_SHAPE_OF_INPUT = frozenset({"GroupNormalization", "RMSNormalization", "Swish"})
+"""Operators whose shape onnx infers from their definition alone, which it does not always."""
+
+
 class Lowering:
     """One graph on its way.
 
@@ -115,6 +119,9 @@ class Lowering:
         Raises:
             NotServed: It depends on what is computed.
         """
+        producer = value.producer()
+        if value.shape is None and producer is not None and producer.op_type in _SHAPE_OF_INPUT:
+            return self.tensor(producer.inputs[0]).shape  # type: ignore[arg-type]
         if value.shape is None:
             raise NotServed(
                 f"The shape of '{value.name}' is not known before the model runs",

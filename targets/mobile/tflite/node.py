@@ -178,20 +178,21 @@ class Node:
             shape: The result's dimensions where they are not the output's: a reshape then follows.
             **given: Options.
         """
-        fused = self.activation if index == 0 else None
-        inside = fused is not None and code in options.ACTIVATED
-        if inside:
-            given["fusedActivationFunction"] = fused
+        if index == 0 and code in options.ACTIVATED:
+            given |= self.fused()
         made = self.result(index, shape or None)
         self.graph.add(code, inputs, [made], given)
-        if fused is not None and not inside:
-            active = self.result(index, made.shape)
-            self.graph.add(fused, [made], [active])
-            made = active
         if shape and tuple(shape) != self.out_shape(index):
             made = self.reshaped(made, self.out_shape(index))
         self.bind(made, index)
         return made
+
+    def fused(self) -> dict[str, str]:
+        """The activation that belongs to this node as an option of its operator, which then applies it."""
+        if self.activation is None:
+            return {}
+        name, self.activation = self.activation, None
+        return {"fusedActivationFunction": name}
 
     def result(self, index: int = 0, shape: Sequence[int] | None = None) -> Tensor:
         """A tensor of an output's dtype, scale and dimensions, for an operator that is appended by hand."""
@@ -201,7 +202,9 @@ class Node:
         return self.graph.tensor(self.onnx.outputs[index].name or self.op, dtype, dims, quantization)
 
     def bind(self, tensor: Tensor, index: int = 0) -> None:
-        """Say which tensor holds an output."""
+        """Say which tensor holds an output; an activation that no operator has applied is appended."""
+        if index == 0 and self.activation is not None:
+            tensor = self.emit(self.fused()["fusedActivationFunction"], [tensor], tensor.shape)
         wanted = self.results[index] if self.integer else None
         if wanted is not None and not wanted.same(tensor.quantization):
             tensor = self.rescaled(tensor, wanted)

@@ -107,7 +107,7 @@ def _fill_weights(model: ir.Model) -> None:
     import onnx_ir as ir
 
     for node in list(model.graph):
-        if not standard(node, "ConstantOfShape"):
+        if not standard(node, "ConstantOfShape") or node.outputs[0].is_graph_output():
             continue
         dims = constant(node.inputs[0])
         given = node.attributes.get("value")
@@ -121,9 +121,8 @@ def _fill_weights(model: ir.Model) -> None:
             name=f"{value.name}/filled", type=ir.TensorType(dtype), shape=ir.Shape(shape), const_value=filled
         )
         model.graph.register_initializer(new)
-        ir.convenience.replace_all_uses_with(value, new, replace_graph_outputs=False)
-        if not value.is_graph_output():
-            model.graph.remove(node, safe=True)
+        ir.convenience.replace_all_uses_with(value, new)
+        model.graph.remove(node, safe=True)
 
 
 def _filled(number: np.ndarray, shape: list[int], dtype: ir.DataType, name: str) -> ir.TensorProtocol:

@@ -90,8 +90,6 @@ def _finish_cut(node: Node, made: Tensor, before: Sequence[int], out: Sequence[i
     if tuple(out) != made.shape[1:3]:
         begin, size = [0, *before, 0], [n, *out, outputs]
         made = node.emit("SLICE", [made, node.integers(begin, "begin"), node.integers(size, "size")], size)
-    if node.activation is not None:
-        made = node.emit(node.activation, [made], made.shape)
     first = node.transposed(made, TO_FIRST)
     node.bind(node.reshaped(first, node.out_shape()))
 
@@ -109,8 +107,7 @@ def _finish(
     node: Node, code: str, inputs: list[Tensor | None], shape: Sequence[int], given: dict[str, Any]
 ) -> None:
     """Append the layer with its activation, and turn its result back to [N, C, ...]."""
-    if node.activation is not None:
-        given["fusedActivationFunction"] = node.activation
+    given |= node.fused()
     result = node.results[0] if node.integer else None
     dtype = node.integer if node.integer and result is not None else "float32"
     made = node.graph.tensor(f"{node.label}/{code.lower()}", dtype, shape, result)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgepack.targets.mobile.tflite import dtypes
 from edgepack.targets.mobile.tflite.base import BOTH, NotInteger, operator
 from edgepack.targets.mobile.tflite.prepare import activation, bounds
 from edgepack.targets.mobile.tflite.quantization import Quantization, per_tensor
@@ -167,3 +168,17 @@ def identity(node: Node) -> None:
     if node.used(1):
         node.refuse("its mask is read", "Export the model in evaluation mode")
     node.bind(node.x())
+
+
+@operator("Constant", to="none", limits="tensors and numbers")
+def constant(node: Node) -> None:
+    """A tensor that is given with the node."""
+    for name, kind in (("value_float", np.float32), ("value_floats", np.float32), ("value_int", np.int32),
+                       ("value_ints", np.int32)):  # fmt: skip
+        if node.attribute(name) is not None:
+            node.bind(node.constant(np.asarray(node.attribute(name), kind)))
+            return
+    given = dtypes.values(node.attribute("value")) if node.attribute("value") is not None else None
+    if given is None:
+        node.refuse("it is sparse, or of strings")
+    node.bind(node.constant(given))

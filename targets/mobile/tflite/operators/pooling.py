@@ -66,7 +66,7 @@ def average_pool(node: Node) -> None:
         return
     made = node.emit("AVERAGE_POOL_2D", [x], (x.shape[0], *w.out, x.shape[3]), **_options(w, "VALID"))
     share = node.constant((whole / counts)[None, ..., None].astype(np.float32), "share")
-    made = node.emit("MUL", [made, share], made.shape, fusedActivationFunction=node.activation or "NONE")
+    made = node.emit("MUL", [made, share], made.shape, **node.fused())
     node.bind(node.reshaped(node.transposed(made, TO_FIRST), node.out_shape()))
 
 
@@ -75,8 +75,6 @@ def _mean(node: Node, x: Tensor) -> None:
     result = node.results[0] if node.integer else None
     made = node.graph.tensor(f"{node.label}/mean", x.dtype, (x.shape[0], 1, 1, x.shape[3]), result)
     node.graph.add("MEAN", [x, node.integers([1, 2], "axes")], [made], {"keepDims": True})
-    if node.activation is not None:
-        made = node.emit(node.activation, [made], made.shape)
     node.bind(node.reshaped(node.transposed(made, TO_FIRST), node.out_shape()))
 
 
@@ -88,9 +86,7 @@ def _check_scale(node: Node, x: Tensor) -> None:
 
 
 def _finish(node: Node, code: str, x: Tensor, w: Windows, padding: str) -> None:
-    given = _options(w, padding)
-    if node.activation is not None:
-        given["fusedActivationFunction"] = node.activation
+    given = _options(w, padding) | node.fused()
     made = node.emit(code, [x], (x.shape[0], *w.out, x.shape[3]), **given)
     node.bind(node.reshaped(node.transposed(made, TO_FIRST), node.out_shape()))
 

@@ -152,7 +152,7 @@ def hoist(graph: Graph) -> int:
         if operator.code not in _BEFORE_CONVOLUTIONS or len(orders) != 1 or data is None or data.values is not None:
             continue
         order = next(iter(orders))
-        if order is None or len(order) != len(data.shape) or operator.outputs[0] in graph.outputs.values():
+        if order != TO_LAST or order is None or operator.outputs[0] in graph.outputs.values():
             continue
         if not _from_input(graph, data):
             continue
@@ -174,14 +174,19 @@ def hoist(graph: Graph) -> int:
 
 
 def _from_input(graph: Graph, tensor: Tensor) -> bool:
-    """Whether a tensor is an input, or made of one by operators that a transpose moves through."""
-    producers = graph.producers()
-    while tensor in producers:
-        operator = producers[tensor]
-        if operator.code not in _BEFORE_CONVOLUTIONS or operator.inputs[0] is None:
+    """Whether a tensor is an image from the caller, or made of one by a chain that a transpose moves through."""
+    producers, consumers = graph.producers(), graph.consumers()
+    while len(consumers.get(tensor, [])) == 1 and tensor not in graph.outputs.values():
+        operator = producers.get(tensor)
+        if operator is None:
+            return tensor in graph.inputs.values() and len(tensor.shape) == len(TO_LAST)
+        if operator.code not in _BEFORE_CONVOLUTIONS:
             return False
-        tensor = operator.inputs[0]
-    return tensor.values is None
+        computed = [t for t in operator.inputs if t is not None and t.values is None]
+        if len(computed) != 1 or len(computed[0].shape) != len(tensor.shape):
+            return False
+        tensor = computed[0]
+    return False
 
 
 def take_channels_last(graph: Graph) -> int:

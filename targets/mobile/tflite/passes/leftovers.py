@@ -90,3 +90,37 @@ def join_reshapes(graph: Graph) -> int:
         kept.append(operator)
     graph.operators = kept
     return count
+
+
+def narrow_movements(graph: Graph) -> int:
+    """Move numbers before they are dequantized, while they are a quarter or half as large; returns how many."""
+    count = 0
+    for _ in range(len(graph.operators)):
+        found = _wide_movement(graph)
+        if found is None:
+            break
+        real, movement = found
+        data, between, result = real.inputs[0], real.outputs[0], movement.outputs[0]
+        if data is None:
+            break
+        small = graph.tensor(f"{result.name}/quantized", data.dtype, result.shape, data.quantization)
+        real.inputs, real.outputs = [small], [result]
+        movement.inputs = [data if tensor is between else tensor for tensor in movement.inputs]
+        movement.outputs = [small]
+        graph.operators.remove(real)
+        graph.operators.insert(graph.operators.index(movement) + 1, real)
+        count += 1
+    return count
+
+
+def _wide_movement(graph: Graph) -> tuple[Operator, Operator] | None:
+    consumers, outputs = graph.consumers(), set(graph.outputs.values())
+    for operator in graph.operators:
+        made, data = operator.outputs[0], operator.inputs[0] if operator.inputs else None
+        readers = consumers.get(made, [])
+        if operator.code != "DEQUANTIZE" or len(readers) != 1 or made in outputs or data is None:
+            continue
+        if readers[0].code in {"TRANSPOSE", "RESHAPE"} and data.quantization is not None:
+            if data.quantization.per_tensor:
+                return operator, readers[0]
+    return None

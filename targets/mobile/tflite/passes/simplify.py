@@ -25,6 +25,7 @@ def simplify(graph: Graph, *, channels_last: bool) -> None:
         layout.hoist(graph)
         leftovers.share_equal(graph)
         layout.take_channels_last(graph)
+    leftovers.narrow_movements(graph)
     leftovers.flat_transposes(graph)
     leftovers.join_reshapes(graph)
     leftovers.drop_unused(graph)
