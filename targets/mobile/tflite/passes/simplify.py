@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgepack.targets.mobile.tflite.graph import Graph
-from edgepack.targets.mobile.tflite.passes import layout, leftovers
+from edgepack.targets.mobile.tflite.passes import layout, leftovers, margins
 
 _ROUNDS = 8
 
@@ -25,6 +25,7 @@ def simplify(graph: Graph, *, channels_last: bool) -> None:
         layout.hoist(graph)
         leftovers.share_equal(graph)
         layout.take_channels_last(graph)
+    margins.join_pads(graph)
     leftovers.narrow_movements(graph)
     leftovers.flat_transposes(graph)
     leftovers.join_reshapes(graph)
