@@ -1,6 +1,7 @@
-"""From a torch model to a float `.tflite` file: the lowering that LiteRT and Arm's Ethos-U share.
+"""From a model to a `.tflite` file: the lowering that LiteRT and Arm's Ethos-U share.
 
-The conversion runs in a process of its own (`_litert_worker`): it takes a gigabyte, prints, and runs
+A model that comes as ONNX is converted by edgepack's own converter (`_onnx_lowering`), any other from torch, by
+litert-torch. That conversion runs in a process of its own (`_litert_worker`): it takes a gigabyte, prints, and runs
 the model's own code.
 """
 
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepack.targets.base import Context, Requirement
+from edgepack.targets.mobile import _onnx_lowering
 from edgepack.toolchain.answers import ANSWER_FILE, error_in, read_answer
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError, UsageError
 from edgepack.toolchain.program import Lowered, Part, Program, Signature, TensorSpec
@@ -29,7 +31,7 @@ RUNTIME = Requirement("ai-edge-litert", INSTALL)
 
 
 def lower(target: str, program: Program, part: Part, context: Context, folder: Path) -> Lowered:
-    """Convert one part to a float `.tflite` with static shapes, inputs and outputs named as in the signature.
+    """Convert one part to a `.tflite` with static shapes, inputs and outputs named as in the signature.
 
     Args:
         target: Name of the asking target, for messages.
@@ -39,12 +41,14 @@ def lower(target: str, program: Program, part: Part, context: Context, folder: P
         folder: Receives the file.
 
     Raises:
-        TargetError: The source has no torch model behind it, or the model cannot be converted.
+        TargetError: The model cannot be converted.
         UsageError: A named dimension has no size.
         ToolchainFailedError: The converter crashed, hung or wrote nothing.
     """
-    _check_source(target, program, part)
+    _check_states(target, program, part)
     signature = pin(part.signature, context.sizes, target)
+    if program.source.get("kind") == "onnx":
+        return _onnx_lowering.lower(part, signature, context.sizes, folder)
     folder = folder.resolve()  # the worker runs in it: a relative path would mean something else there
     request = {
         "source": dict(context.source),
@@ -97,15 +101,7 @@ def pin(signature: Signature, sizes: Any, where: str) -> Signature:
     return Signature(tuple(map(fixed, signature.inputs)), tuple(map(fixed, signature.outputs)))
 
 
-def _check_source(target: str, program: Program, part: Part) -> None:
-    source = program.source.get("kind")
-    if source == "onnx":
-        raise TargetError(
-            f"{target} is built from the PyTorch model, and an ONNX file was given",
-            where=str(program.source.get("location") or part.path),
-            todo="Export from where the ONNX file came from (a Hugging Face folder, module:factory, .pt2), "
-            "or use --target cpu:onnxruntime; a converter from ONNX to TFLite is planned",
-        )
+def _check_states(target: str, program: Program, part: Part) -> None:
     growing = _growing(program, part)
     if growing:
         raise TargetError(

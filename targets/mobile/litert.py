@@ -15,6 +15,7 @@ from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target,
 from edgepack.targets.mobile import _litert_lowering as lowering
 from edgepack.toolchain import tflite
 from edgepack.toolchain.program import Lowered, Part, Program
+from edgepack.toolchain.quantized import AS_GIVEN
 from edgepack.toolchain.results import Placement, Tool
 
 _CONVOLUTIONAL = 0.5
@@ -38,12 +39,14 @@ class Litert(Target):
         return lowering.LOWER_KEY
 
     def lower(self, program: Program, part: Part, context: Context, folder: Path) -> Lowered:
-        """A float `.tflite` with static shapes; errors as in `_litert_lowering.lower`."""
+        """A `.tflite` with static shapes, in float unless the model came quantized; errors as in `_litert_lowering`."""
         return lowering.lower(self.name, program, part, context, folder)
 
     def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:
         """Dynamic int8 first for products of matrices, static int8 first for convolutions."""
         del rows
+        if lowered.precision == AS_GIVEN:
+            return (Offer(AS_GIVEN),)
         share = tflite.convolution_share(tflite.read(lowered.path)) or 0.0
         static = Offer("int8-static", "litert-static", {"ends": "float"})
         wide = Offer(

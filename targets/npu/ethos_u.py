@@ -24,6 +24,7 @@ from edgepack.targets.npu import vela_report
 from edgepack.toolchain import tflite
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError
 from edgepack.toolchain.program import Lowered, Part, Program
+from edgepack.toolchain.quantized import AS_GIVEN
 from edgepack.toolchain.results import Tool
 from edgepack.toolchain.subprocesses import run_tool
 
@@ -84,12 +85,14 @@ class EthosU(Target):
         return lowering.LOWER_KEY
 
     def lower(self, program: Program, part: Part, context: Context, folder: Path) -> Lowered:
-        """A float `.tflite` with static shapes; errors as in `_litert_lowering.lower`."""
+        """A `.tflite` with static shapes, in float unless the model came quantized; errors as in `_litert_lowering`."""
         return lowering.lower(self.name, program, part, context, folder)
 
     def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:
         """8 bits, and 16-bit activations in operators that the NPU has."""
-        del lowered, rows
+        del rows
+        if lowered.precision == AS_GIVEN:
+            return (Offer(AS_GIVEN),)
         wide: dict[str, Any] = {"integer_npu": True}
         if not self.accelerator.wide_matmul:
             wide["matmul_bits"] = 8
@@ -103,7 +106,7 @@ class EthosU(Target):
             TargetError: The model is not quantized.
             ToolchainFailedError: Vela crashed, hung, wrote nothing or nonsense, or placed nothing.
         """
-        if lowered.precision not in {"int8-static", "int16x8-static"}:
+        if lowered.precision not in {"int8-static", "int16x8-static", AS_GIVEN}:
             raise TargetError(
                 f"{self.name} computes with integers only, and the model is {lowered.precision}",
                 where=f"part {lowered.part}",

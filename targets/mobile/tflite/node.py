@@ -167,7 +167,13 @@ class Node:
         return made
 
     def finish(
-        self, code: str, inputs: Sequence[Tensor | None], index: int = 0, *, shape: Sequence[int] = (), **given: Any
+        self,
+        code: str,
+        inputs: Sequence[Tensor | None],
+        index: int = 0,
+        *,
+        shape: Sequence[int] = (),
+        **given: Any,
     ) -> Tensor:
         """Append the operator that computes an output, with the activation that belongs to it.
 
@@ -235,7 +241,9 @@ class Node:
         if tensor.values is not None:
             new = tensor.values.derived(lambda a: a.reshape(target), target, ("reshape", target))
             return self.constant(new, "reshaped", tensor.quantization)
-        return self.emit("RESHAPE", [tensor, self.integers(target, "shape")], target, newShape=np.array(target))
+        return self.emit(
+            "RESHAPE", [tensor, self.integers(target, "shape")], target, newShape=np.array(target)
+        )
 
     def transposed(self, tensor: Tensor, order: Sequence[int]) -> Tensor:
         """The tensor with its dimensions in another order."""

@@ -1,4 +1,4 @@
-"""An ONNX graph made ready for translation: sizes pinned, constants computed, and what is one operator in TFLite joined.
+"""An ONNX graph made ready: sizes pinned, constants computed, and what is one operator in TFLite joined.
 
     MatMul(x, W) + b            one node with a third input
     Relu, Clip(0, 6), Clip(-1, 1) behind a sum or a product: part of that node (TFLite's fused activation)
@@ -30,6 +30,7 @@ _ACTIVATED = ("Conv", "Gemm", "MatMul", "Add", "Sub", "Mul", "Div", "Sum", "Aver
 _BOUNDS = {(0.0, math.inf): "RELU", (0.0, 6.0): "RELU6", (-1.0, 1.0): "RELU_N1_TO_1"}
 _PARAMETERS = 1 << 16  # scales and biases are one number a channel
 _TOLERANCE = 1e-3
+_FACTORS = 2
 
 
 def prepare(model: ir.Model, sizes: Mapping[str, int]) -> None:
@@ -149,7 +150,9 @@ def _join_bias(graph: ir.Graph, add: ir.Node) -> None:
         if product is None or bias is None:
             continue
         node = product.producer()
-        if node is None or not standard(node, "MatMul") or len(node.inputs) > 2 or _only_use(product) is not add:  # noqa: PLR2004
+        if node is None or not standard(node, "MatMul") or len(node.inputs) > _FACTORS:
+            continue
+        if _only_use(product) is not add:
             continue
         weight, number = node.inputs[1], scalar_or_vector(bias)
         if weight is None or weight.const_value is None or weight.is_graph_input() or number is None:
@@ -226,7 +229,9 @@ def _replace(graph: ir.Graph, last: ir.Node, x: ir.Value) -> None:
     import onnx_ir as ir
 
     old = last.outputs[0]
-    made = ir.Node("", "Gelu", [x], outputs=[ir.Value(name=old.name, type=old.type, shape=old.shape)], name=last.name)
+    made = ir.Node(
+        "", "Gelu", [x], outputs=[ir.Value(name=old.name, type=old.type, shape=old.shape)], name=last.name
+    )
     graph.insert_after(last, made)
     ir.convenience.replace_all_uses_with(old, made.outputs[0], replace_graph_outputs=True)
     graph.remove([last], safe=True)
@@ -245,7 +250,7 @@ def _other_is(node: ir.Node, value: ir.Value, number: float) -> bool:
 
 
 def _scaled(value: ir.Value | None, factor: float) -> ir.Value | None:
-    """x when the value is x times a factor, written as a product or a quotient."""
+    """What x is when a value is x times a factor, written as a product or a quotient."""
     node = None if value is None else value.producer()
     if node is None or not standard(node, "Mul", "Div"):
         return None

@@ -10,7 +10,10 @@ from collections.abc import Callable
 
 from edgepack.targets.mobile.tflite.graph import Operator
 
-_EIGHT = "LOGISTIC TANH CONCATENATION SOFTMAX MEAN MIRROR_PAD REDUCE_MAX REDUCE_MIN RELU6 RSQRT PAD PADV2 PACK"
+_EIGHT = (
+    "LOGISTIC TANH CONCATENATION SOFTMAX MEAN MIRROR_PAD REDUCE_MAX REDUCE_MIN RELU6 RSQRT PAD PADV2 PACK"
+)
+_EIGHT_ONLY = "SPACE_TO_DEPTH SPLIT_V SUM LOG_SOFTMAX GREATER LESS_EQUAL SQUARED_DIFFERENCE DEPTH_TO_SPACE"
 _BY_TYPE: dict[str, dict[str, int]] = {
     **{code: {"int8": 2, "int16": 3} for code in _EIGHT.split()},
     "RELU": {"int8": 2, "uint8": 2, "int16": 3},
@@ -44,12 +47,7 @@ _BY_TYPE: dict[str, dict[str, int]] = {
     "FLOOR_MOD": {"int8": 2, "int16": 2},
     "LEAKY_RELU": {"int16": 2},
     "BROADCAST_TO": {"float32": 2, "int32": 2, "int64": 2, "bool": 2, "int8": 3, "int16": 3},
-    **{
-        code: {"int8": 2}
-        for code in (
-            "SPACE_TO_DEPTH SPLIT_V SUM LOG_SOFTMAX GREATER LESS_EQUAL SQUARED_DIFFERENCE DEPTH_TO_SPACE"
-        ).split()
-    },
+    **{code: {"int8": 2} for code in _EIGHT_ONLY.split()},
 }
 _SPECIAL: dict[str, Callable[[Operator], int]] = {}
 

@@ -94,6 +94,8 @@ def _spread(node: Node, tensor: Tensor, outputs: int) -> Tensor:
         return tensor
     values = tensor.values
     return node.constant(
-        values.derived(lambda a: np.full(outputs, a.reshape(-1)[0], a.dtype), (outputs,), ("spread", outputs)),
+        values.derived(
+            lambda a: np.full(outputs, a.reshape(-1)[0], a.dtype), (outputs,), ("spread", outputs)
+        ),
         "bias",
     )

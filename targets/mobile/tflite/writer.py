@@ -66,7 +66,9 @@ class _Plan:
         self.buffers: dict[Tensor, int] = {}
         self.codes: dict[tuple[str, int], int] = {}
         shared: dict[Hashable, int] = {}
-        used = [t for operator in graph.operators for t in (*operator.inputs, *operator.outputs) if t is not None]
+        used = [
+            t for operator in graph.operators for t in (*operator.inputs, *operator.outputs) if t is not None
+        ]
         for tensor in (*graph.inputs.values(), *used, *graph.outputs.values()):
             if tensor in self.tensors:
                 continue

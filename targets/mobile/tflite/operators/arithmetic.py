@@ -27,7 +27,7 @@ _LOGIC = {"And": "LOGICAL_AND", "Or": "LOGICAL_OR", "Xor": "NOT_EQUAL"}
 
 @operator("Add", "Sub", "Mul", to="ADD, SUB, MUL", integer=BOTH, limits="broadcasting up to 5 dimensions")
 def arithmetic(node: Node) -> None:
-    """x + y, x - y, x y."""
+    """The sum, difference or product of x and y."""
     pair = _pair(node)
     if node.integer:
         for tensor in pair:
@@ -43,7 +43,7 @@ def arithmetic(node: Node) -> None:
 
 @operator("Div", to="DIV", limits="broadcasting up to 5 dimensions; integers are divided as int32")
 def divide(node: Node) -> None:
-    """x / y; of integers towards zero, as ONNX does."""
+    """The quotient x / y; of integers towards zero, as ONNX does."""
     pair = _pair(node)
     constant = pair[1].small
     if pair[0].dtype == "float32" and constant is not None and constant.size == 1:
@@ -56,7 +56,9 @@ def divide(node: Node) -> None:
     node.finish("DIV", pair)
 
 
-@operator("Sum", "Max", "Min", "Mean", to="ADD, MAXIMUM, MINIMUM", limits="quantized ones are computed in float")
+@operator(
+    "Sum", "Max", "Min", "Mean", to="ADD, MAXIMUM, MINIMUM", limits="quantized ones are computed in float"
+)
 def many(node: Node) -> None:
     """The sum, maximum, minimum or mean of any number of tensors, taken two at a time."""
     code = {"Sum": "ADD", "Mean": "ADD", "Max": "MAXIMUM", "Min": "MINIMUM"}[node.op]
@@ -76,7 +78,7 @@ def many(node: Node) -> None:
 
 @operator("Pow", to="POW, SQUARE, SQRT, MUL", limits="float; the exponent may be anything")
 def power(node: Node) -> None:
-    """x^y, with the cheap exponents 2, 3, 0.5 and 1 by name."""
+    """The power x^y, with the cheap exponents 2, 3, 0.5 and 1 by name."""
     exponent = node.small(1)
     if exponent is not None and exponent.size == 1 and node.x(0).dtype == "float32":
         number = float(exponent.reshape(-1)[0])
@@ -102,9 +104,13 @@ def _named_power(node: Node, x: Tensor, number: float) -> None:
         node.finish("MUL", [node.emit("MUL", [x, x], x.shape), x])
 
 
-@operator(*_COMPARISONS, to="EQUAL, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL", limits="float32, int32, bool for Equal")
+@operator(
+    *_COMPARISONS,
+    to="EQUAL, LESS, LESS_EQUAL, GREATER, GREATER_EQUAL",
+    limits="float32, int32, bool for Equal",
+)
 def comparison(node: Node) -> None:
-    """x = y, x < y, x <= y, x > y, x >= y."""
+    """Whether x = y, x < y, x <= y, x > y, x >= y."""
     node.finish(_COMPARISONS[node.op], _pair(node))
 
 
@@ -124,13 +130,13 @@ def modulo(node: Node) -> None:
 
 @operator("Where", to="SELECT_V2")
 def where(node: Node) -> None:
-    """x where a condition holds, else y."""
+    """Either x, where a condition holds, or y."""
     node.finish("SELECT_V2", [node.x(0), node.x(1), node.x(2)])
 
 
 @operator("PRelu", to="PRELU")
 def prelu(node: Node) -> None:
-    """x, or slope x below zero; ONNX's slope broadcasts to x, TFLite's has one dimension less than x."""
+    """Either x, or slope x below zero; ONNX's slope broadcasts to x, TFLite's has one dimension less than x."""
     x, slope = node.x(0), node.x(1)
     rank = len(x.shape)
     shape = (1,) * (rank - len(slope.shape)) + slope.shape

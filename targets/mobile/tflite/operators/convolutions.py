@@ -1,4 +1,6 @@
-"""Convolutions. ONNX has [N, C, H, W] and weights [out, in / groups, h, w]; TFLite [N, H, W, C] and
+"""Convolutions.
+
+ONNX has [N, C, H, W] and weights [out, in / groups, h, w]; TFLite [N, H, W, C] and
 
     CONV_2D            [out, h, w, in / groups]
     DEPTHWISE_CONV_2D  [1, h, w, out], output channel c of input channel c // multiplier
@@ -26,7 +28,12 @@ if TYPE_CHECKING:
 _IMAGE = 4
 
 
-@operator("Conv", to="CONV_2D, DEPTHWISE_CONV_2D, PAD, TRANSPOSE", integer=BOTH, limits="one or two spatial dimensions")
+@operator(
+    "Conv",
+    to="CONV_2D, DEPTHWISE_CONV_2D, PAD, TRANSPOSE",
+    integer=BOTH,
+    limits="one or two spatial dimensions",
+)
 def convolution(node: Node) -> None:
     """A convolution, grouped or not."""
     x, shape = _image(node, node.x(0)), _spatial(node, node.shape(1))
@@ -34,7 +41,11 @@ def convolution(node: Node) -> None:
     outputs, per_group = shape[:2]
     w = _windows(node, x.shape[1:3], shape[2:], node.out_shape())
     kernel = _kernel_2d(node, shape)
-    own = kernel.quantization.axis if kernel.quantization is not None and not kernel.quantization.per_tensor else 0
+    own = (
+        kernel.quantization.axis
+        if kernel.quantization is not None and not kernel.quantization.per_tensor
+        else 0
+    )
     if own != 0:
         raise NotInteger("the weight's scales do not follow the output channels")
     depthwise = groups > 1 and per_group == 1 and groups == x.shape[3]
@@ -86,7 +97,9 @@ def _finish_cut(node: Node, made: Tensor, before: Sequence[int], out: Sequence[i
     n, _, _, outputs = made.shape
     behind = [max(0, b + o - f) for b, o, f in zip(before, out, made.shape[1:3], strict=True)]
     if any(behind):  # output_padding: places that no window reaches hold the bias alone
-        node.refuse("its output reaches beyond every window (output_padding)", "Export it without output_padding")
+        node.refuse(
+            "its output reaches beyond every window (output_padding)", "Export it without output_padding"
+        )
     if tuple(out) != made.shape[1:3]:
         begin, size = [0, *before, 0], [n, *out, outputs]
         made = node.emit("SLICE", [made, node.integers(begin, "begin"), node.integers(size, "size")], size)

@@ -75,19 +75,21 @@ def _fixed(node: Node, code: str, scales: dict[str, Quantization]) -> None:
     if node.integer is None:
         node.finish(code, [node.x()])
         return
-    made = node.emit(code, [node.x()], node.out_shape(), dtype=node.integer, quantization=scales[node.integer])
+    made = node.emit(
+        code, [node.x()], node.out_shape(), dtype=node.integer, quantization=scales[node.integer]
+    )
     node.bind(made)
 
 
 @operator("LeakyRelu", to="LEAKY_RELU", integer=BOTH)
 def leaky_relu(node: Node) -> None:
-    """x, or alpha x below zero."""
+    """Either x, or alpha x below zero."""
     node.finish("LEAKY_RELU", [node.x()], alpha=float(node.attribute("alpha", 0.01)))
 
 
 @operator("Elu", to="ELU", limits="alpha=1")
 def elu(node: Node) -> None:
-    """x, or exp(x) - 1 below zero."""
+    """Either x, or exp(x) - 1 below zero."""
     if node.attribute("alpha", 1.0) != 1.0:
         node.refuse(f"its alpha is {node.attribute('alpha')}, TFLite's is 1")
     node.finish("ELU", [node.x()])
@@ -95,13 +97,13 @@ def elu(node: Node) -> None:
 
 @operator("Gelu", to="GELU", integer=("int8",))
 def gelu(node: Node) -> None:
-    """x Phi(x), or its approximation by tanh."""
+    """The product x Phi(x), or its approximation by tanh."""
     node.finish("GELU", [node.x()], approximate=node.attribute("approximate", "none") == "tanh")
 
 
 @operator("HardSwish", to="HARD_SWISH", integer=("int8",))
 def hard_swish(node: Node) -> None:
-    """x min(max(x + 3, 0), 6) / 6."""
+    """The product x min(max(x + 3, 0), 6) / 6."""
     node.finish("HARD_SWISH", [node.x()])
 
 
@@ -118,7 +120,7 @@ def hard_sigmoid(node: Node) -> None:
 
 @operator("Swish", to="LOGISTIC, MUL")
 def swish(node: Node) -> None:
-    """x sigmoid(alpha x)."""
+    """The product x sigmoid(alpha x)."""
     x = node.x()
     alpha = float(node.attribute("alpha", 1.0))
     inner = x if alpha == 1.0 else node.emit("MUL", [x, node.number(alpha, "alpha")], x.shape)
@@ -130,13 +132,15 @@ def softplus(node: Node) -> None:
     """log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)), which does not overflow."""
     x = node.x()
     small = node.emit("EXP", [node.emit("NEG", [node.emit("ABS", [x], x.shape)], x.shape)], x.shape)
-    more = node.emit("LOG", [node.emit("ADD", [small, node.number(1.0)], x.shape, potScaleInt16=False)], x.shape)
+    more = node.emit(
+        "LOG", [node.emit("ADD", [small, node.number(1.0)], x.shape, potScaleInt16=False)], x.shape
+    )
     node.finish("ADD", [node.emit("RELU", [x], x.shape), more], potScaleInt16=False)
 
 
 @operator("Softsign", to="ABS, ADD, DIV")
 def softsign(node: Node) -> None:
-    """x / (1 + |x|)."""
+    """The quotient x / (1 + |x|)."""
     x = node.x()
     size = node.emit("ADD", [node.emit("ABS", [x], x.shape), node.number(1.0)], x.shape, potScaleInt16=False)
     node.finish("DIV", [x, size])
@@ -157,12 +161,21 @@ def cast(node: Node) -> None:
         return
     if x.values is not None:
         kind = np.dtype(target)
-        node.bind(node.constant(x.values.derived(lambda a: a.astype(kind), x.shape, ("cast", target), target)))
+        node.bind(
+            node.constant(x.values.derived(lambda a: a.astype(kind), x.shape, ("cast", target), target))
+        )
         return
     node.finish("CAST", [x], inDataType=x.dtype.upper(), outDataType=target.upper())
 
 
-@operator("Identity", "Dropout", to="none", integer=BOTH, moves=True, limits="Dropout as in inference, without its mask")
+@operator(
+    "Identity",
+    "Dropout",
+    to="none",
+    integer=BOTH,
+    moves=True,
+    limits="Dropout as in inference, without its mask",
+)
 def identity(node: Node) -> None:
     """The input itself."""
     if node.used(1):

@@ -26,7 +26,7 @@ def softmax(node: Node) -> None:
 
 @operator("LogSoftmax", to="LOG_SOFTMAX", integer=("int8",))
 def log_softmax(node: Node) -> None:
-    """x - log(sum exp(x)) along an axis; its integer kernel gives a fixed scale of 1/16."""
+    """The logarithm x - log(sum exp(x)) along an axis; its integer kernel gives a fixed scale of 1/16."""
     _softmax(node, "LOG_SOFTMAX", _LOG_SOFTMAX_SCALES)
 
 
@@ -67,7 +67,7 @@ def layer_normalization(node: Node) -> None:
 
 @operator("RMSNormalization", to="MUL, MEAN, ADD, RSQRT")
 def rms_normalization(node: Node) -> None:
-    """x / sqrt(mean(x^2) + epsilon) scale, over the last axes."""
+    """The quotient x / sqrt(mean(x^2) + epsilon) scale, over the last axes."""
     x, rank = node.x(0), len(node.shape(0))
     axes = list(range(node.axis(node.attribute("axis", -1), rank), rank))
     gain = _gain(node, node.emit("MUL", [x, x], x.shape), axes, node.attribute("epsilon", 1e-5))
@@ -85,7 +85,11 @@ def instance_normalization(node: Node) -> None:
     node.finish("ADD", [node.emit("MUL", [normal, scale], x.shape), bias], potScaleInt16=False)
 
 
-@operator("GroupNormalization", to="RESHAPE, MEAN, SUB, MUL, ADD, RSQRT", limits="from operator set 21 on: a scale a channel")
+@operator(
+    "GroupNormalization",
+    to="RESHAPE, MEAN, SUB, MUL, ADD, RSQRT",
+    limits="from operator set 21 on: a scale a channel",
+)
 def group_normalization(node: Node) -> None:
     """Mean 0 and variance 1 over groups of channels of [N, C, ...], then scale and bias a channel."""
     x, groups = node.x(0), int(node.attribute("num_groups"))
@@ -102,7 +106,7 @@ def group_normalization(node: Node) -> None:
 
 @operator("BatchNormalization", to="MUL, ADD", limits="in inference; behind a convolution it is part of it")
 def batch_normalization(node: Node) -> None:
-    """g x + h with g = scale / sqrt(variance + epsilon) and h = bias - g mean, a number a channel."""
+    """The line g x + h with g = scale / sqrt(variance + epsilon) and h = bias - g mean, a number a channel."""
     if node.attribute("training_mode", 0):
         node.refuse("it is in training mode", "Export the model in evaluation mode")
     x = node.x(0)
@@ -118,19 +122,21 @@ def batch_normalization(node: Node) -> None:
 
 @operator("LpNormalization", to="MUL, SUM, SQRT, DIV", limits="p=2")
 def lp_normalization(node: Node) -> None:
-    """x / sqrt(sum x^2) along an axis."""
+    """The unit vectors x / sqrt(sum x^2) along an axis."""
     x = node.x()
     if node.attribute("p", 2) != 2:  # noqa: PLR2004 - the Euclidean norm
         node.refuse("its norm is not the Euclidean one")
     axis = node.axis(node.attribute("axis", -1), len(x.shape))
     kept = tuple(1 if at == axis else n for at, n in enumerate(x.shape))
-    total = node.emit("SUM", [node.emit("MUL", [x, x], x.shape), node.integers([axis], "axes")], kept, keepDims=True)
+    total = node.emit(
+        "SUM", [node.emit("MUL", [x, x], x.shape), node.integers([axis], "axes")], kept, keepDims=True
+    )
     node.finish("DIV", [x, node.emit("SQRT", [total], kept)])
 
 
 @operator("LRN", to="LOCAL_RESPONSE_NORMALIZATION, TRANSPOSE", limits="an odd size")
 def lrn(node: Node) -> None:
-    """x / (k + alpha / n sum of x^2 over n neighbouring channels)^beta; TFLite's alpha is ONNX's alpha / n."""
+    """The quotient x / (k + alpha / n sum x^2)^beta, the sum over n channels; TFLite's alpha is alpha / n."""
     size = int(node.attribute("size"))
     if size % 2 == 0 or len(node.shape()) != 4:  # noqa: PLR2004 - [N, C, H, W]
         node.refuse("its size is even, or its input is not [N, C, H, W]")

@@ -107,5 +107,7 @@ def _image(node: Node) -> tuple[Tensor, Windows]:
     w = windows(node, x.shape[2:], kernel, out)
     if rank == 3:  # noqa: PLR2004 - [N, C, W]
         x = node.reshaped(x, (x.shape[0], x.shape[1], 1, x.shape[2]))
-        w = Windows((1, *w.size), (1, *w.out), (1, *w.kernel), (1, *w.strides), (1, *w.dilations), (0, *w.before))
+        w = Windows(
+            (1, *w.size), (1, *w.out), (1, *w.kernel), (1, *w.strides), (1, *w.dilations), (0, *w.before)
+        )
     return node.transposed(x, TO_LAST), w

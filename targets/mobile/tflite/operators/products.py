@@ -26,16 +26,14 @@ _MAX_BATCHED = 5
 @operator("MatMul", to="FULLY_CONNECTED, BATCH_MATMUL", integer=BOTH,
           limits="16-bit weights, and weights with zero points, in float")  # fmt: skip
 def matmul(node: Node) -> None:
-    """x W, of matrices or stacks of them."""
+    """The product x W, of matrices or stacks of them."""
     if node.values(1) is not None and len(node.shape(1)) == 2:  # noqa: PLR2004 - a matrix
         _dense(node, node.x(0), transposed=False, added=2)
         return
     a, b = node.x(0), node.x(1)
     _same_kind(node, (a, b))
     if max(len(a.shape), len(b.shape)) > _MAX_BATCHED:
-        node.refuse(
-            f"it has more than {_MAX_BATCHED} dimensions", "Reshape the operands to fewer dimensions"
-        )
+        node.refuse(f"it has more than {_MAX_BATCHED} dimensions", "Reshape the operands to fewer dimensions")
     if len(a.shape) > 1 and len(b.shape) > 1:
         node.finish("BATCH_MATMUL", [a, b], adjX=False, adjY=False)
         return
@@ -47,7 +45,7 @@ def matmul(node: Node) -> None:
 
 @operator("Gemm", to="FULLY_CONNECTED, BATCH_MATMUL, MUL, ADD", integer=BOTH)
 def gemm(node: Node) -> None:
-    """alpha op(A) op(B) + beta C."""
+    """The sum alpha op(A) op(B) + beta C."""
     alpha, beta = float(node.attribute("alpha", 1.0)), float(node.attribute("beta", 1.0))
     a = node.x(0)
     if node.attribute("transA", 0):

@@ -37,7 +37,7 @@ def mean(node: Node) -> None:
 @operator("ReduceSumSquare", "ReduceL2", "ReduceL1", "ReduceLogSum", "ReduceLogSumExp",
           to="MUL, ABS, EXP, SUM, SQRT, LOG, SUB, ADD, REDUCE_MAX")  # fmt: skip
 def norms(node: Node) -> None:
-    """sum x^2, sqrt(sum x^2), sum |x|, log(sum x), and log(sum exp(x - max)) + max, which does not overflow."""
+    """The sum x^2, sqrt(sum x^2), sum |x|, log(sum x), and log(sum exp(x - max)) + max, which does not overflow."""
     x, axes = node.x(), _axes(node)
     kept = tuple(1 if at in axes else n for at, n in enumerate(x.shape))
     where = node.integers(axes, "axes")

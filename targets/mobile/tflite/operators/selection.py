@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from edgepack.targets.mobile.tflite.graph import Tensor
     from edgepack.targets.mobile.tflite.node import Node
 
+_MATRIX = 2
+
 
 @operator("Concat", to="CONCATENATION", integer=BOTH)
 def concat(node: Node) -> None:
@@ -33,17 +35,13 @@ def gather(node: Node) -> None:
     x = node.x(0)
     axis = node.axis(node.attribute("axis", 0), len(x.shape))
     indices = _indices(node, 1, x.shape[axis])
-    if axis == 0 and x.values is not None and x.dtype == "float32" and len(x.shape) == 2 and indices.values is None:  # noqa: PLR2004
-        count = node.size(indices.shape)
-        if count > 0:  # rows of a table, which XNNPACK's neighbours read in one sweep
-            flat = node.reshaped(indices, (count,))
-            node.bind(
-                node.reshaped(
-                    node.emit("EMBEDDING_LOOKUP", [flat, x], (count, x.shape[1]), dtype="float32"),
-                    node.out_shape(),
-                )
-            )
-            return
+    count = node.size(indices.shape)
+    table = x.values is not None and x.dtype == "float32" and axis == 0 and len(x.shape) == _MATRIX
+    if table and indices.values is None and count > 0:
+        flat = node.reshaped(indices, (count,))
+        rows = node.emit("EMBEDDING_LOOKUP", [flat, x], (count, x.shape[1]), dtype="float32")
+        node.bind(node.reshaped(rows, node.out_shape()))
+        return
     made = node.emit("GATHER", [x, indices], node.out_shape(), axis=axis)
     node.bind(made)
 
@@ -100,9 +98,7 @@ def _cut(node: Node, x: Tensor, begin: list[int], sizes: list[int]) -> Tensor:
         msg = "a computed tensor is not cut here"
         raise ValueError(msg)
     window = tuple(slice(b, b + n) for b, n in zip(begin, sizes, strict=True))
-    values = x.values.derived(
-        lambda a: np.ascontiguousarray(a[window]), sizes, ("cut", *begin, *sizes)
-    )
+    values = x.values.derived(lambda a: np.ascontiguousarray(a[window]), sizes, ("cut", *begin, *sizes))
     return node.constant(values, "slice", x.quantization)
 
 
@@ -131,7 +127,9 @@ def split(node: Node) -> None:
     for index in range(count):
         shape = list(x.shape)
         shape[axis] = sizes[index]
-        made.append(node.graph.tensor(node.onnx.outputs[index].name or node.op, x.dtype, shape, x.quantization))
+        made.append(
+            node.graph.tensor(node.onnx.outputs[index].name or node.op, x.dtype, shape, x.quantization)
+        )
     where = node.integers(axis, "axis")
     if len(set(sizes)) == 1:
         node.graph.add("SPLIT", [where, x], made, {"numSplits": count})
@@ -164,7 +162,9 @@ def pad(node: Node) -> None:
     number = node.small(2) if node.has(2) else None
     if node.has(2) and number is None:
         node.refuse("the number it pads with is computed while the model runs")
-    value = float(number.reshape(-1)[0]) if number is not None and number.size else node.attribute("value", 0.0)
+    value = (
+        float(number.reshape(-1)[0]) if number is not None and number.size else node.attribute("value", 0.0)
+    )
     if value == 0.0:  # which for integers is their zero point
         node.finish("PAD", [_rescaled(node, x), margins])
         return
@@ -194,7 +194,9 @@ def arg(node: Node) -> None:
 def top_k(node: Node) -> None:
     """The largest elements and their places."""
     x = node.x(0)
-    if node.axis(node.attribute("axis", -1), len(x.shape)) != len(x.shape) - 1 or not node.attribute("largest", 1):
+    if node.axis(node.attribute("axis", -1), len(x.shape)) != len(x.shape) - 1 or not node.attribute(
+        "largest", 1
+    ):
         node.refuse("it is not for the largest along the last axis", "Transpose, or negate, before it")
     count = node.integers(int(node.known(1, "number").reshape(-1)[0]), "k")
     made = [node.result(0), node.result(1)]

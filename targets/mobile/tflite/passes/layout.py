@@ -111,7 +111,9 @@ class _Sweep:
 
     def _push(self, operator: Operator) -> bool:
         rule = rules.get(operator.code)
-        orders = {t: order for t in operator.inputs if t is not None and (order := self._order(t)) is not None}
+        orders = {
+            t: order for t in operator.inputs if t is not None and (order := self._order(t)) is not None
+        }
         if rule is None or not orders or len(set(orders.values())) != 1:
             return False
         order = next(iter(orders.values()))
@@ -149,7 +151,12 @@ def hoist(graph: Graph) -> int:
         readers = [user for user in graph.operators if operator.outputs[0] in user.inputs]
         orders = {order_of(reader) for reader in readers}
         data = operator.inputs[0] if operator.inputs else None
-        if operator.code not in _BEFORE_CONVOLUTIONS or len(orders) != 1 or data is None or data.values is not None:
+        if (
+            operator.code not in _BEFORE_CONVOLUTIONS
+            or len(orders) != 1
+            or data is None
+            or data.values is not None
+        ):
             continue
         order = next(iter(orders))
         if order != TO_LAST or order is None or operator.outputs[0] in graph.outputs.values():
@@ -162,7 +169,9 @@ def hoist(graph: Graph) -> int:
             continue
         result = operator.outputs[0]
         made.outputs = [
-            graph.tensor(f"{result.name}/last", result.dtype, permuted(result.shape, order), result.quantization)
+            graph.tensor(
+                f"{result.name}/last", result.dtype, permuted(result.shape, order), result.quantization
+            )
         ]
         turn = Operator("TRANSPOSE", [data, graph.integers(order, f"{source.name}/order")], [source])
         graph.operators[index : index + 1] = [turn, made]

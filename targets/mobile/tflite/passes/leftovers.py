@@ -63,7 +63,11 @@ def flat_transposes(graph: Graph) -> int:
             continue
         shape = operator.outputs[0].shape
         target = graph.integers(shape, f"{operator.outputs[0].name}/shape")
-        operator.code, operator.inputs, operator.options = "RESHAPE", [data, target], {"newShape": target.small}
+        operator.code, operator.inputs, operator.options = (
+            "RESHAPE",
+            [data, target],
+            {"newShape": target.small},
+        )
         count += 1
     return count
 
@@ -82,7 +86,12 @@ def join_reshapes(graph: Graph) -> int:
             if data is not None and data in made:
                 operator.inputs[0] = data = made[data].inputs[0]
                 count += 1
-            if data is not None and data.shape == result.shape and result not in outputs and -1 not in data.shape:
+            if (
+                data is not None
+                and data.shape == result.shape
+                and result not in outputs
+                and -1 not in data.shape
+            ):
                 same[result] = data
                 count += 1
                 continue
@@ -118,9 +127,9 @@ def _wide_movement(graph: Graph) -> tuple[Operator, Operator] | None:
     for operator in graph.operators:
         made, data = operator.outputs[0], operator.inputs[0] if operator.inputs else None
         readers = consumers.get(made, [])
-        if operator.code != "DEQUANTIZE" or len(readers) != 1 or made in outputs or data is None:
+        if operator.code != "DEQUANTIZE" or len(readers) != 1 or made in outputs:
             continue
-        if readers[0].code in {"TRANSPOSE", "RESHAPE"} and data.quantization is not None:
-            if data.quantization.per_tensor:
-                return operator, readers[0]
+        q = None if data is None else data.quantization
+        if readers[0].code in {"TRANSPOSE", "RESHAPE"} and q is not None and q.per_tensor:
+            return operator, readers[0]
     return None

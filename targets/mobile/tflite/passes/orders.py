@@ -18,8 +18,8 @@ Rule = Callable[[Graph, Operator, Order, dict[Tensor, Tensor]], "Operator | None
 """(graph, f, p, y -> x for each transposed input) -> f' without outputs yet."""
 
 _UNARY = (
-    "RELU RELU6 RELU_N1_TO_1 RELU_0_TO_1 LOGISTIC TANH LEAKY_RELU ELU GELU HARD_SWISH ABS NEG EXP LOG SQRT RSQRT SQUARE "
-    "FLOOR CEIL ROUND SIN COS SIGN CAST QUANTIZE DEQUANTIZE LOGICAL_NOT"
+    "RELU RELU6 RELU_N1_TO_1 RELU_0_TO_1 LOGISTIC TANH LEAKY_RELU ELU GELU HARD_SWISH ABS NEG EXP LOG SQRT RSQRT "
+    "SQUARE FLOOR CEIL ROUND SIN COS SIGN CAST QUANTIZE DEQUANTIZE LOGICAL_NOT"
 )
 _MANY = (
     "ADD SUB MUL DIV MAXIMUM MINIMUM POW SQUARED_DIFFERENCE EQUAL NOT_EQUAL LESS LESS_EQUAL GREATER GREATER_EQUAL "
@@ -67,7 +67,9 @@ def _turned(graph: Graph, tensor: Tensor, order: Order) -> Tensor | None:
 
 
 @_rule(*_UNARY.split(), *_MANY.split())
-def _elementwise(graph: Graph, operator: Operator, order: Order, sources: dict[Tensor, Tensor]) -> Operator | None:
+def _elementwise(
+    graph: Graph, operator: Operator, order: Order, sources: dict[Tensor, Tensor]
+) -> Operator | None:
     inputs: list[Tensor | None] = []
     for tensor in operator.inputs:
         if tensor is None:
@@ -85,22 +87,30 @@ def _elementwise(graph: Graph, operator: Operator, order: Order, sources: dict[T
 
 
 @_rule("CONCATENATION")
-def _concatenation(graph: Graph, operator: Operator, order: Order, sources: dict[Tensor, Tensor]) -> Operator | None:
+def _concatenation(
+    graph: Graph, operator: Operator, order: Order, sources: dict[Tensor, Tensor]
+) -> Operator | None:
     made = _elementwise(graph, operator, order, sources)
     return None if made is None else _with(operator, made.inputs, axis=order[operator.options["axis"]])
 
 
 @_rule("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD")
-def _reduction(graph: Graph, operator: Operator, order: Order, sources: dict[Tensor, Tensor]) -> Operator | None:
+def _reduction(
+    graph: Graph, operator: Operator, order: Order, sources: dict[Tensor, Tensor]
+) -> Operator | None:
     axes = _numbers(operator, 1)
     if axes is None or not operator.options.get("keepDims"):
         return None
     moved = sorted(order[int(axis)] for axis in axes.reshape(-1))
-    return _with(operator, [_source(operator, 0, sources), graph.integers(moved, f"{operator.outputs[0].name}/axes")])
+    return _with(
+        operator, [_source(operator, 0, sources), graph.integers(moved, f"{operator.outputs[0].name}/axes")]
+    )
 
 
 @_rule("PAD", "PADV2", "MIRROR_PAD")
-def _padding(graph: Graph, operator: Operator, order: Order, sources: dict[Tensor, Tensor]) -> Operator | None:
+def _padding(
+    graph: Graph, operator: Operator, order: Order, sources: dict[Tensor, Tensor]
+) -> Operator | None:
     margins = _numbers(operator, 1)
     if margins is None:
         return None
@@ -109,17 +119,23 @@ def _padding(graph: Graph, operator: Operator, order: Order, sources: dict[Tenso
 
 
 @_rule("SLICE", "TILE", "BROADCAST_TO")
-def _per_dimension(graph: Graph, operator: Operator, order: Order, sources: dict[Tensor, Tensor]) -> Operator | None:
+def _per_dimension(
+    graph: Graph, operator: Operator, order: Order, sources: dict[Tensor, Tensor]
+) -> Operator | None:
     parts = [_numbers(operator, index) for index in range(1, len(operator.inputs))]
     if any(part is None or len(part) != len(order) for part in parts):
         return None
     name = operator.outputs[0].name
-    moved = [graph.integers(part[list(inverse(order))], f"{name}/sizes") for part in parts if part is not None]
+    moved = [
+        graph.integers(part[list(inverse(order))], f"{name}/sizes") for part in parts if part is not None
+    ]
     return _with(operator, [_source(operator, 0, sources), *moved])
 
 
 @_rule("STRIDED_SLICE")
-def _strided_slice(graph: Graph, operator: Operator, order: Order, sources: dict[Tensor, Tensor]) -> Operator | None:
+def _strided_slice(
+    graph: Graph, operator: Operator, order: Order, sources: dict[Tensor, Tensor]
+) -> Operator | None:
     made = _per_dimension(graph, operator, order, sources)
     if made is None:
         return None
@@ -149,7 +165,9 @@ def _gather(graph: Graph, operator: Operator, order: Order, sources: dict[Tensor
 
 
 @_rule("SOFTMAX", "LOG_SOFTMAX")
-def _last_axis(graph: Graph, operator: Operator, order: Order, sources: dict[Tensor, Tensor]) -> Operator | None:
+def _last_axis(
+    graph: Graph, operator: Operator, order: Order, sources: dict[Tensor, Tensor]
+) -> Operator | None:
     del graph
     if order[-1] != len(order) - 1:
         return None

@@ -7,7 +7,6 @@ lie on a grid; an integer kernel may round to the neighbour of what ONNX Runtime
 from __future__ import annotations
 
 import warnings
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import onnxruntime
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper, numpy_helper
 
 from edgepack.targets.mobile.tflite.convert import Conversion, convert
 from edgepack.toolchain import tflite
@@ -60,8 +59,13 @@ class Case:
     @property
     def name(self) -> str:
         shapes = ["-" if i is None else "x".join(map(str, _array(i).shape)) or "0d" for i in self.inputs]
-        more = [f"{k}={v if isinstance(v, (int, float, str, list)) else '...'}" for k, v in self.attributes.items()]
-        return "-".join([self.op, *shapes, *more, *(["opset" + str(self.opset)] if self.opset != OPSET else [])])
+        more = [
+            f"{k}={v if isinstance(v, (int, float, str, list)) else '...'}"
+            for k, v in self.attributes.items()
+        ]
+        return "-".join(
+            [self.op, *shapes, *more, *(["opset" + str(self.opset)] if self.opset != OPSET else [])]
+        )
 
 
 def _array(value: Any) -> np.ndarray:
@@ -169,75 +173,6 @@ def run(path: Path, feeds: Mapping[str, np.ndarray], outputs: Sequence[str]) -> 
     return [got[name] for name in outputs]
 
 
-def quantized(case: Case, kind: str, unsigned: bool = False) -> tuple[onnx.ModelProto, dict[str, Any], list[float]] | None:
-    """The case between QuantizeLinear and DequantizeLinear, as ONNX Runtime's quantizer writes it.
-
-    Returns:
-        The model, its inputs, and the step of each output; None when the case has no real input.
-    """
-    model, feeds = build(case)
-    reals = expected(model, feeds)
-    nodes, weights = [], []
-    rename = {}
-    wide = kind == "int16"
-    scale_x = None
-    for index, value in enumerate(case.inputs):
-        if value is None:
-            continue
-        name, array = f"i{index}", _array(value)
-        if array.dtype != np.float32 or (case.op == "Clip" and index):
-            if not isinstance(value, Given):
-                weights.append(numpy_helper.from_array(array, name))
-            continue
-        if isinstance(value, Given):
-            scale, zero, dtype = activation_parameters(array, kind, unsigned=unsigned)
-            scale_x = scale if scale_x is None else scale_x
-            weights += _parameters(name, scale, zero, dtype)
-            nodes += [
-                helper.make_node("QuantizeLinear", [name, f"{name}_s", f"{name}_z"], [f"{name}_q"]),
-                helper.make_node("DequantizeLinear", [f"{name}_q", f"{name}_s", f"{name}_z"], [f"{name}_d"]),
-            ]
-        elif index == 2 and case.op in {"Conv", "Gemm", "ConvTranspose"}:
-            channel = np.asarray(scale_x) * last_scale
-            raw = np.rint(array / channel).astype(np.int32)
-            weights += _parameters(name, channel.astype(np.float32), np.zeros_like(channel, np.int32), np.int32)
-            weights.append(numpy_helper.from_array(raw, f"{name}_q"))
-            nodes.append(helper.make_node("DequantizeLinear", [f"{name}_q", f"{name}_s", f"{name}_z"],
-                                          [f"{name}_d"], axis=0))  # fmt: skip
-        else:
-            axis = _channel(case, index)
-            last_scale, raw = weight_parameters(array, axis if not wide or axis is not None else None)
-            zeros = np.zeros(np.shape(last_scale), np.int8)
-            if axis is None and case.op not in {"Conv", "Gemm", "MatMul", "ConvTranspose"} and wide:
-                last_scale = np.float32(np.abs(array).max() / 32767)
-                raw, zeros = np.rint(array / last_scale).astype(np.int16), np.zeros((), np.int16)
-            weights += _parameters(name, last_scale, zeros, zeros.dtype)
-            weights.append(numpy_helper.from_array(raw, f"{name}_q"))
-            nodes.append(helper.make_node("DequantizeLinear", [f"{name}_q", f"{name}_s", f"{name}_z"],
-                                          [f"{name}_d"], axis=axis or 0))  # fmt: skip
-        rename[name] = f"{name}_d"
-    if not rename:
-        return None
-    names = ["" if v is None else rename.get(f"i{i}", f"i{i}") for i, v in enumerate(case.inputs)]
-    outputs = [f"o{index}" for index in range(case.outputs)]
-    nodes.append(helper.make_node(case.op, names, outputs, name=f"the_{case.op}", **case.attributes))
-    finals, steps = [], []
-    for name, real in zip(outputs, reals, strict=True):
-        if real.dtype != np.float32:
-            finals.append(name)
-            steps.append(0.0)
-            continue
-        scale, zero, dtype = activation_parameters(real, kind, unsigned=unsigned)
-        steps.append(float(scale))
-        weights += _parameters(name, scale, zero, dtype)
-        nodes += [
-            helper.make_node("QuantizeLinear", [name, f"{name}_s", f"{name}_z"], [f"{name}_q"]),
-            helper.make_node("DequantizeLinear", [f"{name}_q", f"{name}_s", f"{name}_z"], [f"{name}_d"]),
-        ]
-        finals.append(f"{name}_d")
-    return wrap(nodes, feeds, weights, finals, case.opset), feeds, steps
-
-
 def activation_parameters(array: np.ndarray, kind: str, *, unsigned: bool = False) -> tuple[Any, Any, Any]:
     """Scale and zero point that hold an array and 0."""
     low, high = min(0.0, float(array.min())), max(0.0, float(array.max()))
@@ -258,32 +193,6 @@ def weight_parameters(array: np.ndarray, axis: int | None) -> tuple[Any, np.ndar
     return np.asarray(scale, np.float32), np.clip(np.rint(array / spread), -127, 127).astype(np.int8)
 
 
-def _channel(case: Case, index: int) -> int | None:
-    if index != 1:
-        return None
-    found: dict[str, int] = {"Conv": 0, "ConvTranspose": 1, "MatMul": 1, "Gemm": 1}
-    if case.op == "Gemm" and case.attributes.get("transB"):
-        return 0
-    axis = found.get(case.op)
-    return axis if axis is None or _array(case.inputs[1]).ndim > 1 else None
-
-
-def _parameters(name: str, scale: Any, zero: Any, dtype: Any) -> list[onnx.TensorProto]:
-    return [
-        numpy_helper.from_array(np.asarray(scale, np.float32), f"{name}_s"),
-        numpy_helper.from_array(np.asarray(zero, dtype), f"{name}_z"),
-    ]
-
-
-def kinds(path: Path) -> Counter[str]:
-    """Operators of a file that are no conversions between types."""
-    return Counter(
-        op.op
-        for op in tflite.operators(tflite.read(path))
-        if op.op not in {"QUANTIZE", "DEQUANTIZE"}
-    )
-
-
 def computes_in_float(path: Path) -> list[str]:
     """Operators that read or write float, conversions left out."""
     return [
@@ -292,6 +201,3 @@ def computes_in_float(path: Path) -> list[str]:
         if op.op not in {"QUANTIZE", "DEQUANTIZE"}
         and any(t is not None and t.dtype == "float32" for t in (*op.inputs, *op.outputs))
     ]
-
-
-__all__ = ["TensorProto", "Case", "Given"]

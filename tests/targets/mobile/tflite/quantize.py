@@ -16,6 +16,7 @@ from tests.targets.mobile.tflite import harness
 
 _WEIGHTED = {"Conv": 0, "ConvTranspose": 1, "MatMul": 1, "Gemm": 1}
 _ACTIVATIONS = {"Relu", "Clip"}
+_PLAIN_CONSTANTS = {*_ACTIVATIONS, "Resize"}
 
 
 def quantized(
@@ -26,7 +27,9 @@ def quantized(
 
 
 class _Quantize:
-    def __init__(self, model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], kind: str, *, unsigned: bool) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, feeds: Mapping[str, np.ndarray], kind: str, *, unsigned: bool
+    ) -> None:
         self.model = onnx.ModelProto()
         self.model.CopyFrom(model)
         self.kind, self.unsigned = kind, unsigned
@@ -47,17 +50,10 @@ class _Quantize:
         for value in graph.input:
             self._pair(value.name, renamed)
         for node in list(graph.node):
-            own = list(node.input)
-            if not own:  # a constant
+            if not node.input:  # a constant
                 self.nodes.append(node)
                 continue
-            first = renamed.get(own[0], own[0])
-            for index, name in enumerate(own):
-                if name in self.weights and self.weights[name].dtype == np.float32 and node.op_type not in _ACTIVATIONS:
-                    node.input[index] = self._weight(node, index, name, own)
-                else:
-                    node.input[index] = renamed.get(name, name)
-            node.input[0] = node.input[0] if own[0] in self.weights else first
+            self._inputs(node, renamed)
             targets = list(node.output)
             for index, name in enumerate(targets):
                 if name in outputs:
@@ -72,23 +68,36 @@ class _Quantize:
         del graph.node[:]
         graph.node.extend(self.nodes)
         graph.initializer.extend(self.new.values())
-        return self.model, {name: self.scales[f"{name}_real"] for name in outputs}
+        return self.model, {name: self.scales.get(f"{name}_real", 0.0) for name in outputs}
+
+    def _inputs(self, node: onnx.NodeProto, renamed: dict[str, str]) -> None:
+        own = list(node.input)
+        for index, name in enumerate(own):
+            real = name in self.weights and self.weights[name].dtype == np.float32
+            if real and node.op_type not in _PLAIN_CONSTANTS:
+                node.input[index] = self._weight(node, index, name, own)
+            else:
+                node.input[index] = renamed.get(name, name)
 
     def _pair(self, name: str, renamed: dict[str, str], target: str | None = None) -> None:
         array = self.values[name]
         if array.dtype != np.float32:
+            if target:
+                self.nodes.append(helper.make_node("Identity", [name], [target]))
             return
         scale, zero, dtype = harness.activation_parameters(array, self.kind, unsigned=self.unsigned)
         self._parameters(name, scale, np.asarray(zero, dtype))
         made = target or f"{name}_d"
         self.nodes.append(helper.make_node("QuantizeLinear", [name, f"{name}_s", f"{name}_z"], [f"{name}_q"]))
-        self.nodes.append(helper.make_node("DequantizeLinear", [f"{name}_q", f"{name}_s", f"{name}_z"], [made]))
+        self.nodes.append(
+            helper.make_node("DequantizeLinear", [f"{name}_q", f"{name}_s", f"{name}_z"], [made])
+        )
         renamed[name] = made
         self.scales[name] = float(scale)
 
     def _weight(self, node: onnx.NodeProto, index: int, name: str, inputs: list[str]) -> str:
         array, own = self.weights[name], f"{name}_w{len(self.nodes)}"
-        if index == 2:  # noqa: PLR2004 - a bias
+        if index == 2:
             kernel = self.new[node.input[1].removesuffix("_d") + "_s"]
             scales = np.asarray(self.scales[inputs[0]] * numpy_helper.to_array(kernel), np.float32)
             raw: np.ndarray = np.clip(np.rint(array / scales), -(2**30), 2**30).astype(np.int32)
@@ -97,12 +106,20 @@ class _Quantize:
             place = _WEIGHTED.get(node.op_type) if index == 1 else None
             if node.op_type == "Gemm" and any(a.name == "transB" and a.i for a in node.attribute):
                 place = 0
-            scales, raw = harness.weight_parameters(array, place)
-            zeros, axis = np.zeros(np.shape(scales), np.int8), place or 0
+            place = place if array.ndim > 1 else None
+            if self.kind == "int16" and node.op_type not in _WEIGHTED:
+                scales = np.float32(np.abs(array).max() / 32767)
+                raw, zeros = np.rint(array / scales).astype(np.int16), np.zeros((), np.int16)
+            else:
+                scales, raw = harness.weight_parameters(array, place)
+                zeros = np.zeros(np.shape(scales), np.int8)
+            axis = place or 0
         self._parameters(own, scales, zeros)
         self.new[f"{own}_q"] = numpy_helper.from_array(raw, f"{own}_q")
         self.nodes.append(
-            helper.make_node("DequantizeLinear", [f"{own}_q", f"{own}_s", f"{own}_z"], [f"{own}_d"], axis=axis)
+            helper.make_node(
+                "DequantizeLinear", [f"{own}_q", f"{own}_s", f"{own}_z"], [f"{own}_d"], axis=axis
+            )
         )
         return f"{own}_d"
 

@@ -99,7 +99,9 @@ def test_a_channel_shuffle_is_one_transpose(tmp_path):
 @pytest.mark.parametrize("channels_last", [True, False])
 def test_an_image_that_is_prepared_in_the_model(channels_last, tmp_path):
     n = Network()
-    x = n.op("Div", n.op("Sub", n.input("image", 1, 3, 5, 7), n.weight((3, 1, 1))), n.weight(np.float32([[[2.0]]])))
+    x = n.op(
+        "Div", n.op("Sub", n.input("image", 1, 3, 5, 7), n.weight((3, 1, 1))), n.weight(np.float32([[[2.0]]]))
+    )
     model = n.model(n.op("Flatten", n.conv(x, 3, 4)))
     path = tmp_path / "model.tflite"
     conversion = harness.converted(model, path, channels_last=channels_last)

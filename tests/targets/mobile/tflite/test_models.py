@@ -51,7 +51,9 @@ def random_weights(model, rng):
 
 # AlexNet, VGG and ZFNet are the same operators with up to half a gigabyte of weights.
 @pytest.mark.parametrize(
-    "path", [p for p in LIGHT if not {"alexnet", "vgg19", "zfnet512"} & set(p.stem.split("_"))], ids=lambda p: p.stem
+    "path",
+    [p for p in LIGHT if not {"alexnet", "vgg19", "zfnet512"} & set(p.stem.split("_"))],
+    ids=lambda p: p.stem,
 )
 def test_light_models(path, tmp_path):
     rng = np.random.default_rng(0)

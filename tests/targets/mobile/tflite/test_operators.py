@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from edgepack.targets.mobile.tflite.base import operators
-from tests.targets.mobile.tflite import harness
+from tests.targets.mobile.tflite import harness, quantize
 from tests.targets.mobile.tflite.cases import CASES
 
 IN_FLOAT = {"AveragePool", "Max", "LayerNormalization"}
@@ -42,18 +42,17 @@ def test_float(case, tmp_path):
 @pytest.mark.parametrize(("case", "kind"), QUANTIZED, ids=lambda it: it if isinstance(it, str) else it.name)
 def test_quantized(case, kind, tmp_path):
     own = "int8" if kind == "uint8" else kind
-    made = harness.quantized(case, own, unsigned=kind == "uint8")
-    assert made is not None
-    model, feeds, steps = made
+    plain, feeds = harness.build(case)
+    model, steps = quantize.quantized(plain, feeds, own, unsigned=kind == "uint8")
     path = tmp_path / "model.tflite"
     conversion = harness.converted(model, path)
     outputs = [value.name for value in model.graph.output]
     allowed = case.steps if kind == "int16" else 1
     got = harness.run(path, feeds, outputs)
-    for result, wanted, step in zip(got, harness.expected(model, feeds), steps, strict=True):
+    for name, result, wanted in zip(outputs, got, harness.expected(model, feeds), strict=True):
         assert result.shape == wanted.shape
         if wanted.dtype == np.float32:
-            assert np.abs(result - wanted).max() <= (allowed + 0.01) * step
+            assert np.abs(result - wanted).max() <= (allowed + 0.01) * steps[name]
         else:
             np.testing.assert_array_equal(result, wanted)
     assert bool(harness.computes_in_float(path)) == (own not in case.integer), dict(conversion.in_float)

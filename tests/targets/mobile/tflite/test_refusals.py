@@ -12,7 +12,7 @@ from tests.targets.mobile.tflite.harness import Case, axes, given, ints, weight
 
 X = given(1, 4, 9, 8)
 REFUSED = {
-    "no translation": (Case("Det", (given(2, 3, 3),)), "Det has no translation.*no such function.*the_Det.*onnxruntime"),
+    "no translation": (Case("Det", (given(2, 3, 3),)), "Det has no.*no such function.*the_Det.*onnxruntime"),
     "by kind": (Case("NonZero", (X,)), "NonZero.*size of its result depends on the data"),
     "computed weights": (Case("Conv", (X, given(6, 4, 3, 3))), "Conv cannot.*weights are computed.*constant"),
     "three dimensions": (Case("Conv", (given(1, 2, 4, 4, 4), weight(3, 2, 2, 2, 2))), "3 spatial dimensions"),
@@ -57,7 +57,7 @@ def test_all_that_is_missing_is_listed(tmp_path):
     nodes = [helper.make_node("Tan", ["x"], ["a"]), helper.make_node("Atan", ["a"], ["b"]),
              helper.make_node("Tan", ["b"], ["y"])]  # fmt: skip
     model = harness.wrap(nodes, {"x": np.zeros((2, 3), np.float32)}, [], ["y"])
-    with pytest.raises(NotServed, match="Tan has no translation.*also missing: Atan"):
+    with pytest.raises(NotServed, match=r"Tan has no translation.*also missing: Atan"):
         harness.converted(model, tmp_path / "m.tflite")
 
 

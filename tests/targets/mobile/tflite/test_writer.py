@@ -87,7 +87,9 @@ def test_a_value_of_another_shape_is_a_fault(tmp_path):
 
 
 def test_the_same_model_gives_the_same_bytes(tmp_path):
-    case = next(c for c in __import__("tests.targets.mobile.tflite.cases", fromlist=["CASES"]).CASES if c.op == "Conv")
+    case = next(
+        c for c in __import__("tests.targets.mobile.tflite.cases", fromlist=["CASES"]).CASES if c.op == "Conv"
+    )
     model, _ = harness.build(case)
     for name in ("a", "b"):
         harness.converted(model, tmp_path / name)

@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from tests.targets.mobile.tflite.harness import Case, given, weight
 
 BOTH = ("int8", "int16")
 X = given(1, 4, 9, 8)
 W, B = weight(6, 4, 3, 3), weight(6, seed=3)
+SIZE = np.array([1, 2, 6, 10], np.int64)
+RULES = ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel")
+
+
+def resize(mode, shape=(1, 2, 3, 5), sizes=SIZE, **attributes):
+    return Case("Resize", (given(*shape), None, None, sizes), {"mode": mode, **attributes}, integer=BOTH)
+
+
 CASES = [
+    *(resize("linear", coordinate_transformation_mode=rule) for rule in RULES),
+    *(resize("linear", sizes=np.array([1, 2, 2, 4], np.int64), coordinate_transformation_mode=rule)
+      for rule in RULES),
+    *(resize("nearest", sizes=np.array([1, 2, 4, 7], np.int64), coordinate_transformation_mode=rule,
+             nearest_mode=mode) for rule in RULES for mode in ("round_prefer_floor", "floor", "ceil")),
+    resize("nearest"),
+    resize("nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
+    resize("nearest", shape=(2, 3, 4), sizes=np.array([2, 6, 4], np.int64)),
+    Case("Resize", (given(1, 2, 3, 5), None, np.float32([1, 1, 2.0, 1.5])), {"mode": "nearest"}, integer=BOTH),
+    Case("Resize", (given(1, 2, 3, 4), None, np.float32([1, 1, 2.0, 2.0])), {"mode": "linear"}, integer=BOTH),
+    Case("Upsample", (given(1, 2, 3, 5), np.float32([1, 1, 2.0, 2.0])), {"mode": "nearest"}, opset=9),
     Case("Conv", (X, W, B), {"pads": [1, 1, 1, 1]}, integer=BOTH, uses="CONV_2D"),
     Case("Conv", (X, W), integer=BOTH, uses="CONV_2D"),
     Case("Conv", (given(2, 4, 9, 8), W, B), {"pads": [1, 1, 1, 1], "strides": [2, 2]}, integer=BOTH),

@@ -10,7 +10,13 @@ BOTH = ("int8", "int16")
 X, Y = given(2, 3, 4), given(2, 3, 4, seed=3)
 POSITIVE = given(2, 3, 4, low=0.1, high=4.0)
 AWAY = given(2, 3, 4, low=0.5, high=2.0)
-PAIRS = [(X, Y), (X, given(4, seed=3)), (given(3, 1), X), (X, given(seed=3)), (given(1, 3, 1, 2), given(2, 1, 4, 1))]
+PAIRS = [
+    (X, Y),
+    (X, given(4, seed=3)),
+    (given(3, 1), X),
+    (X, given(seed=3)),
+    (given(1, 3, 1, 2), given(2, 1, 4, 1)),
+]
 
 CASES = [
     *(Case(op, pair, integer=BOTH) for op in ("Add", "Sub", "Mul") for pair in PAIRS),
