@@ -51,7 +51,7 @@ def parameters(node: ir.Node) -> tuple[str, Quantization] | None:
     from edgepack.targets.mobile.tflite.prepare import scalar_or_vector
 
     scale = scalar_or_vector(node.inputs[1])
-    if scale is None or scale.ndim > 1 or node.attributes.get_int("block_size", 0):
+    if scale is None or scale.ndim > 1 or (node.attributes.get_int("block_size") or 0) > 0:
         return None
     zero = scalar_or_vector(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else None  # noqa: PLR2004
     if len(node.inputs) > 2 and node.inputs[2] is not None and zero is None:  # noqa: PLR2004

@@ -11,7 +11,7 @@ import numpy as np
 from edgepack.targets.mobile.tflite import options
 from edgepack.targets.mobile.tflite.base import NotServed
 from edgepack.targets.mobile.tflite.graph import Graph, Tensor, Values, held
-from edgepack.targets.mobile.tflite.quantization import Quantization, per_tensor
+from edgepack.targets.mobile.tflite.quantization import Quantization
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -193,7 +193,7 @@ class Node:
         self.bind(made, index)
         return made
 
-    def fused(self) -> dict[str, str]:
+    def fused(self) -> dict[str, Any]:
         """The activation that belongs to this node as an option of its operator, which then applies it."""
         if self.activation is None:
             return {}
@@ -281,10 +281,6 @@ class Node:
             self.refuse(f"its axis {value} is not one of {rank}", "Check the model with onnx.checker")
         return value % rank
 
-    def scale_only(self, scale: float) -> Quantization:
-        """Parameters of fixed scale and zero point 0."""
-        return per_tensor(scale)
-
     def size(self, shape: Sequence[int]) -> int:
-        """How many elements dimensions give; one that callers choose counts as -1."""
-        return math.prod(shape)
+        """How many elements dimensions give; -1 when one is open."""
+        return -1 if any(n < 0 for n in shape) else math.prod(shape)

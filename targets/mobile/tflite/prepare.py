@@ -141,7 +141,7 @@ def _filled(number: np.ndarray, shape: list[int], dtype: ir.DataType, name: str)
 
 def _only_use(value: ir.Value) -> ir.Node | None:
     uses = value.uses()
-    return uses[0].node if len(uses) == 1 and not value.is_graph_output() else None
+    return next(iter(uses)).node if len(uses) == 1 and not value.is_graph_output() else None
 
 
 def _join_bias(graph: ir.Graph, add: ir.Node) -> None:

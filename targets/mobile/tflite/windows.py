@@ -76,7 +76,7 @@ class Windows:
             low, high = (0, size) if declared is None else (-before, size + declared[at])
             places = np.arange(out)[:, None] * s - before + np.arange(k)[None] * d
             parts.append(((places >= low) & (places < high)).sum(1))
-        total = parts[0].astype(np.float32)
+        total: np.ndarray = parts[0].astype(np.float32)
         for part in parts[1:]:
             total = total[..., None] * part
         return total

@@ -6,7 +6,7 @@ dimensions; operands of equal shape may have more.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def arithmetic(node: Node) -> None:
                 raise NotInteger("a constant operand is of another type, or has a scale a channel")
         if node.integer == "int16" and any(not t.quantization.symmetric for t in pair if t.quantization):
             raise NotInteger("a constant operand has a zero point")
-    given = {"potScaleInt16": False} if node.op != "Mul" else {}
+    given: dict[str, Any] = {"potScaleInt16": False} if node.op != "Mul" else {}
     node.finish(_ARITHMETIC[node.op], pair, **given)
 
 
@@ -62,7 +62,7 @@ def divide(node: Node) -> None:
 def many(node: Node) -> None:
     """The sum, maximum, minimum or mean of any number of tensors, taken two at a time."""
     code = {"Sum": "ADD", "Mean": "ADD", "Max": "MAXIMUM", "Min": "MINIMUM"}[node.op]
-    given = {"potScaleInt16": False} if code == "ADD" else {}
+    given: dict[str, Any] = {"potScaleInt16": False} if code == "ADD" else {}
     total = node.x(0)
     if node.count == 1:
         node.bind(total)

@@ -44,7 +44,7 @@ def _softmax(node: Node, code: str, scales: dict[str, Quantization], **given: fl
     order = [at for at in range(rank) if at != axis] + [axis]
     turned = node.transposed(x, order)
     result = node.emit(code, [turned], turned.shape, dtype=x.dtype, quantization=made, **given)
-    node.bind(node.transposed(result, np.argsort(order)))
+    node.bind(node.transposed(result, [order.index(at) for at in range(rank)]))
 
 
 @operator("LayerNormalization", to="MEAN, SUB, MUL, ADD, RSQRT",

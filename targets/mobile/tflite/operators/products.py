@@ -9,7 +9,7 @@ to, scale_x scale_W.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -76,7 +76,7 @@ def _dense(node: Node, x: Tensor, *, transposed: bool, added: int) -> None:
     kernel = weights(node, 1, order, out_axis=0)
     outputs = kernel.shape[0]
     inputs: list[Tensor | None] = [x, kernel]
-    given: dict[str, object] = {}
+    given: dict[str, Any] = {}
     if node.has(added):
         inputs.append(bias(node, added, x, kernel, outputs))
     if node.integer == "int16":

@@ -8,11 +8,11 @@ the node's, pixels are gathered by number instead, which is exact for every rule
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from edgepack.targets.mobile.tflite.base import BOTH, operator
+from edgepack.targets.mobile.tflite.base import BOTH, NotInteger, operator
 from edgepack.targets.mobile.tflite.windows import TO_FIRST, TO_LAST
 
 if TYPE_CHECKING:
@@ -108,10 +108,13 @@ def _nearest(node: Node, shape: Sequence[int], out: Sequence[int], scales: Seque
 def _kernel(size: int, out: int, *, half: bool) -> np.ndarray:
     """The pixels that TFLite's kernel takes along an axis (it computes in float32)."""
     index = np.arange(out, dtype=np.float32) + np.float32(0.5 if half else 0.0)
-    return np.minimum(np.floor(index * np.float32(size / out)), size - 1).astype(np.int32)
+    pixels: np.ndarray = np.minimum(np.floor(index * np.float32(size / out)), size - 1).astype(np.int32)
+    return pixels
 
 
 def _linear(node: Node, shape: Sequence[int], out: Sequence[int], scales: Sequence[float]) -> None:
+    if node.integer == "int16":
+        raise NotInteger("TFLite's kernel interpolates with 10 bits, which 16-bit numbers would show")
     rule = _rule(node)
     if len(shape) != _IMAGE or tuple(shape[:2]) != tuple(out[:2]):
         node.refuse("it is linear along other axes than height and width of [N, C, H, W]")
@@ -131,7 +134,7 @@ def _linear(node: Node, shape: Sequence[int], out: Sequence[int], scales: Sequen
     )
 
 
-def _image(node: Node, code: str, out: Sequence[int], **given: bool) -> None:
+def _image(node: Node, code: str, out: Sequence[int], **given: Any) -> None:
     x = node.transposed(node.x(0), TO_LAST)
     made = node.emit(code, [x, node.integers(out[2:], "size")], (out[0], *out[2:], out[1]), **given)
     node.bind(node.transposed(made, TO_FIRST))

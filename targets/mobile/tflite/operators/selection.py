@@ -217,8 +217,8 @@ def cumsum(node: Node) -> None:
 @operator("Range", to="RANGE", limits="known ends")
 def range_(node: Node) -> None:
     """Numbers at equal distances."""
-    start, limit, delta = (node.known(i, "ends").reshape(()) for i in range(3))
-    node.bind(node.constant(np.arange(start, limit, delta, dtype=node.out_dtype()), "range"))
+    start, limit, delta = (node.known(i, "ends").reshape(()).item() for i in range(3))
+    node.bind(node.constant(np.arange(start, limit, delta).astype(node.out_dtype()), "range"))
 
 
 @operator("OneHot", to="ONE_HOT", limits="a known depth and values; indices not negative")

@@ -14,7 +14,12 @@ RULES = ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel")
 
 
 def resize(mode, shape=(1, 2, 3, 5), sizes=SIZE, **attributes):
-    return Case("Resize", (given(*shape), None, None, sizes), {"mode": mode, **attributes}, integer=BOTH)
+    return Case(
+        "Resize",
+        (given(*shape), None, None, sizes),
+        {"mode": mode, **attributes},
+        integer=BOTH if mode == "nearest" else ("int8",),
+    )
 
 
 CASES = [
@@ -27,7 +32,7 @@ CASES = [
     resize("nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor"),
     resize("nearest", shape=(2, 3, 4), sizes=np.array([2, 6, 4], np.int64)),
     Case("Resize", (given(1, 2, 3, 5), None, np.float32([1, 1, 2.0, 1.5])), {"mode": "nearest"}, integer=BOTH),
-    Case("Resize", (given(1, 2, 3, 4), None, np.float32([1, 1, 2.0, 2.0])), {"mode": "linear"}, integer=BOTH),
+    Case("Resize", (given(1, 2, 3, 4), None, np.float32([1, 1, 2.0, 2.0])), {"mode": "linear"}, integer=("int8",)),
     Case("Upsample", (given(1, 2, 3, 5), np.float32([1, 1, 2.0, 2.0])), {"mode": "nearest"}, opset=9),
     Case("Conv", (X, W, B), {"pads": [1, 1, 1, 1]}, integer=BOTH, uses="CONV_2D"),
     Case("Conv", (X, W), integer=BOTH, uses="CONV_2D"),
