@@ -4,7 +4,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from edgepack.targets.mobile.tflite import writer
 from edgepack.targets.mobile.tflite.graph import Graph, Values, held
@@ -99,7 +99,7 @@ def test_the_same_model_gives_the_same_bytes(tmp_path):
 def test_a_missing_weight_file_is_named(tmp_path):
     tensor = numpy_helper.from_array(np.zeros((64, 64), np.float32), "w")
     tensor.ClearField("raw_data")
-    tensor.data_location = 1
+    tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="gone.bin")
     nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
     model = harness.wrap(nodes, {"x": np.zeros((2, 64), np.float32)}, [tensor], ["y"])
