@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from edgepack.targets.mobile import _onnx_lowering
 from edgepack.toolchain.answers import ANSWER_FILE, error_in, read_answer
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError, UsageError
 from edgepack.toolchain.program import Lowered, Part, Program, Signature, TensorSpec
+from edgepack.toolchain.results import Tool
 from edgepack.toolchain.subprocesses import run_tool
 
 LOWER_KEY = "litert-torch"
@@ -46,9 +48,10 @@ def lower(target: str, program: Program, part: Part, context: Context, folder: P
         ToolchainFailedError: The converter crashed, hung or wrote nothing.
     """
     _check_states(target, program, part)
-    signature = pin(part.signature, context.sizes, target)
     if program.source.get("kind") == "onnx":
-        return _onnx_lowering.lower(part, signature, context.sizes, folder)
+        inputs = pin(Signature(part.signature.inputs, ()), context.sizes, target).inputs
+        return _onnx_lowering.lower(part, inputs, context.sizes, folder)
+    signature = pin(part.signature, context.sizes, target)
     folder = folder.resolve()  # the worker runs in it: a relative path would mean something else there
     request = {
         "source": dict(context.source),
@@ -80,6 +83,15 @@ def lower(target: str, program: Program, part: Part, context: Context, folder: P
     if not path.is_file() or path.stat().st_size == 0:
         raise ToolchainFailedError("litert-torch ended with exit code 0 and wrote no model", where=target)
     return Lowered(part.name, "tflite", path, signature, notes=tuple(answer["notes"]))
+
+
+def converter(model: Any) -> Tool:
+    """What made a file: edgepack's own converter, which leaves its name in it, or litert-torch."""
+    name = "edgepack" if model.description == b"edgepack" else CONVERTER.distribution
+    try:
+        return Tool(name=name, version=metadata.version(name))
+    except metadata.PackageNotFoundError:  # a source tree that is not installed
+        return Tool(name=name, version="unknown")
 
 
 def pin(signature: Signature, sizes: Any, where: str) -> Signature:

@@ -8,18 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edgepack.toolchain.program import Lowered, Part, Signature
+from edgepack.toolchain.program import Lowered, Part, Signature, TensorSpec
 from edgepack.toolchain.quantized import AS_GIVEN, already_quantized
 
 MODEL_FILE = "model.tflite"
 
 
-def lower(part: Part, signature: Signature, sizes: Mapping[str, int], folder: Path) -> Lowered:
+def lower(part: Part, inputs: Sequence[TensorSpec], sizes: Mapping[str, int], folder: Path) -> Lowered:
     """Convert one part, in float or with QuantizeLinear and DequantizeLinear, to `.tflite` with static shapes.
 
     Args:
         part: The part; its graph stays as it is.
-        signature: The part's, its named dimensions replaced by `sizes`.
+        inputs: The part's, their named dimensions replaced by `sizes`. Dimensions of outputs may have names of their
+            own, which follow from the graph.
         sizes: Size of every named dimension.
         folder: Receives the file.
 
@@ -36,11 +37,14 @@ def lower(part: Part, signature: Signature, sizes: Mapping[str, int], folder: Pa
     path, model = folder / MODEL_FILE, part.model()
     quantized = already_quantized(model) is not None
     done = convert(model, path, sizes=sizes)
-    shapes = {spec.name: spec.shape for spec in signature.inputs}
+    shapes = {spec.name: spec.shape for spec in inputs}
+    outputs = [TensorSpec(spec.name, spec.dtype, done.outputs[spec.name]) for spec in part.signature.outputs]
     notes = [layout_note(name, [shapes[name][axis] for axis in (0, 2, 3, 1)]) for name in done.channels_last]
     notes += [f"{count} computed in float, {reason}" for reason, count in sorted(done.in_float.items())]
     precision = AS_GIVEN if quantized else "fp32"
-    return Lowered(part.name, "tflite", path, signature, precision, notes=tuple(notes))
+    return Lowered(
+        part.name, "tflite", path, Signature(tuple(inputs), tuple(outputs)), precision, notes=tuple(notes)
+    )
 
 
 def layout_note(name: str, shape: Sequence[int | str]) -> str:

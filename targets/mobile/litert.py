@@ -16,7 +16,7 @@ from edgepack.targets.mobile import _litert_lowering as lowering
 from edgepack.toolchain import tflite
 from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.quantized import AS_GIVEN
-from edgepack.toolchain.results import Placement, Tool
+from edgepack.toolchain.results import Placement
 
 _CONVOLUTIONAL = 0.5
 """Share of the multiplications from which a model counts as a convolutional network."""
@@ -70,11 +70,11 @@ class Litert(Target):
         folder.mkdir(parents=True, exist_ok=True)
         file = f"{lowered.part}.tflite"
         shutil.copyfile(lowered.path, folder / file)
-        count = sum(1 for _ in tflite.operators(tflite.read(lowered.path)))
-        version = lowering.CONVERTER.version or "unknown"
+        model = tflite.read(lowered.path)
+        count = sum(1 for _ in tflite.operators(model))
         return Compiled(
             files=(file,),
             run_file=file,
             placement=Placement(accelerator=0, cpu=count),
-            tool=Tool(name=lowering.CONVERTER.distribution, version=version),
+            tool=lowering.converter(model),
         )

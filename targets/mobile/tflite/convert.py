@@ -30,11 +30,13 @@ class Conversion:
 
     Attributes:
         operators: How many of each TFLite operator.
+        outputs: Dimensions of each output, -1 for an open one.
         channels_last: Inputs that are [N, C, H, W] in ONNX and [N, H, W, C] in the file.
         in_float: Why operators between quantized tensors are computed in float: reason -> how many.
     """
 
     operators: Mapping[str, int]
+    outputs: Mapping[str, tuple[int, ...]]
     channels_last: tuple[str, ...]
     in_float: Mapping[str, int]
 
@@ -74,5 +76,8 @@ def convert(
     simplify(graph, channels_last=channels_last)
     writer.write(graph, path, inline_limit=inline_limit)
     return Conversion(
-        Counter(operator.code for operator in graph.operators), tuple(graph.channels_last), lowering.in_float
+        operators=Counter(operator.code for operator in graph.operators),
+        outputs={name: tensor.shape for name, tensor in graph.outputs.items()},
+        channels_last=tuple(graph.channels_last),
+        in_float=lowering.in_float,
     )

@@ -89,13 +89,13 @@ def test_an_onnx_source_goes_through_the_own_converter(tmp_path: Path) -> None:
 
     model = onnx.parser.parse_model("""
         <ir_version: 10, opset_import: ["" : 21]>
-        net (float[batch, 3, 8, 8] image) => (float[batch, 2, 8, 8] y)
+        net (float[batch, 3, 8, 8] image) => (float[rows, 2, 8, 8] y)
         <float[2, 3, 1, 1] w = {1, 2, 3, 4, 5, 6}> { y = Conv(image, w) }
     """)
     onnx.save(model, tmp_path / "main.onnx")
     signature = Signature(
         (TensorSpec("image", "float32", ("batch", 3, 8, 8)),),
-        (TensorSpec("y", "float32", ("batch", 2, 8, 8)),),
+        (TensorSpec("y", "float32", ("rows", 2, 8, 8)),),
     )
     part = Part("main", tmp_path / "main.onnx", signature)
     whole = Program({"main": part}, source={"kind": "onnx", "location": "main.onnx"})
@@ -103,7 +103,10 @@ def test_an_onnx_source_goes_through_the_own_converter(tmp_path: Path) -> None:
         "mobile:litert", whole, part, Context(source={}, sizes={"batch": 2}), tmp_path / "out"
     )
     assert tflite.read_note(lowered.path) == {tflite.CHANNELS_LAST: ["image"]}
+    assert lowered.signature.outputs[0].shape == (2, 2, 8, 8)
     assert "channels-last in the file: [2,8,8,3]" in lowered.notes[0]
+    compiled = targets.get("mobile:litert")().compile(lowered, Context({}, {}), tmp_path / "compiled")
+    assert compiled.tool.name == "edgepack"
     image = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
     with LitertSession(lowered.path, lowered.signature) as session:
         got = session.run({"image": image})["y"]

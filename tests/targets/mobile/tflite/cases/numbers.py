@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from tests.targets.mobile.tflite.harness import Case, bools, given, ints, weight
+from tests.targets.mobile.tflite.harness import Case, Given, bools, given, ints, weight
 
 BOTH = ("int8", "int16")
 X, Y = given(2, 3, 4), given(2, 3, 4, seed=3)
 POSITIVE = given(2, 3, 4, low=0.1, high=4.0)
 AWAY = given(2, 3, 4, low=0.5, high=2.0)
+SPECIAL = Given(np.float32([[1.0, np.nan, np.inf], [-np.inf, 0.0, -1.0]]))
 PAIRS = [
     (X, Y),
     (X, given(4, seed=3)),
@@ -61,6 +62,17 @@ CASES = [
     Case("HardSwish", (given(3, 40, low=-5.0, high=5.0),), integer=("int8",)),
     Case("HardSigmoid", (given(3, 40, low=-5.0, high=5.0),), {"alpha": 1 / 6, "beta": 0.5}),
     Case("Softplus", (given(3, 40, low=-30.0, high=30.0),)),
+    Case("IsNaN", (SPECIAL,)),
+    Case("IsInf", (SPECIAL,)),
+    Case("IsInf", (SPECIAL,), {"detect_negative": 0}),
+    Case("IsInf", (SPECIAL,), {"detect_positive": 0}),
+    Case("Selu", (X,)),
+    Case("Selu", (X,), {"alpha": 2.0, "gamma": 0.5}),
+    Case("Celu", (X,), {"alpha": 0.7}),
+    Case("ThresholdedRelu", (X,), {"alpha": 0.5}),
+    Case("Mish", (given(3, 40, low=-30.0, high=30.0),)),
+    Case("CastLike", (ints(2, 3), X)),
+    Case("CastLike", (X, Y)),
     *(Case("Cast", (source,), {"to": to}) for source, to in
       ((ints(2, 3), 1), (X, 6), (X, 7), (bools(2, 3), 1), (ints(2, 3), 9), (ints(2, 3, dtype=np.int32), 7))),
     Case("Identity", (X,), integer=BOTH),

@@ -32,4 +32,16 @@ CASES = [
     Case("Gemm", (given(5, 7), weight(7, 4), weight(5, 1, seed=3))),
     Case("Gemm", (given(5, 7), given(7, 4, seed=2), given(5, 4, seed=3)), {"alpha": 0.5, "beta": 2.0}),
     Case("Gemm", (given(5, 7), given(4, 7, seed=2)), {"transB": 1, "alpha": 3.0}),
+    *(
+        Case("Einsum", (given(*left), given(*right, seed=2)), {"equation": equation})
+        for equation, left, right in (
+            ("ij,jk->ik", (3, 4), (4, 5)),
+            ("bhid,bhjd->bhij", (2, 3, 4, 5), (2, 3, 6, 5)),
+            ("bij,bjhd->bhid", (2, 3, 4), (2, 4, 2, 5)),
+            ("bi,j->ijb", (2, 3), (4,)),
+            ("abc,bd", (2, 3, 4), (3, 5)),
+            ("ija,jk->ik", (3, 4, 2), (4, 5)),
+        )
+    ),
+    Case("Einsum", (given(2, 3, 4),), {"equation": "ijk->ki"}),
 ]
