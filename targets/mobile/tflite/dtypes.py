@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgepack.targets.mobile.tflite.base import NotServed
 from edgepack.targets.mobile.tflite.graph import Values
 from edgepack.toolchain.passes.weights import array, is_large, same_place
 
@@ -23,6 +24,7 @@ SERVED = frozenset(
      "uint32"}
 )  # fmt: skip
 _INT32 = np.iinfo(np.int32)
+_ENDLESS = 2.0**62
 
 
 def name(dtype: ir.DataType | None) -> str | None:
@@ -36,6 +38,18 @@ def name(dtype: ir.DataType | None) -> str | None:
 def narrowed(dtype: str) -> str:
     """What TFLite computes in."""
     return NARROWED.get(dtype, dtype)
+
+
+def _narrow(raw: np.ndarray, label: str) -> np.ndarray:
+    """Integers within 32 bits; those beyond 62, which only say "as far as it goes", become the largest there are."""
+    beyond = (raw < _INT32.min) | (raw > _INT32.max)
+    if (beyond & (np.abs(raw.astype(np.float64)) < _ENDLESS)).any():
+        raise NotServed(
+            "A constant holds integers beyond 32 bits, which is all that TFLite's operators index with",
+            where=f"constant '{label}'",
+            todo="Use smaller numbers, or --target cpu:onnxruntime",
+        )
+    return np.clip(raw, _INT32.min, _INT32.max)
 
 
 def values(tensor: ir.TensorProtocol) -> Values | None:
@@ -53,7 +67,7 @@ def values(tensor: ir.TensorProtocol) -> Values | None:
         if target == dtype:
             return raw
         if dtype == "int64":
-            raw = np.clip(raw, _INT32.min, _INT32.max)
+            raw = _narrow(raw, tensor.name or "")
         return raw.astype(target)
 
     key = ("stored", *same_place(tensor), dtype) if is_large(tensor) else None

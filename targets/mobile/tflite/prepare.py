@@ -18,6 +18,7 @@ import numpy as np
 from edgepack.toolchain.passes.clean_up import clean_up
 from edgepack.toolchain.passes.graphs import constant, standard
 from edgepack.toolchain.passes.pinned import pin_sizes
+from edgepack.toolchain.program import terms
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -45,6 +46,7 @@ def prepare(model: ir.Model, sizes: Mapping[str, int]) -> None:
     """
     clean_up(model, ("initializer-inputs", "constant-nodes"))
     _fill_weights(model)
+    _forget_names(model)
     if sizes:
         pin_sizes(model, sizes)
     else:
@@ -61,6 +63,25 @@ def prepare(model: ir.Model, sizes: Mapping[str, int]) -> None:
         if found is not None:
             _join_activation(graph, node, found)
     _drop_unused(graph)
+
+
+def _forget_names(model: ir.Model) -> None:
+    """Leave open what an output calls by a name that no input has: such sizes follow from the graph."""
+    import onnx_ir as ir
+
+    names = {
+        name
+        for value in model.graph.inputs
+        for dim in value.shape or ()
+        if not isinstance(dim, int)
+        for name in terms(dim.value or "")
+    }
+    for value in model.graph.outputs:
+        if value.shape is not None and value.producer() is not None:
+            value.shape = ir.Shape(
+                dim if isinstance(dim, int) or set(terms(dim.value or "")) <= names else None
+                for dim in value.shape
+            )
 
 
 def scalar_or_vector(value: ir.Value | None) -> np.ndarray | None:

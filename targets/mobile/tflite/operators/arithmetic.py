@@ -56,24 +56,36 @@ def divide(node: Node) -> None:
     node.finish("DIV", pair)
 
 
-@operator(
-    "Sum", "Max", "Min", "Mean", to="ADD, MAXIMUM, MINIMUM", limits="quantized ones are computed in float"
-)
+@operator("Sum", "Max", "Min", "Mean", to="ADD, MAXIMUM, MINIMUM, MUL", integer=BOTH,
+          limits="quantized: Max and Min, and Sum of two")  # fmt: skip
 def many(node: Node) -> None:
     """The sum, maximum, minimum or mean of any number of tensors, taken two at a time."""
     code = {"Sum": "ADD", "Mean": "ADD", "Max": "MAXIMUM", "Min": "MINIMUM"}[node.op]
     given: dict[str, Any] = {"potScaleInt16": False} if code == "ADD" else {}
-    total = node.x(0)
-    if node.count == 1:
-        node.bind(total)
-        return
-    for index in range(1, node.count):
-        if index == node.count - 1 and node.op != "Mean":
-            node.finish(code, [total, node.x(index)], **given)
+    parts = [node.x(index) for index in range(node.count)]
+    if node.integer:
+        parts = _alike(node, parts)
+    total = parts[0]
+    for index, part in enumerate(parts[1:], 2):
+        if index == len(parts) and node.op != "Mean":
+            node.finish(code, [total, part], **given)
             return
-        shape = np.broadcast_shapes(total.shape, node.shape(index))
-        total = node.emit(code, [total, node.x(index)], shape, **given)
-    node.finish("MUL", [total, node.number(1.0 / node.count)])
+        total = node.emit(code, [total, part], np.broadcast_shapes(total.shape, part.shape), **given)
+    if node.op == "Mean" and len(parts) > 1:
+        node.finish("MUL", [total, node.number(1.0 / len(parts))])
+    else:
+        node.bind(total)
+
+
+def _alike(node: Node, parts: list[Tensor]) -> list[Tensor]:
+    """Quantized operands as the kernels want them: of one scale for a maximum."""
+    scale = node.results[0]
+    if any(p.dtype != node.integer or p.quantization is None or not p.quantization.per_tensor for p in parts):
+        raise NotInteger("an operand is a constant of another type, or has a scale a channel")
+    if scale is None or node.op == "Mean" or (node.op == "Sum" and len(parts) > 2):  # noqa: PLR2004 - a pair
+        raise NotInteger("it adds more than two tensors")
+    # Rounding to a coarser or finer grid keeps the order, so that the largest stays the largest.
+    return [node.rescaled(part, scale) for part in parts] if node.op != "Sum" else parts
 
 
 @operator("Pow", to="POW, SQUARE, SQRT, MUL", limits="float; the exponent may be anything")

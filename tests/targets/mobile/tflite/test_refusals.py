@@ -22,6 +22,7 @@ REFUSED = {
     "alpha": (Case("Elu", (X,), {"alpha": 0.5}), "alpha is 0.5"),
     "fmod": (Case("Mod", (ints(2, 3), np.array([2, 3, 4])), {"fmod": 1}), "fmod"),
     "double": (Case("Add", (harness.Given(np.zeros((2, 3))), harness.Given(np.zeros(3)))), "double.*float32"),
+    "wide integers": (Case("Add", (ints(2, 3), np.array([2**40, 1, 2]))), "beyond 32 bits.*constant 'i1'"),
     "computed paddings": (Case("Pad", (given(4), ints(2, high=2))), "not known before|computed while"),
     "dimensions": (Case("Add", (given(1, 2, 1, 2, 1, 2), given(1, 1, 2, 1, 2, 2))), "broadcasts over 6 dimensions"),
     "last of equals": (Case("ArgMax", (X,), {"select_last_index": 1}), "takes the last"),
