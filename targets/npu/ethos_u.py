@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
 from edgepack.targets.mobile import _litert_lowering as lowering
 from edgepack.targets.npu import vela_report
+from edgepack.targets.npu._integer_ends import integer_ends
 from edgepack.toolchain import tflite
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError
 from edgepack.toolchain.program import Lowered, Part, Program
@@ -124,7 +125,8 @@ class EthosU(Target):
     def _compiled(self, lowered: Lowered, context: Context, folder: Path, work: Path, tool: Tool) -> Compiled:
         source = work / f"{lowered.part}.tflite"
         model = tflite.read(lowered.path)
-        if tflite.narrow_biases(model):
+        ends = integer_ends(model) if lowered.precision == AS_GIVEN else 0
+        if tflite.narrow_biases(model) + ends:
             tflite.write(model, source)
         else:
             shutil.copyfile(lowered.path, source)

@@ -49,7 +49,8 @@ def _narrow(raw: np.ndarray, label: str) -> np.ndarray:
             where=f"constant '{label}'",
             todo="Use smaller numbers, or --target cpu:onnxruntime",
         )
-    return np.clip(raw, _INT32.min, _INT32.max)
+    narrow: np.ndarray = np.clip(raw, _INT32.min, _INT32.max)
+    return narrow
 
 
 def values(tensor: ir.TensorProtocol) -> Values | None:
