@@ -8,6 +8,8 @@ set -euo pipefail
 present() {
     case "$1" in
         chromium) command -v chromium || command -v chromium-browser || command -v google-chrome ;;
+        g++-aarch64-linux-gnu) command -v aarch64-linux-gnu-g++ ;;
+        qemu-user-static) command -v qemu-aarch64-static || command -v qemu-aarch64 ;;
         dataset-fashion-mnist) test -d /usr/share/datasets/fashion-mnist ;;
         *) command -v "$1" || dpkg -s "$1" ;;
     esac >/dev/null 2>&1

@@ -10,8 +10,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from edgepack.targets.mobile.tflite.base import Translation, operators
-from edgepack.targets.mobile.tflite.unserved import reason
+from edgepack.targets.mobile._tflite.base import Translation, operators
+from edgepack.targets.mobile._tflite.unserved import reason
 from edgepack.toolchain import markdown
 
 PLACE = markdown.Place(

@@ -18,6 +18,7 @@ from edgepack.targets.base import Context, Requirement
 from edgepack.targets.mobile import _onnx_lowering
 from edgepack.toolchain.answers import ANSWER_FILE, error_in, read_answer
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError, UsageError
+from edgepack.toolchain.native_operators import refuse_native
 from edgepack.toolchain.program import Lowered, Part, Program, Signature, TensorSpec
 from edgepack.toolchain.results import Tool
 from edgepack.toolchain.subprocesses import run_tool
@@ -43,11 +44,11 @@ def lower(target: str, program: Program, part: Part, context: Context, folder: P
         folder: Receives the file.
 
     Raises:
-        TargetError: The model cannot be converted.
+        TargetError: The model cannot be converted, as one with native operators.
         UsageError: A named dimension has no size.
         ToolchainFailedError: The converter crashed, hung or wrote nothing.
     """
-    _check_states(target, program, part)
+    _check_part(target, program, part)
     if program.source.get("kind") == "onnx":
         inputs = pin(Signature(part.signature.inputs, ()), context.sizes, target).inputs
         return _onnx_lowering.lower(part, inputs, context.sizes, folder)
@@ -113,7 +114,8 @@ def pin(signature: Signature, sizes: Any, where: str) -> Signature:
     return Signature(tuple(map(fixed, signature.inputs)), tuple(map(fixed, signature.outputs)))
 
 
-def _check_states(target: str, program: Program, part: Part) -> None:
+def _check_part(target: str, program: Program, part: Part) -> None:
+    refuse_native(part.model(), target, part.name)
     growing = _growing(program, part)
     if growing:
         raise TargetError(

@@ -31,7 +31,7 @@ def lower(part: Part, inputs: Sequence[TensorSpec], sizes: Mapping[str, int], fo
         TargetError: An operator, type or shape has no translation; the node and a cure are named.
         SourceError: The graph contradicts itself, or a weight cannot be read.
     """
-    from edgepack.targets.mobile.tflite.convert import convert
+    from edgepack.targets.mobile._tflite.convert import convert
 
     folder.mkdir(parents=True, exist_ok=True)
     path, model = folder / MODEL_FILE, part.model()

@@ -18,7 +18,7 @@ import onnx_ir as ir
 import onnxruntime
 from onnx import helper, numpy_helper
 
-from edgepack.targets.mobile.tflite.convert import Conversion, convert
+from edgepack.targets.mobile._tflite.convert import Conversion, convert
 from edgepack.toolchain import tflite
 
 OPSET = 21

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgepack.targets.mobile.tflite.passes.orders import permuted, through_reshape
+from edgepack.targets.mobile._tflite.passes.orders import permuted, through_reshape
 from tests.targets.mobile.tflite import harness
 from tests.targets.mobile.tflite.networks import Network
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 
 from edgepack.exporters.native.bert import build as bert
-from edgepack.targets.mobile.tflite.convert import convert
+from edgepack.targets.mobile._tflite.convert import convert
 from tests.targets.mobile.tflite import harness
 
 LIGHT = sorted((Path(onnx.__file__).parent / "backend/test/data/light").glob("*.onnx"))

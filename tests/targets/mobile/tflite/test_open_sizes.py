@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgepack.targets.mobile.tflite.base import NotServed
+from edgepack.targets.mobile._tflite.base import NotServed
 from edgepack.toolchain import tflite
 from tests.targets.mobile.tflite import harness
 from tests.targets.mobile.tflite.networks import Network

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgepack.targets.mobile.tflite.base import operators
+from edgepack.targets.mobile._tflite.base import operators
 from tests.targets.mobile.tflite import harness, quantize
 from tests.targets.mobile.tflite.cases import CASES
 

@@ -5,8 +5,8 @@ import onnx
 import pytest
 from onnx import helper
 
-from edgepack.targets.mobile.tflite.base import NotServed, operators
-from edgepack.targets.mobile.tflite.unserved import GROUPS, OTHERWISE, reason
+from edgepack.targets.mobile._tflite.base import NotServed, operators
+from edgepack.targets.mobile._tflite.unserved import GROUPS, OTHERWISE, reason
 from tests.targets.mobile.tflite import harness
 from tests.targets.mobile.tflite.harness import Case, axes, given, ints, weight
 

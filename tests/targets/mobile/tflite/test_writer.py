@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from edgepack.targets.mobile.tflite import writer
-from edgepack.targets.mobile.tflite.graph import Graph, Values, held
+from edgepack.targets.mobile._tflite import writer
+from edgepack.targets.mobile._tflite.graph import Graph, Values, held
 from edgepack.toolchain import tflite
 from edgepack.toolchain.errors import SourceError
 from tests.targets.mobile.tflite import harness

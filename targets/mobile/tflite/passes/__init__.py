@@ -1,5 +1,0 @@
-"""What is done to a TFLite graph before it is written."""
-
-from edgepack.targets.mobile.tflite.passes.simplify import simplify
-
-__all__ = ["simplify"]
