@@ -147,13 +147,13 @@ def _real(value: ir.Value) -> bool:
 
 
 def _weight(value: ir.Value) -> bool:
-    """Whether a real value is a constant: an initializer, or one that is dequantized."""
+    """Whether a value is a constant: an initializer, or one that is quantized or dequantized."""
     if value.const_value is not None and not value.is_graph_input():
         return True
     producer = value.producer()
     return (
         producer is not None
-        and standard(producer, "DequantizeLinear")
+        and standard(producer, "DequantizeLinear", "QuantizeLinear")
         and producer.inputs[0] is not None
         and _weight(producer.inputs[0])
     )

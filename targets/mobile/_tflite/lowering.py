@@ -181,12 +181,13 @@ class Lowering:
     def _translate(self, node: ir.Node, plan: Plan) -> None:
         member = operators.get(node.op_type)
         activation = node.meta.get(ACTIVATION)
-        before = len(self.graph.operators)
+        before, plain = len(self.graph.operators), dict(self._plain)
         if plan.integer is not None:
             try:
                 member.run(Node(node, self, plan.integer, plan.results, activation))
             except NotInteger as reason:
                 del self.graph.operators[before:]
+                self._plain = plain  # what was dequantized in vain is not there any more
                 self.in_float[f"{node.op_type}: {reason}"] += 1
             else:
                 return
@@ -203,7 +204,7 @@ class Lowering:
             )
         dtype, quantization = found
         tensor = self.tensor(source)
-        if tensor.values is not None:
+        if tensor.values is not None and tensor.quantization is None:
             self.bind(made, self._integer_constant(tensor, tensor.values, source, dtype, quantization))
         elif tensor.quantization is not None and quantization.same(tensor.quantization):
             self.bind(made, tensor)
@@ -242,7 +243,13 @@ class Lowering:
             )
         dtype, quantization = found
         tensor = self.tensor(source)
-        if tensor.dtype != dtype or not quantization.same(tensor.quantization):
+        if tensor.values is not None and tensor.quantization is None:  # a weight that came in float
+            parts = (quantization.scales.tobytes(), quantization.zero_points.tobytes(), quantization.axis)
+            values = tensor.values.derived(
+                lambda real: quantization.integers(real, dtype), tensor.shape, ("integers", *parts), dtype
+            )
+            tensor = self.graph.constant(values, made.name or "quantized", quantization)
+        elif tensor.dtype != dtype or not quantization.same(tensor.quantization):
             result = self.graph.tensor(made.name or "quantized", dtype, tensor.shape, quantization)
             self.graph.add("QUANTIZE", [tensor], [result])
             tensor = result

@@ -78,6 +78,18 @@ class Quantization:
         result: np.ndarray = centred * self.scales.reshape(shape)
         return result
 
+    def integers(self, real: np.ndarray, dtype: str) -> np.ndarray:
+        """The integers nearest to float32 numbers, ties to even; int4 lies one a byte."""
+        shape = [1] * real.ndim
+        if not self.per_tensor:
+            shape[self.axis] = -1
+        rounded = np.rint(real.astype(np.float32) / self.scales.reshape(shape)) + self.zero_points.reshape(
+            shape
+        )
+        kind = np.dtype("int8" if dtype == "int4" else dtype)
+        result: np.ndarray = np.clip(rounded, *LIMITS[dtype]).astype(kind)
+        return result
+
 
 def per_tensor(scale: float, zero_point: int = 0) -> Quantization:
     """One scale and zero point for a whole tensor."""

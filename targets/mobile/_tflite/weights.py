@@ -83,6 +83,27 @@ def bias(node: Node, index: int, x: Tensor, kernel: Tensor, outputs: int) -> Ten
     return node.constant(Values((outputs,), wide, integers), "bias", quantization)
 
 
+def no_bias(node: Node, x: Tensor, kernel: Tensor, outputs: int) -> Tensor:
+    """Zeros: TFLite's convolutions always add a bias."""
+    if node.integer is None:
+        return node.constant(np.zeros(outputs, np.float32), "bias")
+    return integer_bias(node, np.zeros(outputs), x, kernel)
+
+
+def integer_bias(node: Node, real: np.ndarray, x: Tensor, kernel: Tensor) -> Tensor:
+    """Numbers that are known now, one an output channel, in the integers of the sums that they are added to.
+
+    Raises:
+        NotInteger: An operand is not quantized.
+    """
+    if x.quantization is None or kernel.quantization is None:
+        raise NotInteger("an operand is not quantized")
+    scales = np.asarray(x.quantization.scales * kernel.quantization.scales, np.float32)
+    kind, limits = np.int64 if node.integer == "int16" else np.int32, np.iinfo(np.int32)
+    rounded = np.clip(np.rint(real / scales.astype(np.float64)), limits.min, limits.max).astype(kind)
+    return node.constant(rounded, "bias", Quantization(scales, np.zeros(len(scales), np.int64)))
+
+
 def _real(q: Quantization, raw: np.ndarray) -> np.ndarray:
     real: np.ndarray = (raw.astype(np.float64) - q.zero_points) * q.scales.astype(np.float64)
     return real

@@ -15,11 +15,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from edgepack.targets.mobile._tflite.base import BOTH, NotInteger, operator
 from edgepack.targets.mobile._tflite.graph import Tensor
-from edgepack.targets.mobile._tflite.weights import bias, weights
+from edgepack.targets.mobile._tflite.weights import bias, no_bias, weights
 from edgepack.targets.mobile._tflite.windows import TO_FIRST, TO_LAST, Windows, padded, windows
 
 if TYPE_CHECKING:
@@ -59,7 +57,7 @@ def convolution(node: Node) -> None:
     padding = w.padding
     if padding is None:
         x, padding = padded(node, x, w), "VALID"
-    added = bias(node, 2, x, kernel, outputs) if node.has(2) else _no_bias(node, x, kernel, outputs)
+    added = bias(node, 2, x, kernel, outputs) if node.has(2) else no_bias(node, x, kernel, outputs)
     given |= {
         "padding": padding, "strideH": w.strides[0], "strideW": w.strides[1],
         "dilationHFactor": w.dilations[0], "dilationWFactor": w.dilations[1],
@@ -161,15 +159,3 @@ def _windows(node: Node, size: Sequence[int], kernel: Sequence[int], out: Sequen
     one = windows(node, size[1:], kernel[1:], out[2:])
     return Windows((1, *one.size), (1, *one.out), (1, *one.kernel), (1, *one.strides), (1, *one.dilations),
                    (0, *one.before))  # fmt: skip
-
-
-def _no_bias(node: Node, x: Tensor, kernel: Tensor, outputs: int) -> Tensor:
-    """Zeros: TFLite's convolutions always add a bias."""
-    if node.integer is None or x.quantization is None or kernel.quantization is None:
-        return node.constant(np.zeros(outputs, np.float32), "bias")
-    from edgepack.targets.mobile._tflite.quantization import Quantization
-
-    scales = np.asarray(x.quantization.scales * kernel.quantization.scales, np.float32)
-    kind = np.int64 if node.integer == "int16" else np.int32
-    q = Quantization(scales, np.zeros(len(scales), np.int64))
-    return node.constant(np.zeros(outputs, kind), "bias", q)

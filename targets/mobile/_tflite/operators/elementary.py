@@ -10,6 +10,7 @@ from edgepack.targets.mobile._tflite import dtypes
 from edgepack.targets.mobile._tflite.base import BOTH, NotInteger, operator
 from edgepack.targets.mobile._tflite.prepare import activation, bounds
 from edgepack.targets.mobile._tflite.quantization import Quantization, per_tensor
+from edgepack.targets.mobile._tflite.scales import fine_enough
 
 if TYPE_CHECKING:
     from edgepack.targets.mobile._tflite.node import Node
@@ -59,13 +60,13 @@ def clip(node: Node) -> None:
         node.bind(x)
 
 
-@operator("Tanh", to="TANH", integer=BOTH)
+@operator("Tanh", to="TANH", integer=BOTH, limits="int8: a result of at least 1/256 a step")
 def tanh(node: Node) -> None:
     """Tanh; its integer kernel gives a fixed scale of 1/128 (1/32768 for int16)."""
     _fixed(node, "TANH", _TANH_SCALES)
 
 
-@operator("Sigmoid", to="LOGISTIC", integer=BOTH)
+@operator("Sigmoid", to="LOGISTIC", integer=BOTH, limits="int8: a result of at least 1/512 a step")
 def sigmoid(node: Node) -> None:
     """1 / (1 + exp(-x)); its integer kernel gives a fixed scale of 1/256 (1/32768 for int16)."""
     _fixed(node, "LOGISTIC", _LOGISTIC_SCALES)
@@ -75,10 +76,8 @@ def _fixed(node: Node, code: str, scales: dict[str, Quantization]) -> None:
     if node.integer is None:
         node.finish(code, [node.x()])
         return
-    made = node.emit(
-        code, [node.x()], node.out_shape(), dtype=node.integer, quantization=scales[node.integer]
-    )
-    node.bind(made)
+    own = fine_enough(node, scales[node.integer])
+    node.bind(node.emit(code, [node.x()], node.out_shape(), dtype=node.integer, quantization=own))
 
 
 @operator("LeakyRelu", to="LEAKY_RELU", integer=BOTH)

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgepack.targets.mobile._tflite.base import BOTH, operator
+from edgepack.targets.mobile._tflite.base import BOTH, NotInteger, operator
 from edgepack.targets.mobile._tflite.quantization import Quantization, per_tensor
+from edgepack.targets.mobile._tflite.scales import fine_enough
+from edgepack.targets.mobile._tflite.weights import integer_bias
 
 if TYPE_CHECKING:
     from edgepack.targets.mobile._tflite.graph import Tensor
@@ -15,16 +17,17 @@ if TYPE_CHECKING:
 
 _SOFTMAX_SCALES = {"int8": per_tensor(1 / 256, -128), "int16": per_tensor(1 / 32768)}
 _LOG_SOFTMAX_SCALES = {"int8": per_tensor(16 / 256, 127)}
+_WIDEST_BIAS = 2.0**30  # of the 32 bits of the sums
 _AXIS_PER_DIMENSION = 13  # the operator set from which Softmax is along one axis
 
 
-@operator("Softmax", to="SOFTMAX", integer=BOTH)
+@operator("Softmax", to="SOFTMAX", integer=BOTH, limits="int8: a result of at least 1/512 a step")
 def softmax(node: Node) -> None:
     """exp(x) / sum exp(x) along an axis; its integer kernel gives a fixed scale of 1/256 (1/32768 for int16)."""
     _softmax(node, "SOFTMAX", _SOFTMAX_SCALES, beta=1.0)
 
 
-@operator("LogSoftmax", to="LOG_SOFTMAX", integer=("int8",))
+@operator("LogSoftmax", to="LOG_SOFTMAX", integer=("int8",), limits="int8: a result of at least 1/32 a step")
 def log_softmax(node: Node) -> None:
     """The logarithm x - log(sum exp(x)) along an axis; its integer kernel gives a fixed scale of 1/16."""
     _softmax(node, "LOG_SOFTMAX", _LOG_SOFTMAX_SCALES)
@@ -32,7 +35,7 @@ def log_softmax(node: Node) -> None:
 
 def _softmax(node: Node, code: str, scales: dict[str, Quantization], **given: float) -> None:
     x, rank = node.x(), len(node.shape())
-    made = None if node.integer is None else scales[node.integer]
+    made = None if node.integer is None else fine_enough(node, scales[node.integer])
     if node.opset < _AXIS_PER_DIMENSION:  # along all dimensions from the axis on, taken as one
         axis = node.axis(node.attribute("axis", 1), rank)
         rows, columns = node.size(x.shape[:axis]), node.size(x.shape[axis:])
@@ -104,7 +107,8 @@ def group_normalization(node: Node) -> None:
     node.finish("ADD", [node.emit("MUL", [normal, scale], x.shape), bias], potScaleInt16=False)
 
 
-@operator("BatchNormalization", to="MUL, ADD", limits="in inference; behind a convolution it is part of it")
+@operator("BatchNormalization", to="MUL, ADD; with integers DEPTHWISE_CONV_2D", integer=BOTH,
+          limits="in inference; behind a convolution it is part of it; integers of images [N, C, H, W]")  # fmt: skip
 def batch_normalization(node: Node) -> None:
     """The line g x + h with g = scale / sqrt(variance + epsilon) and h = bias - g mean, a number a channel."""
     if node.attribute("training_mode", 0):
@@ -112,12 +116,36 @@ def batch_normalization(node: Node) -> None:
     x = node.x(0)
     scale, bias, mean, variance = (node.known(i, "parameters").astype(np.float64) for i in range(1, 5))
     gain = scale / np.sqrt(variance + node.attribute("epsilon", 1e-5))
+    if node.integer:
+        _scaled_channels(node, x, gain, bias - gain * mean)
+        return
     column = (len(gain), *[1] * (len(x.shape) - 2))
     slope, shift = (
         node.constant(np.asarray(v, np.float32).reshape(column), what)
         for v, what in ((gain, "gain"), (bias - gain * mean, "shift"))
     )
     node.finish("ADD", [node.emit("MUL", [x, slope], x.shape), shift], potScaleInt16=False)
+
+
+def _scaled_channels(node: Node, x: Tensor, gain: np.ndarray, shift: np.ndarray) -> None:
+    """The line g x + h as a depthwise convolution of one place: one weight a channel, with a scale of its own.
+
+    The weight is +-127 and its scale |g| / 127, which is exact, so that the sum is rounded once. Where g is so small
+    beside h that the bias h / (scale_x scale) would leave 32 bits, the scale is as large as the bias needs.
+    """
+    if len(x.shape) != 4 or x.quantization is None:  # noqa: PLR2004 - [N, C, H, W]
+        raise NotInteger("its input is not an image [N, C, H, W]")
+    image, channels = node.transposed(x, (0, 2, 3, 1)), len(gain)
+    scales = np.maximum(np.abs(gain) / 127, np.abs(shift) / (x.quantization.scale * _WIDEST_BIAS))
+    scales = np.maximum(scales, np.finfo(np.float32).tiny).astype(np.float32)
+    line = np.rint(gain / scales).astype(np.int8).reshape(1, 1, 1, channels)
+    kernel = node.constant(line, "gain", Quantization(scales, np.zeros(channels, np.int64), 3))
+    made = node.graph.tensor(f"{node.label}/line", x.dtype, image.shape, node.results[0])
+    given = {"padding": "VALID", "strideH": 1, "strideW": 1, "depthMultiplier": 1, "dilationHFactor": 1,
+             "dilationWFactor": 1}  # fmt: skip
+    added = integer_bias(node, shift, image, kernel)
+    node.graph.add("DEPTHWISE_CONV_2D", [image, kernel, added], [made], given | node.fused())
+    node.bind(node.transposed(made, (0, 3, 1, 2)))
 
 
 @operator("LpNormalization", to="MUL, SUM, SQRT, DIV", limits="p=2")

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepack.targets.mobile._tflite.base import BOTH, NotInteger, operator
-from edgepack.targets.mobile._tflite.quantization import LIMITS
+from edgepack.targets.mobile._tflite.quantization import LIMITS, per_tensor
+from edgepack.targets.mobile._tflite.scales import fine_enough
+from edgepack.targets.mobile._tflite.weights import no_bias
 from edgepack.targets.mobile._tflite.windows import TO_FIRST, TO_LAST, Windows, padded, windows
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ def max_pool(node: Node) -> None:
     _finish(node, "MAX_POOL_2D", x, w, padding)
 
 
-@operator("AveragePool", to="AVERAGE_POOL_2D, MEAN, PAD, MUL, TRANSPOSE", integer=BOTH,
+@operator("AveragePool", to="AVERAGE_POOL_2D, DEPTHWISE_CONV_2D, MEAN, PAD, MUL, TRANSPOSE", integer=BOTH,
           limits="one or two spatial dimensions, dilation 1")  # fmt: skip
 def average_pool(node: Node) -> None:
     """The mean of each window; what is added around the image counts or does not, as the node says."""
@@ -51,16 +53,22 @@ def average_pool(node: Node) -> None:
         declared = w.after
     counts = w.counts(declared=declared)
     padding = w.padding
-    if padding == "VALID" or (padding == "SAME" and np.array_equal(counts, w.counts())):
-        _check_scale(node, x)
+    whole = float(np.prod(w.kernel))
+    even, finer = bool((counts == whole).all()), _finer(node, x)
+    if padding == "SAME" and np.array_equal(counts, w.counts()):
+        if finer and x.quantization is not None:
+            fine_enough(node, x.quantization)
         _finish(node, "AVERAGE_POOL_2D", x, w, padding)
         return
-    whole = float(np.prod(w.kernel))
-    even = bool((counts == whole).all())
+    if padding == "VALID" and not finer:
+        _finish(node, "AVERAGE_POOL_2D", x, w, padding)
+        return
     if node.integer and not even:
         raise NotInteger("its windows hold different numbers of elements")
-    _check_scale(node, x)
-    x = padded(node, x, w)
+    x = x if padding == "VALID" else padded(node, x, w)
+    if finer:
+        _weighed(node, x, w)
+        return
     if even:
         _finish(node, "AVERAGE_POOL_2D", x, w, "VALID")
         return
@@ -78,11 +86,24 @@ def _mean(node: Node, x: Tensor) -> None:
     node.bind(node.reshaped(node.transposed(made, TO_FIRST), node.out_shape()))
 
 
-def _check_scale(node: Node, x: Tensor) -> None:
-    """TFLite's mean keeps the input's scale; rounding twice must not be worse than rounding once by a step."""
+def _finer(node: Node, x: Tensor) -> bool:
+    """Whether the result is wanted finer than the input, whose scale AVERAGE_POOL_2D keeps."""
     result = node.results[0] if node.integer else None
-    if result is not None and x.quantization is not None and result.scale < 0.999 * x.quantization.scale:
-        raise NotInteger("its result has a finer scale than its input, which TFLite's kernel cannot give")
+    return result is not None and x.quantization is not None and result.scale < 0.999 * x.quantization.scale
+
+
+def _weighed(node: Node, x: Tensor, w: Windows) -> None:
+    """The mean as a depthwise convolution with weights 1 of scale 1/(h w): it sums exactly and rounds once."""
+    channels = x.shape[3]
+    shape = (1, *w.kernel, channels)
+    ones = per_tensor(1.0 / float(np.prod(w.kernel)))
+    kernel = node.constant(np.ones(shape, np.int8), "ones", ones)
+    inputs = [x, kernel, no_bias(node, x, kernel, channels)]
+    made = node.graph.tensor(f"{node.label}/mean", x.dtype, (x.shape[0], *w.out, channels), node.results[0])
+    given = {"padding": "VALID", "strideH": w.strides[0], "strideW": w.strides[1], "depthMultiplier": 1,
+             "dilationHFactor": 1, "dilationWFactor": 1}  # fmt: skip
+    node.graph.add("DEPTHWISE_CONV_2D", inputs, [made], given | node.fused())
+    node.bind(node.reshaped(node.transposed(made, TO_FIRST), node.out_shape()))
 
 
 def _finish(node: Node, code: str, x: Tensor, w: Windows, padding: str) -> None:
