@@ -42,6 +42,7 @@ class Case:
         outputs: How many it has; names of those that are read.
         opset: Version of the standard operators.
         integer: Activation types for which the quantized form must be computed with integers.
+        quantized: Whether a quantized form that must be computed in float is tried too.
         steps: Steps of the output's scale by which 16-bit results may differ; 8-bit ones by one.
         uses: An operator that the result must have.
     """
@@ -52,6 +53,7 @@ class Case:
     outputs: int = 1
     opset: int = OPSET
     integer: tuple[str, ...] = ()
+    quantized: bool = False
     steps: int = 1
     uses: str | None = None
     tolerance: float = 2e-6

@@ -16,7 +16,9 @@ def taken(case, kind):
     if kind == "uint8":
         return case.op in UNSIGNED and bool(case.integer)
     # The standard has 16 bits from operator set 21 on.
-    return bool(case.integer or case.op in IN_FLOAT) and (kind == "int8" or case.opset >= harness.OPSET)
+    return bool(case.integer or case.quantized or case.op in IN_FLOAT) and (
+        kind == "int8" or case.opset >= harness.OPSET
+    )
 
 
 QUANTIZED = [(case, kind) for case in CASES for kind in ("int8", "uint8", "int16") if taken(case, kind)]
