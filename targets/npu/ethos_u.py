@@ -22,6 +22,7 @@ from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target,
 from edgepack.targets.mobile import _litert_lowering as lowering
 from edgepack.targets.npu import vela_report
 from edgepack.targets.npu._integer_ends import integer_ends
+from edgepack.targets.npu._vela_layers import read_layers
 from edgepack.toolchain import tflite
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError
 from edgepack.toolchain.program import Lowered, Part, Program
@@ -142,6 +143,7 @@ class EthosU(Target):
                 f"--system-config={chip.system}",
                 f"--memory-mode={chip.memory}",
                 "--show-cpu-operations",
+                "--verbose-performance",
                 f"--output-dir={work}",
             ],
             time_limit_s=context.time_limit_s,
@@ -164,6 +166,7 @@ class EthosU(Target):
             tool=tool,
             estimate=summary.latency(),
             metrics=summary.metrics(tool),
+            profile=read_layers(sorted(work.glob("*_per-layer.csv")), summary.clock_hz, tool),
             notes=(
                 f"{share:.1%} of the operators run on the NPU; Vela's estimate leaves out the other {placement.cpu}",
                 f"Vela was given {chip.system} and {chip.memory} of its Arm/vela.ini: another board, another time",
