@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from edgepack.toolchain.errors import ToolchainMissingError
 from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.registry import Registry
-from edgepack.toolchain.results import Latency, Measurement, Placement, Tool
+from edgepack.toolchain.results import Latency, Measurement, Placement, Profile, Tool
 
 FAMILIES = ("cpu", "npu", "mobile")
 
@@ -93,6 +93,7 @@ class Compiled:
         estimate: The vendor's estimate of latency, if the target is not run here.
         metrics: Cycles, SRAM, flash, ... each with its kind.
         notes: What the report should say.
+        profile: The vendor's estimate per operator, if it gives one.
     """
 
     files: tuple[str, ...]
@@ -102,6 +103,7 @@ class Compiled:
     estimate: Latency | None = None
     metrics: tuple[Measurement, ...] = ()
     notes: tuple[str, ...] = ()
+    profile: Profile | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `from_json`."""
@@ -113,6 +115,7 @@ class Compiled:
             "estimate": self.estimate.model_dump() if self.estimate else None,
             "metrics": [metric.model_dump() for metric in self.metrics],
             "notes": self.notes,
+            "profile": self.profile.model_dump() if self.profile else None,
         }
 
     @staticmethod
@@ -126,6 +129,7 @@ class Compiled:
             estimate=Latency.model_validate(data["estimate"]) if data["estimate"] else None,
             metrics=tuple(Measurement.model_validate(metric) for metric in data["metrics"]),
             notes=tuple(data["notes"]),
+            profile=Profile.model_validate(data["profile"]) if data.get("profile") else None,
         )
 
 

@@ -176,8 +176,8 @@ def test_the_classifier_runs_on_the_npu_as_a_whole(classifier):
         assert placement.accelerator / (placement.accelerator + placement.cpu) > 0.97
 
 
-def test_an_onnx_source_says_what_only_torch_can_give(encoder, tmp_path):
-    """The program that was exported, given back as .onnx: the CPU target serves it, LiteRT says why not."""
+def test_an_onnx_source_is_served_on_every_target(encoder, tmp_path):
+    """The program that was exported, given back as .onnx: the same embeddings, by LiteRT without torch."""
     from edgepack.toolchain.cache import Cache
 
     del encoder
@@ -189,9 +189,12 @@ def test_an_onnx_source_says_what_only_torch_can_give(encoder, tmp_path):
     )
     onnx = program.with_name("main.onnx")
     words = ["--target", "cpu,mobile:litert", "--precision", "fp32", "--no-measure"]
-    done = cli("export", str(onnx), *words, "--out", str(tmp_path / "o"), expect=4)
+    cli("export", str(onnx), *words, "--out", str(tmp_path / "o"))
     bundle = edgepack.load(tmp_path / "o")
-    assert [artifact.target for artifact in bundle.artifacts] == ["cpu:onnxruntime", "cpu:openvino"]
-    assert bundle.failures[0].target == "mobile:litert"
-    assert "torch" in bundle.failures[0].error.lower()
-    assert "Traceback" not in done.stderr
+    assert [artifact.target for artifact in bundle.artifacts] == [
+        "cpu:onnxruntime",
+        "cpu:openvino",
+        "mobile:litert",
+    ]
+    assert not bundle.failures
+    assert all(artifact.parity.passed for artifact in bundle.artifacts)

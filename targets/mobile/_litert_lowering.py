@@ -1,6 +1,7 @@
-"""From a torch model to a float `.tflite` file: the lowering that LiteRT and Arm's Ethos-U share.
+"""From a model to a `.tflite` file: the lowering that LiteRT and Arm's Ethos-U share.
 
-The conversion runs in a process of its own (`_litert_worker`): it takes a gigabyte, prints, and runs
+A model that comes as ONNX is converted by edgepack's own converter (`_onnx_lowering`), any other from torch, by
+litert-torch. That conversion runs in a process of its own (`_litert_worker`): it takes a gigabyte, prints, and runs
 the model's own code.
 """
 
@@ -9,14 +10,17 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import asdict
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from edgepack.targets.base import Context, Requirement
+from edgepack.targets.mobile import _onnx_lowering
 from edgepack.toolchain.answers import ANSWER_FILE, error_in, read_answer
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError, UsageError
 from edgepack.toolchain.native_operators import refuse_native
 from edgepack.toolchain.program import Lowered, Part, Program, Signature, TensorSpec
+from edgepack.toolchain.results import Tool
 from edgepack.toolchain.subprocesses import run_tool
 
 LOWER_KEY = "litert-torch"
@@ -30,7 +34,7 @@ RUNTIME = Requirement("ai-edge-litert", INSTALL)
 
 
 def lower(target: str, program: Program, part: Part, context: Context, folder: Path) -> Lowered:
-    """Convert one part to a float `.tflite` with static shapes, inputs and outputs named as in the signature.
+    """Convert one part to a `.tflite` with static shapes, inputs and outputs named as in the signature.
 
     Args:
         target: Name of the asking target, for messages.
@@ -40,12 +44,14 @@ def lower(target: str, program: Program, part: Part, context: Context, folder: P
         folder: Receives the file.
 
     Raises:
-        TargetError: The source has no torch model behind it, or the model cannot be converted, as one with native
-            operators.
+        TargetError: The model cannot be converted, as one with native operators.
         UsageError: A named dimension has no size.
         ToolchainFailedError: The converter crashed, hung or wrote nothing.
     """
-    _check_source(target, program, part)
+    _check_part(target, program, part)
+    if program.source.get("kind") == "onnx":
+        inputs = pin(Signature(part.signature.inputs, ()), context.sizes, target).inputs
+        return _onnx_lowering.lower(part, inputs, context.sizes, folder)
     signature = pin(part.signature, context.sizes, target)
     folder = folder.resolve()  # the worker runs in it: a relative path would mean something else there
     request = {
@@ -80,6 +86,15 @@ def lower(target: str, program: Program, part: Part, context: Context, folder: P
     return Lowered(part.name, "tflite", path, signature, notes=tuple(answer["notes"]))
 
 
+def converter(model: Any) -> Tool:
+    """What made a file: edgepack's own converter, which leaves its name in it, or litert-torch."""
+    name = "edgepack" if model.description == b"edgepack" else CONVERTER.distribution
+    try:
+        return Tool(name=name, version=metadata.version(name))
+    except metadata.PackageNotFoundError:  # a source tree that is not installed
+        return Tool(name=name, version="unknown")
+
+
 def pin(signature: Signature, sizes: Any, where: str) -> Signature:
     """The signature with every named dimension replaced by its size.
 
@@ -99,16 +114,8 @@ def pin(signature: Signature, sizes: Any, where: str) -> Signature:
     return Signature(tuple(map(fixed, signature.inputs)), tuple(map(fixed, signature.outputs)))
 
 
-def _check_source(target: str, program: Program, part: Part) -> None:
+def _check_part(target: str, program: Program, part: Part) -> None:
     refuse_native(part.model(), target, part.name)
-    source = program.source.get("kind")
-    if source == "onnx":
-        raise TargetError(
-            f"{target} is built from the PyTorch model, and an ONNX file was given",
-            where=str(program.source.get("location") or part.path),
-            todo="Export from where the ONNX file came from (a Hugging Face folder, module:factory, .pt2), "
-            "or use --target cpu:onnxruntime; a converter from ONNX to TFLite is planned",
-        )
     growing = _growing(program, part)
     if growing:
         raise TargetError(

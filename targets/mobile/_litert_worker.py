@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgepack.targets.mobile._onnx_lowering import layout_note
 from edgepack.toolchain.answers import ANSWER_FILE, write_answer
 from edgepack.toolchain.errors import TargetError
 from edgepack.toolchain.program import Signature
@@ -118,11 +119,7 @@ def convert(
         ) from error
     names = [signature.inputs[index].name for index in images]
     _name(path, signature, names)
-    return [
-        f"The input '{signature.inputs[index].name}' is channels-last in the file: "
-        f"[{','.join(map(str, sample[index].shape))}]; edgepack's sessions transpose it themselves"
-        for index in images
-    ]
+    return [layout_note(signature.inputs[index].name, list(sample[index].shape)) for index in images]
 
 
 def image_inputs(module: torch.nn.Module, arguments: Sequence[torch.Tensor]) -> list[int]:

@@ -15,7 +15,8 @@ from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target,
 from edgepack.targets.mobile import _litert_lowering as lowering
 from edgepack.toolchain import tflite
 from edgepack.toolchain.program import Lowered, Part, Program
-from edgepack.toolchain.results import Placement, Tool
+from edgepack.toolchain.quantized import AS_GIVEN
+from edgepack.toolchain.results import Placement
 
 _CONVOLUTIONAL = 0.5
 """Share of the multiplications from which a model counts as a convolutional network."""
@@ -38,12 +39,14 @@ class Litert(Target):
         return lowering.LOWER_KEY
 
     def lower(self, program: Program, part: Part, context: Context, folder: Path) -> Lowered:
-        """A float `.tflite` with static shapes; errors as in `_litert_lowering.lower`."""
+        """A `.tflite` with static shapes, in float unless the model came quantized; errors as in `_litert_lowering`."""
         return lowering.lower(self.name, program, part, context, folder)
 
     def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:
         """Dynamic int8 first for products of matrices, static int8 first for convolutions."""
         del rows
+        if lowered.precision == AS_GIVEN:
+            return (Offer(AS_GIVEN),)
         share = tflite.convolution_share(tflite.read(lowered.path)) or 0.0
         static = Offer("int8-static", "litert-static", {"ends": "float"})
         wide = Offer(
@@ -67,11 +70,11 @@ class Litert(Target):
         folder.mkdir(parents=True, exist_ok=True)
         file = f"{lowered.part}.tflite"
         shutil.copyfile(lowered.path, folder / file)
-        count = sum(1 for _ in tflite.operators(tflite.read(lowered.path)))
-        version = lowering.CONVERTER.version or "unknown"
+        model = tflite.read(lowered.path)
+        count = sum(1 for _ in tflite.operators(model))
         return Compiled(
             files=(file,),
             run_file=file,
             placement=Placement(accelerator=0, cpu=count),
-            tool=Tool(name=lowering.CONVERTER.distribution, version=version),
+            tool=lowering.converter(model),
         )

@@ -21,9 +21,12 @@ from typing import Any, ClassVar
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
 from edgepack.targets.mobile import _litert_lowering as lowering
 from edgepack.targets.npu import vela_report
+from edgepack.targets.npu._integer_ends import integer_ends
+from edgepack.targets.npu._vela_layers import read_layers
 from edgepack.toolchain import tflite
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError
 from edgepack.toolchain.program import Lowered, Part, Program
+from edgepack.toolchain.quantized import AS_GIVEN
 from edgepack.toolchain.results import Tool
 from edgepack.toolchain.subprocesses import run_tool
 
@@ -84,12 +87,14 @@ class EthosU(Target):
         return lowering.LOWER_KEY
 
     def lower(self, program: Program, part: Part, context: Context, folder: Path) -> Lowered:
-        """A float `.tflite` with static shapes; errors as in `_litert_lowering.lower`."""
+        """A `.tflite` with static shapes, in float unless the model came quantized; errors as in `_litert_lowering`."""
         return lowering.lower(self.name, program, part, context, folder)
 
     def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:
         """8 bits, and 16-bit activations in operators that the NPU has."""
-        del lowered, rows
+        del rows
+        if lowered.precision == AS_GIVEN:
+            return (Offer(AS_GIVEN),)
         wide: dict[str, Any] = {"integer_npu": True}
         if not self.accelerator.wide_matmul:
             wide["matmul_bits"] = 8
@@ -103,7 +108,7 @@ class EthosU(Target):
             TargetError: The model is not quantized.
             ToolchainFailedError: Vela crashed, hung, wrote nothing or nonsense, or placed nothing.
         """
-        if lowered.precision not in {"int8-static", "int16x8-static"}:
+        if lowered.precision not in {"int8-static", "int16x8-static", AS_GIVEN}:
             raise TargetError(
                 f"{self.name} computes with integers only, and the model is {lowered.precision}",
                 where=f"part {lowered.part}",
@@ -121,7 +126,8 @@ class EthosU(Target):
     def _compiled(self, lowered: Lowered, context: Context, folder: Path, work: Path, tool: Tool) -> Compiled:
         source = work / f"{lowered.part}.tflite"
         model = tflite.read(lowered.path)
-        if tflite.narrow_biases(model):
+        ends = integer_ends(model) if lowered.precision == AS_GIVEN else 0
+        if tflite.narrow_biases(model) + ends:
             tflite.write(model, source)
         else:
             shutil.copyfile(lowered.path, source)
@@ -137,6 +143,7 @@ class EthosU(Target):
                 f"--system-config={chip.system}",
                 f"--memory-mode={chip.memory}",
                 "--show-cpu-operations",
+                "--verbose-performance",
                 f"--output-dir={work}",
             ],
             time_limit_s=context.time_limit_s,
@@ -159,6 +166,7 @@ class EthosU(Target):
             tool=tool,
             estimate=summary.latency(),
             metrics=summary.metrics(tool),
+            profile=read_layers(sorted(work.glob("*_per-layer.csv")), summary.clock_hz, tool),
             notes=(
                 f"{share:.1%} of the operators run on the NPU; Vela's estimate leaves out the other {placement.cpu}",
                 f"Vela was given {chip.system} and {chip.memory} of its Arm/vela.ini: another board, another time",

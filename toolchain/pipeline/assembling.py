@@ -63,7 +63,7 @@ def add_artifact(
         latency=candidate.latency,
         memory=memory,
         tool=compiled.tool,
-        profile=profile,
+        profile=profile or compiled.profile,
         metrics=list(compiled.metrics),
         comparison=comparison,
         calibration=candidate.calibration,

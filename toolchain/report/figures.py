@@ -121,7 +121,9 @@ def operators(index: int, artifact: ArtifactResult, profile: Profile) -> Figure:
         shown = f"{text.milliseconds(o.time_ms)} · {text.share(o.share)}"
         hover = html.escape(f"{o.op}: {text.plural(o.calls, 'call')}, {shown}")
         bars.append(Bar(f"{o.op} {text.TIMES}{o.calls}", o.time_ms, shown, hover))
-    by = f", from {profile.tool.name} {profile.tool.version}" if profile.tool else ""
+    estimated = artifact.latency is not None and artifact.latency.kind == "vendor-estimate"
+    verb = "estimated by" if estimated else "from"
+    by = f", {verb} {profile.tool.name} {profile.tool.version}" if profile.tool else ""
     most = f"The {len(bars)} operators" if len(bars) < len(profile.operators) else "Operators"
     caption = f"{most} by their time within one call, most first{by}."
     title = f"Operators of {artifact.target} {artifact.precision}"

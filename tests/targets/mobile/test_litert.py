@@ -13,7 +13,7 @@ from edgepack.runtime.sessions.litert import LitertSession
 from edgepack.targets.base import Context, targets
 from edgepack.targets.mobile import _litert_lowering as lowering
 from edgepack.toolchain import tflite
-from edgepack.toolchain.errors import EdgepackError, TargetError, ToolchainFailedError, UsageError
+from edgepack.toolchain.errors import EdgepackError, ToolchainFailedError, UsageError
 from edgepack.toolchain.program import Lowered, Part, Program, Signature, TensorSpec
 from tests.onnx_files import empty_model
 
@@ -85,12 +85,34 @@ def test_compile_ships_the_file(models: dict[str, Lowered], tmp_path: Path) -> N
     assert compiled.tool.name == "litert-torch"
 
 
-@pytest.mark.parametrize("target", ["mobile:litert", "npu:ethos-u55-128"])
-def test_an_onnx_source_is_told_what_to_do(target: str, tmp_path: Path) -> None:
-    with pytest.raises(TargetError, match="ONNX file was given") as caught:
-        targets.get(target)().lower(*program(tmp_path, "onnx"), Context(source={}, sizes={}), tmp_path)
-    assert "cpu:onnxruntime" in str(caught.value)
-    assert caught.value.exit_code == 4
+def test_an_onnx_source_goes_through_the_own_converter(tmp_path: Path) -> None:
+    import onnx
+
+    model = onnx.parser.parse_model("""
+        <ir_version: 10, opset_import: ["" : 21]>
+        net (float[batch, 3, 8, 8] image) => (float[rows, 2, 8, 8] y)
+        <float[2, 3, 1, 1] w = {1, 2, 3, 4, 5, 6}> { y = Conv(image, w) }
+    """)
+    onnx.save(model, tmp_path / "main.onnx")
+    signature = Signature(
+        (TensorSpec("image", "float32", ("batch", 3, 8, 8)),),
+        (TensorSpec("y", "float32", ("rows", 2, 8, 8)),),
+    )
+    part = Part("main", tmp_path / "main.onnx", signature)
+    whole = Program({"main": part}, source={"kind": "onnx", "location": "main.onnx"})
+    lowered = lowering.lower(
+        "mobile:litert", whole, part, Context(source={}, sizes={"batch": 2}), tmp_path / "out"
+    )
+    assert tflite.read_note(lowered.path) == {tflite.CHANNELS_LAST: ["image"]}
+    assert lowered.signature.outputs[0].shape == (2, 2, 8, 8)
+    assert "channels-last in the file: [2,8,8,3]" in lowered.notes[0]
+    compiled = targets.get("mobile:litert")().compile(lowered, Context({}, {}), tmp_path / "compiled")
+    assert compiled.tool.name == "edgepack"
+    image = np.random.default_rng(0).standard_normal((2, 3, 8, 8)).astype(np.float32)
+    with LitertSession(lowered.path, lowered.signature) as session:
+        got = session.run({"image": image})["y"]
+    weights = np.arange(1, 7, dtype=np.float32).reshape(2, 3)
+    np.testing.assert_allclose(got, np.einsum("oc,nchw->nohw", weights, image), rtol=1e-5, atol=1e-5)
 
 
 def test_a_dimension_without_a_size(tmp_path: Path) -> None:

@@ -1,0 +1,53 @@
+"""From an ONNX part to a `.tflite` file by the converter of edgepack's own: the route of models that come as .onnx.
+
+No process of its own is needed: nothing of the model's code runs, and weights are read one at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from edgepack.toolchain.program import Lowered, Part, Signature, TensorSpec
+from edgepack.toolchain.quantized import AS_GIVEN, already_quantized
+
+MODEL_FILE = "model.tflite"
+
+
+def lower(part: Part, inputs: Sequence[TensorSpec], sizes: Mapping[str, int], folder: Path) -> Lowered:
+    """Convert one part, in float or with QuantizeLinear and DequantizeLinear, to `.tflite` with static shapes.
+
+    Args:
+        part: The part; its graph stays as it is.
+        inputs: The part's, their named dimensions replaced by `sizes`. Dimensions of outputs may have names of their
+            own, which follow from the graph.
+        sizes: Size of every named dimension.
+        folder: Receives the file.
+
+    Returns:
+        The file; its precision is `AS_GIVEN` when the part is quantized already.
+
+    Raises:
+        TargetError: An operator, type or shape has no translation; the node and a cure are named.
+        SourceError: The graph contradicts itself, or a weight cannot be read.
+    """
+    from edgepack.targets.mobile._tflite.convert import convert
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path, model = folder / MODEL_FILE, part.model()
+    quantized = already_quantized(model) is not None
+    done = convert(model, path, sizes=sizes)
+    shapes = {spec.name: spec.shape for spec in inputs}
+    outputs = [TensorSpec(spec.name, spec.dtype, done.outputs[spec.name]) for spec in part.signature.outputs]
+    notes = [layout_note(name, [shapes[name][axis] for axis in (0, 2, 3, 1)]) for name in done.channels_last]
+    notes += [f"{count} computed in float, {reason}" for reason, count in sorted(done.in_float.items())]
+    precision = AS_GIVEN if quantized else "fp32"
+    return Lowered(
+        part.name, "tflite", path, Signature(tuple(inputs), tuple(outputs)), precision, notes=tuple(notes)
+    )
+
+
+def layout_note(name: str, shape: Sequence[int | str]) -> str:
+    """What the report says of an image that lies in another order in the file."""
+    sizes = ",".join(map(str, shape))
+    return f"The input '{name}' is channels-last in the file: [{sizes}]; edgepack's sessions transpose it themselves"
