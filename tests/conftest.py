@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 MISSING_PACKAGE = "missing system package"
 # Debian's package -> the programs, any of which shows that it is there
-PROGRAMS = {"chromium": ("chromium", "chromium-browser", "google-chrome")}
+PROGRAMS = {
+    "chromium": ("chromium", "chromium-browser", "google-chrome"),
+    "openssh-server": ("/usr/sbin/sshd", "sshd"),
+}
 # Debian's package of data -> the folder that it fills
 DATA = {"dataset-fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}
 # Photographs that scikit-image's wheel carries (its other images are drawings, textures or scans)
