@@ -39,7 +39,7 @@ demo: $(INSTALLED)
 	    && $(BIN)/edgepack export "$$model" --target $(TARGETS) --out $(OUT)
 
 system:
-	scripts/system-packages.sh chromium dataset-fashion-mnist
+	scripts/system-packages.sh chromium dataset-fashion-mnist openssh-server adb adbd shellcheck
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -28,6 +28,7 @@ MISSING_PACKAGE = "missing system package"
 PROGRAMS = {
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
     "openssh-server": ("/usr/sbin/sshd", "sshd"),
+    "adbd": ("/var/cache/edgepack-tests/adbd/adbd",),
 }
 # Debian's package of data -> the folder that it fills
 DATA = {"dataset-fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}

@@ -4,7 +4,7 @@ r"""One way of asking a device's shell for something, whatever carries the words
     ...                                  a file of scripts/, as it is
     }
     (edgepack_script 'word' 'word' </dev/null)
-    printf '\n%s %d\n' NONCE "$?"
+    printf '\n%s %s\n' NONCE "$?"
 
 This text goes to the standard input of `sh -s` on the device, and the command line there is that constant:
 no login shell, of whatever kind, reads an argument. Scripts are files without blanks to fill in; what varies
@@ -76,7 +76,7 @@ def compose(text: str, words: Sequence[str], nonce: str) -> bytes:
     arguments = " ".join(map(quote, words))
     sent = (
         f"edgepack_script() {{\n{text}\n}}\n(edgepack_script {arguments} </dev/null)\n"
-        f"printf '\\n%s %d\\n' {quote(nonce)} \"$?\"\n"
+        f"printf '\\n%s %s\\n' {quote(nonce)} \"$?\"\n"
     )
     # File names that are not UTF-8 travel as the bytes that they are.
     return sent.encode("utf-8", "surrogateescape")

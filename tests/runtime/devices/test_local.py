@@ -168,7 +168,7 @@ def test_an_error_here_ends_the_run_there(device):
 def test_two_runs_from_two_machines_take_turns(device, workdir, tmp_path):
     """The lock here is passed by, as another machine would: the one on the device keeps them apart."""
     log = tmp_path / "log"
-    said = []
+    said: list[str] = []
     command = f"echo begin >>'{log}'; sleep 1; echo end >>'{log}'; echo '{{}}' >result.json"
     other = devices.Device(device.transport, device.base, device.system, device.tools, said.append)
     with device.run() as first, other.run() as second:
@@ -220,7 +220,7 @@ def test_a_disk_that_fills_during_the_run_is_no_success(small_disk):
 
 
 def test_progress_is_told(workdir):
-    said = []
+    said: list[str] = []
     with opened("local", workdir=workdir, tell=said.append) as device, device.run() as run:
         run.start(["sh", "-c", "echo half >progress; sleep 6; echo {} >result.json"]).wait(40)
     assert "half" in said

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgepack.runtime.devices.device import opened
-from edgepack.runtime.devices.transports.ssh import _quoted
+from edgepack.runtime.devices.transports.ssh import SshTransport, _quoted
 from edgepack.toolchain import files
 from edgepack.toolchain.errors import DeviceError, LinkLostError, ToolchainMissingError, UsageError
 from tests.runtime.devices.sshd import server, write_config
@@ -66,6 +66,7 @@ def test_one_connection_carries_everything_and_is_closed(sshd, workdir):
         first = sshd.sessions()
         device.transport.run("workspace", workdir)
         assert len([pid for pid in sshd.sessions() if pid in first]) == len(first) > 0
+        assert isinstance(device.transport, SshTransport)
         folder = device.transport._folder
         assert (folder.stat().st_mode & 0o777) == 0o700
     assert not folder.exists()
@@ -76,7 +77,7 @@ def test_one_connection_carries_everything_and_is_closed(sshd, workdir):
 
 
 def test_a_link_that_breaks_in_the_middle_is_taken_up_again(sshd, workdir):
-    said = []
+    said: list[str] = []
     with opened(sshd.address, workdir=workdir, config=sshd.config, tell=said.append) as device:
         with device.run() as run:
             job = run.start(["sh", "-c", "echo x >>count; sleep 3; cp count result.json"])
@@ -102,7 +103,7 @@ def test_a_server_that_is_away_for_a_while(sshd, workdir):
 
 
 def test_a_server_that_stays_away_is_an_error_that_names_what_is_left(sshd, workdir):
-    said = []
+    said: list[str] = []
     try:
         with opened(sshd.address, workdir=workdir, config=sshd.config, tell=said.append) as device:
             with device.run() as run:
@@ -200,11 +201,13 @@ def test_a_transfer_that_says_it_went_well_and_did_not(sshd, workdir, tmp_path, 
 
 def test_keys_are_never_logged(sshd, workdir, caplog, capfd):
     secret = (sshd.folder / "user").read_text().split("\n")[2]
-    said = []
-    with caplog.at_level(logging.DEBUG):
-        with opened(sshd.address, workdir=workdir, config=sshd.config, tell=said.append) as device:
-            with device.run() as run:
-                run.start(["sh", "-c", "echo {} >result.json"]).wait(60)
+    said: list[str] = []
+    with (
+        caplog.at_level(logging.DEBUG),
+        opened(sshd.address, workdir=workdir, config=sshd.config, tell=said.append) as device,
+        device.run() as run,
+    ):
+        run.start(["sh", "-c", "echo {} >result.json"]).wait(60)
     out, err = capfd.readouterr()
     assert secret not in " ".join([caplog.text, out, err, *said])
 
