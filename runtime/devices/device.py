@@ -107,14 +107,15 @@ class Run:
             )
         return answer.stdout
 
-    def place(self, wanted: Mapping[str, Path]) -> set[str]:
+    def place(self, wanted: Mapping[str, Path], own: Mapping[str, Path] | None = None) -> set[str]:
         """Put files into the run's folder.
 
         Args:
-            wanted: Name there (a relative POSIX path) -> file here.
+            wanted: Name there (a relative POSIX path) -> file here; the device keeps them for runs to come.
+            own: The same for files that it does not keep.
 
         Returns:
-            The names that had to be sent; the others were on the device.
+            The names that had to be sent; the others, of `wanted`, were on the device.
 
         Raises:
             DeviceError: A file cannot be sent or placed.
@@ -124,7 +125,10 @@ class Run:
         sent = store.send(self.transport, self.device.base, self.number, by_hash, self.device.tell)
         words = [word for name in wanted for word in (hashes[name], name)]
         self.insist("place", *words, what="Files cannot be put into the run's folder")
-        return {name for name in wanted if hashes[name] in sent}
+        for name, file in (own or {}).items():
+            sha256 = files.hash_file(file).sha256
+            store.send_one(self.transport, self.device.base, self.number, sha256, file, name)
+        return {name for name in wanted if hashes[name] in sent} | set(own or {})
 
     def start(self, words: Sequence[str], *, patience_s: float = PATIENCE_S) -> Job:
         """Start a command in the run's folder; it must write `result.json` there."""

@@ -48,19 +48,26 @@ def send(
     missing = {sha256: file for sha256, file in wanted.items() if sha256 not in held}
     for sha256, file in missing.items():
         tell(f"sending {file.name} ({file.stat().st_size / 1e6:.1f} MB)")
-        _send_one(transport, base, run, sha256, file)
+        send_one(transport, base, run, sha256, file)
     return set(missing)
 
 
-def _send_one(transport: Transport, base: str, run: str, sha256: str, file: Path) -> None:
+def send_one(
+    transport: Transport, base: str, run: str, sha256: str, file: Path, name: str | None = None
+) -> None:
+    """Send a file into the store or, with a name, into the run's folder alone, where it goes with it.
+
+    Raises:
+        DeviceError: It cannot be sent, or arrives as another one, twice.
+    """
     answer = Answer(0, "", "")
     for _ in range(_TRIES):
-        name = f"incoming-{secrets.token_hex(8)}"
+        arriving = f"incoming-{secrets.token_hex(8)}"
         try:
-            transport.push(file, f"{base}/runs/{run}/{name}")
+            transport.push(file, f"{base}/runs/{run}/{arriving}")
         except DeviceError as error:
             raise _explained(transport, base, run, file, error) from error
-        answer = transport.run("keep", base, run, name, sha256, limit_s=LONG_S)
+        answer = transport.run("keep", base, run, arriving, sha256, name or "", limit_s=LONG_S)
         if answer.code == 0:
             return
         if answer.code != _UNEQUAL:

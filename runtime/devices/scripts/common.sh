@@ -41,3 +41,10 @@ folder_of() {
     esac
     printf '%s/runs/%s\n' "$1" "$2"
 }
+
+# Whether a name stays inside the folder that it is put into.
+name_inside() {
+    case "/$1/" in
+        *//* | */../* | */./*) echo "not a name inside the run's folder: $1" >&2; return 1 ;;
+    esac
+}

@@ -6,9 +6,7 @@ base=$1
 folder=$(folder_of "$1" "$2") || exit 1
 shift 2
 while [ $# -ge 2 ]; do
-    case "/$2/" in
-        *//* | */../* | */./*) echo "not a name inside the run's folder: $2" >&2; exit 1 ;;
-    esac
+    name_inside "$2" || exit 1
     case "$2" in
         */*) mkdir -p "$folder/${2%/*}" || exit 1 ;;
     esac

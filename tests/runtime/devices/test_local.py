@@ -179,7 +179,8 @@ def test_two_runs_from_two_machines_take_turns(device, workdir, tmp_path):
 
 
 def test_two_processes_of_one_machine_take_turns(workdir):
-    order, said = [], []
+    order: list[str] = []
+    said: list[str] = []
 
     def use(name):
         with opened("local", workdir=workdir, tell=said.append) as one, one.run() as run:
