@@ -21,7 +21,7 @@ PLANS = {
 _SLOWER = 1.05
 """Above this the end of a sustained run counts as slower: warm-up's own bound for times that have settled."""
 _RUNTIMES = ("onnxruntime", "ai-edge-litert", "numpy")
-_NARROW = (0, 1, 2, 3, 4, 8)
+_NARROW = (0, 1, 2, 3, 8)
 """Columns of _HEAD that a terminal has room for."""
 _HEAD = ("What", "Where", "#Median", "#p90", "#p99", "#Calls/s", "#First run", "#Load", "#Peak memory")
 
@@ -181,9 +181,8 @@ def terminal(profile: DeviceProfile) -> RenderableType:
         drawn = Drawn(title=one.caption, title_justify="left")
         for index in columns:
             column = one.columns[index]
-            drawn.add_column(
-                column.title, justify="right" if column.numeric else "left", no_wrap=column.numeric
-            )
+            narrow = column.numeric or index == 0
+            drawn.add_column(column.title, justify="right" if column.numeric else "left", no_wrap=narrow)
         for row in one.rows:
             drawn.add_row(*(Text(row[index].text) for index in columns))
         shown.append(drawn)
