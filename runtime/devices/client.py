@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgepack.runtime.devices.shell import printable
 from edgepack.toolchain.errors import ToolchainFailedError, ToolchainMissingError
 
 _LONGEST = 400  # characters of a client's words that still fit into a paragraph
@@ -32,9 +33,8 @@ class Spoken:
     @property
     def words(self) -> str:
         """The end of what it complained of, in one printable line."""
-        text = (self.stderr or self.stdout).decode(errors="replace")
+        text = printable((self.stderr or self.stdout).decode(errors="replace"))
         line = " | ".join(part.strip() for part in text.splitlines() if part.strip())
-        line = "".join(letter if letter.isprintable() else "?" for letter in line)
         return (line if len(line) <= _LONGEST else "... " + line[-_LONGEST:]) or "(it said nothing)"
 
 

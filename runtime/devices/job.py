@@ -56,9 +56,9 @@ def read_look(text: str) -> Look:
     return Look(
         state=line.partition(" ")[0],
         line=line,
-        progress=facts.get("progress", "").strip(),
+        progress=shell.printable(facts.get("progress", "").strip()),
         free_bytes=int(free) * 1024 if free.isdigit() else None,
-        complaints="\n".join(lines[3:]).strip(),
+        complaints=shell.printable("\n".join(lines[3:]).strip()),
     )
 
 
@@ -106,7 +106,7 @@ class Job:
         if not self._over.wait(limit_s):
             self.stop()
             raise self._failed(
-                f"The run did not end within {limit_s:g} s and was ended", "Give it more with --time-limit"
+                f"The run did not end within {limit_s:g} s and was ended", "See what else the device does; a shorter measurement is --sustain"
             )
         if self._error is not None:
             raise self._error
@@ -139,6 +139,8 @@ class Job:
                 seconds = _LOOKS_S[min(looks, len(_LOOKS_S) - 1)]
                 look = read_look(self._run.ask("watch", str(seconds), turn).stdout)
             except LinkLostError as error:
+                if self._stopped.is_set():
+                    return
                 if pause == 0:
                     self.links_lost += 1
                     self._tell("the link broke; trying again")

@@ -43,6 +43,13 @@ class Answer:
     stderr: str
 
 
+def printable(text: str) -> str:
+    """A device's words without control and reordering characters, which could rewrite a terminal; lines stay lines."""
+    return "\n".join(
+        "".join(letter if letter.isprintable() else "?" for letter in line) for line in text.splitlines()
+    )
+
+
 def quote(word: str) -> str:
     """One word of a POSIX shell, whatever is in it (IEEE Std 1003.1, 2.2.2: only ' ends single quotes).
 
@@ -94,4 +101,6 @@ def answer(stdout: bytes, stderr: bytes, nonce: str) -> Answer | None:
     code = last.strip()
     if not found or not code.isdigit() or not last.endswith(b"\n"):
         return None
-    return Answer(int(code), said.decode(errors="replace"), stderr.decode(errors="replace").strip())
+    return Answer(
+        int(code), said.decode(errors="replace"), printable(stderr.decode(errors="replace").strip())
+    )

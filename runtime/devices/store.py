@@ -16,7 +16,7 @@ from pathlib import Path
 
 from edgepack.runtime.devices.base import LONG_S, Transport
 from edgepack.runtime.devices.shell import Answer
-from edgepack.toolchain.errors import DeviceError
+from edgepack.toolchain.errors import DeviceError, LinkLostError
 
 _TRIES = 2
 _UNEQUAL = 2  # exit code of keep.sh
@@ -60,14 +60,19 @@ def send_one(
     Raises:
         DeviceError: It cannot be sent, or arrives as another one, twice.
     """
-    answer = Answer(0, "", "")
-    for _ in range(_TRIES):
+    answer = Answer(_UNEQUAL, "", "")
+    for turn in range(_TRIES):
         arriving = f"incoming-{secrets.token_hex(8)}"
         try:
             transport.push(file, f"{base}/runs/{run}/{arriving}")
+            answer = transport.run("keep", base, run, arriving, sha256, name or "", limit_s=LONG_S)
+        except LinkLostError:
+            if turn == _TRIES - 1:
+                raise
+            transport.reconnect()
+            continue
         except DeviceError as error:
             raise _explained(transport, base, run, file, error) from error
-        answer = transport.run("keep", base, run, arriving, sha256, name or "", limit_s=LONG_S)
         if answer.code == 0:
             return
         if answer.code != _UNEQUAL:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,6 +80,6 @@ def _read(outputs: Mapping[str, Path], name: str) -> list[dict[str, np.ndarray]]
             for key in arrays.files:
                 index, _, output = key.partition("/")
                 calls.setdefault(int(index), {})[output] = arrays[key]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise DeviceError(f"The device's outputs of {name} cannot be read: {error}") from error
     return [calls.get(index, {}) for index in range(max(calls, default=-1) + 1)]

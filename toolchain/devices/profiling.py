@@ -23,7 +23,7 @@ from edgepack.toolchain.devices.measured import measured
 from edgepack.toolchain.devices.results import Cluster, DeviceFacts, DeviceProfile, Measured, TargetProfile
 from edgepack.toolchain.devices.settings import Settings
 from edgepack.toolchain.devices.subject import Subject, gather, subjects
-from edgepack.toolchain.errors import DeviceError, EdgepackError, ToolchainMissingError
+from edgepack.toolchain.errors import DeviceError, EdgepackError, ToolchainMissingError, rebuild
 from edgepack.toolchain.results import Environment
 
 if TYPE_CHECKING:
@@ -75,8 +75,14 @@ def profile(  # noqa: PLR0913 - options of one call, all by keyword
         notes = stack.enter_context(prepared(device)) if prepare else []
         for one in chosen:
             asked = _Asked(device, one, settings, interpreter, root)
-            found = asked.profile()
-            targets.append(found)
+            try:
+                targets.append(asked.profile())
+            except (KeyError, TypeError, ValueError) as error:
+                raise DeviceError(
+                    f"What came from the device is not what its runner writes: {type(error).__name__}",
+                    where=address,
+                    todo="Look at what else writes into edgepack's folder there",
+                ) from error
             facts, lost = facts or asked.facts, lost + asked.links_lost
     assert facts is not None  # noqa: S101 - there is at least one subject
     return DeviceProfile(
@@ -166,7 +172,9 @@ class _Asked:
         failed = error_in(answer)
         if failed is None:
             return answer
-        raise self._explained(failed)
+        said = (shell.printable(text) if text else None for text in (failed.where, failed.todo))
+        where, todo = said
+        raise self._explained(rebuild(type(failed), shell.printable(failed.what), where, todo))
 
     def _explained(self, error: EdgepackError) -> EdgepackError:
         """A missing Python, numpy or runtime, said as the device's, with what installs it there."""

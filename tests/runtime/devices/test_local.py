@@ -118,6 +118,16 @@ def test_what_was_not_done_is_not_believed(device, command, words):
     assert left(device) == []
 
 
+def test_a_device_s_words_cannot_rewrite_the_terminal(workdir):
+    said: list[str] = []
+    with opened("local", workdir=workdir, tell=said.append) as device, device.run() as run:
+        job = run.start(["sh", "-c", "printf '\\033[2Jhalf\\n' >progress; sleep 5; printf '\\033]0;x\\007no\\n' >&2; exit 3"])
+        with pytest.raises(DeviceError, match="no") as error:
+            job.wait(30)
+    assert str(error.value).isprintable()
+    assert "?[2Jhalf" in said
+
+
 LIES = {
     "another run's nonce": ("printf '%032d 0 %064d\\n' 0 0 >done", "does not know its number"),
     "no proof at all": ("echo success >done", "does not know its number"),

@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 import edgepack
+from edgepack.runtime import environment
 from edgepack.runtime.devices.runner.check import CALLS
 from edgepack.toolchain import files
 from edgepack.toolchain.devices import profiling, settings
 from edgepack.toolchain.devices.results import DeviceProfile
 from edgepack.toolchain.errors import (
     BundleError,
+    DeviceError,
     GateError,
     TargetError,
     ToolchainMissingError,
@@ -215,3 +217,36 @@ def test_feeds_have_the_sizes_that_the_host_timed(small_bundle):
     rows = feed(subject, timed)["x"]
     assert rows.shape == (5, 8)
     assert np.array_equal(rows[0], rows[4])
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{"ok": True}, {"ok": True, "facts": {}, "clusters": [], "outputs": {}}, {"ok": True, "facts": 7}, [], "x", {}],
+)
+def test_a_device_that_answers_something_else(small_bundle, workdir, tmp_path, answer):
+    """With all proofs: the script that stands for Python writes it as the result."""
+    fake = tmp_path / "python"
+    fake.write_text(f"#!/bin/sh\ncat >result.json <<'X'\n{json.dumps(answer)}\nX\n")
+    fake.chmod(0o755)
+    with pytest.raises(DeviceError):
+        profiling.profile(small_bundle, "local", SHORT, workdir=workdir, python=str(fake))
+
+
+def test_outputs_that_are_no_arrays(small_bundle, workdir, tmp_path):
+    facts = environment.facts(1, spinning=False)
+    place = {"file": "o.npz", "sha256": files.hash_file(_written(tmp_path / "o", "junk")).sha256}
+    answer = {"ok": True, "facts": facts, "clusters": [], "outputs": {"main": place}}
+    fake = tmp_path / "python"
+    fake.write_text(f"#!/bin/sh\nprintf junk >o.npz\ncat >result.json <<'X'\n{json.dumps(answer)}\nX\n")
+    fake.chmod(0o755)
+    with pytest.raises(DeviceError, match="outputs of main cannot be read"):
+        profiling.profile(small_bundle, "local", SHORT, workdir=workdir, python=str(fake))
+    place["file"] = "../../../etc/passwd"
+    fake.write_text(f"#!/bin/sh\ncat >result.json <<'X'\n{json.dumps(answer)}\nX\n")
+    with pytest.raises(DeviceError, match="not in the run's folder"):
+        profiling.profile(small_bundle, "local", SHORT, workdir=workdir, python=str(fake))
+
+
+def _written(path, text):
+    path.write_text(text)
+    return path
