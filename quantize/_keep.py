@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from edgepack.toolchain.errors import UsageError
+from edgepack.toolchain.native_operators import DOMAIN
 
 if TYPE_CHECKING:
     import onnx
@@ -66,13 +67,14 @@ def kept_in_tflite(keep: Sequence[str], model: object, part: str) -> frozenset[s
 
 
 def stays_float(node: ir.Node, kept: Collection[str]) -> bool:
-    """Whether a node is a kept one."""
-    return node.name in kept or any(value.name in kept for value in node.outputs)
+    """Whether a node is a kept one, or a native operator, whose scales are float32 by its definition."""
+    return node.domain == DOMAIN or node.name in kept or any(value.name in kept for value in node.outputs)
 
 
 def named_kept(model: onnx.ModelProto, kept: frozenset[str]) -> list[str]:
-    """Names of a model's kept nodes, all of whose nodes have one."""
-    return [node.name for node in model.graph.node if kept.intersection((node.name, *node.output))]
+    """Names of a model's kept nodes and of its native operators, all of whose nodes have one."""
+    nodes = model.graph.node
+    return [n.name for n in nodes if n.domain == DOMAIN or kept.intersection((n.name, *n.output))]
 
 
 def with_activations(model: onnx.ModelProto, kept: frozenset[str]) -> frozenset[str]:

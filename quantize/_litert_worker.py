@@ -47,7 +47,9 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
     from ai_edge_quantizer import quantizer
 
     source, notes = Path(request["input"]), list[str]()
-    if request.get("integer_npu"):
+    wide = request.get("ends") == "int16"
+    # What is kept is kept in 16 bits there, which some operators have only in other words.
+    if request.get("integer_npu") or (wide and request["keep"]):
         from edgepack.quantize._tflite_rewrite import rewrite_for_integer_npu
 
         model = tflite.read(source)
@@ -63,7 +65,6 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
     if request["keep"]:
         from edgepack.quantize._tflite_keep import keep_operators
 
-        wide = request.get("ends") == "int16"
         notes.append(keep_operators(recipe, tflite.read(source), request["keep"], wide=wide))
     tool = quantizer.Quantizer(str(source), recipe.get_quantization_recipe())
     ranges = calibrate(source, recipe, request) if request["mode"] == "static" else None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepack.quantize._keep import named_kept
+from edgepack.toolchain.native_operators import DOMAIN
 
 if TYPE_CHECKING:
     import onnx
@@ -36,14 +37,50 @@ def half_model(path: Path, kept: frozenset[str] = frozenset()) -> tuple[ir.Model
     for index, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}:{index}"  # nodes are blocked by name
     blocked = named_kept(model, kept)
+    constants = _native_constants(model)
     converted = convert_float_to_float16(
         model, keep_io_types=True, disable_shape_infer=True, node_block_list=blocked
     )
+    _give_back(converted, constants)
     count = _changed(converted, before)
     del converted.graph.value_info[:]  # some still say float32
     result = ir.serde.deserialize_model(converted)
     result.graph.sort()
     return result, count
+
+
+def _native_constants(model: onnx.ModelProto) -> dict[str, list[tuple[int, onnx.TensorProto]]]:
+    """The constants of native operators, which are exact by their definition: node -> input and tensor."""
+    import onnx
+
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    found: dict[str, list[tuple[int, onnx.TensorProto]]] = {}
+    for node in model.graph.node:
+        for index, name in enumerate(node.input):
+            if node.domain == DOMAIN and name in tensors:
+                copied = onnx.TensorProto()
+                copied.CopyFrom(tensors[name])
+                copied.name = f"{name}/as given"
+                found.setdefault(node.name, []).append((index, copied))
+    return found
+
+
+def _give_back(converted: onnx.ModelProto, constants: dict[str, list[tuple[int, onnx.TensorProto]]]) -> None:
+    """Let native operators read their own constants, where the converter has put a rounded one and a Cast."""
+    graph = converted.graph
+    given: dict[str, onnx.TensorProto] = {}
+    for node in graph.node:
+        for index, tensor in constants.get(node.name, ()):
+            node.input[index] = tensor.name
+            given[tensor.name] = tensor
+    graph.initializer.extend(given.values())
+    if given:
+        used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+        for node in [n for n in graph.node if n.op_type == "Cast" and used.isdisjoint(n.output)]:
+            graph.node.remove(node)
+        used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+        for tensor in [t for t in graph.initializer if t.name not in used]:
+            graph.initializer.remove(tensor)
 
 
 def _changed(model: onnx.ModelProto, before: set[str]) -> int:

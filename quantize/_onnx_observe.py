@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgepack.toolchain import onnx_sessions
 from edgepack.toolchain.errors import TargetError, UsageError
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _session(content: bytes, path: Path) -> object:
         "session.model_external_initializers_file_folder_path", str(path.resolve().parent)
     )
     try:
-        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        return onnx_sessions.opened(content, options)
     except Exception as error:  # ORT raises classes of its own, all below Exception
         raise TargetError(
             f"ONNX Runtime cannot load the float model for calibration: {error}",

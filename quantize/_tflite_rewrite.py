@@ -13,7 +13,8 @@ function, s(v) = 1 / (1 + exp(-v)):
 
 The second is the tanh form of GELU (Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016) with
 tanh(v) = 2 s(2v) - 1; it differs from the exact one by less than 5e-4 everywhere. The others are exact
-up to rounding. Every result keeps its tensor's name.
+up to rounding. Every result keeps its tensor's name; what is computed on the way to it is called
+`<that name>/<one of PARTS>`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ from typing import Any
 
 _C0 = math.sqrt(8 / math.pi)
 _C1 = 0.044715 * _C0
+
+PARTS = (
+    "argument", "bounded", "difference", "factor", "logistic", "reciprocal", "rsqrt", "scaled", "square",
+)  # fmt: skip
 
 Rewritten = list[Any]
 

@@ -13,6 +13,8 @@ adbd=/var/cache/edgepack-tests/adbd
 present() {
     case "$1" in
         chromium) command -v chromium || command -v chromium-browser || command -v google-chrome ;;
+        g++-aarch64-linux-gnu) command -v aarch64-linux-gnu-g++ ;;
+        qemu-user-static) command -v qemu-aarch64-static || command -v qemu-aarch64 ;;
         dataset-fashion-mnist) test -d /usr/share/datasets/fashion-mnist ;;
         openssh-server) test -x /usr/sbin/sshd ;;
         adbd) test -x "$adbd/adbd" ;;

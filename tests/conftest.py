@@ -29,6 +29,8 @@ PROGRAMS = {
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
     "openssh-server": ("/usr/sbin/sshd", "sshd"),
     "adbd": ("/var/cache/edgepack-tests/adbd/adbd",),
+    "g++-aarch64-linux-gnu": ("aarch64-linux-gnu-g++",),
+    "qemu-user-static": ("qemu-aarch64-static", "qemu-aarch64"),
 }
 # Debian's package of data -> the folder that it fills
 DATA = {"dataset-fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import shutil
 import subprocess
 import sys
@@ -12,9 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from edgepack.runtime.kernels import library_name
+from edgepack.runtime.kernels.build import what_is_missing
+
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("exporters", "quantize", "runtime", "targets", "toolchain")
 NOT_COPIED = shutil.ignore_patterns(".venv", ".git", "build", "dist", "*.egg-info", "__pycache__", ".*_cache")
+
+LIBRARY = f"edgepack/runtime/kernels/{library_name()}"
 
 pytestmark = pytest.mark.slow
 
@@ -25,7 +31,10 @@ def sources() -> set[str]:
         f"edgepack/{path.relative_to(ROOT).as_posix()}"
         for folder in FOLDERS
         for path in (ROOT / folder).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc"
+        if path.is_file()
+        and "__pycache__" not in path.parts
+        and path.suffix != ".pyc"
+        and path.name != library_name()  # built, not written
     }
 
 
@@ -95,7 +104,58 @@ def test_the_wheel_built_from_the_sdist_holds_every_source(wheel: Path) -> None:
     packaged = {name for name in names if not name.partition("/")[0].endswith(".dist-info")}
     assert {name.partition("/")[0] for name in packaged} == {"edgepack"}
     assert sources() - packaged == set()
-    assert packaged - sources() == {"edgepack/__init__.py", "edgepack/__main__.py", "edgepack/py.typed"}
+    built = set() if what_is_missing() else {LIBRARY}
+    assert packaged - sources() == {
+        "edgepack/__init__.py",
+        "edgepack/__main__.py",
+        "edgepack/py.typed",
+        *built,
+    }
+
+
+def test_one_wheel_serves_every_python(wheel: Path) -> None:
+    """The library is ONNX Runtime's to load, and so the wheel is for this platform and any interpreter."""
+    if missing := what_is_missing():
+        pytest.skip(f"the native kernels cannot be built: no {missing}")
+    assert "-py3-none-" in wheel.name
+    assert not wheel.name.endswith("-any.whl")
+
+
+def test_the_library_shows_two_names_and_needs_no_c_plus_plus(wheel: Path, tmp_path: Path) -> None:
+    """So that it meets no other library's C++ in a process, and runs where none is installed."""
+    if missing := what_is_missing():
+        pytest.skip(f"the native kernels cannot be built: no {missing}")
+    if sys.platform != "linux" or shutil.which("readelf") is None:
+        pytest.skip("readelf of binutils shows what a library of Linux needs")
+    with zipfile.ZipFile(wheel) as archive:
+        library = archive.extract(LIBRARY, tmp_path)
+    shown = subprocess.run(
+        ["readelf", "-dW", "--dyn-syms", library], capture_output=True, text=True, check=True
+    )
+    needed = {line.split("[")[1].rstrip("]") for line in shown.stdout.splitlines() if "(NEEDED)" in line}
+    assert needed <= {"libc.so.6", "libm.so.6", "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
+    symbols = [line.split() for line in shown.stdout.splitlines() if " DEFAULT " in line]
+    defined = {
+        name
+        for *_, place, name in (line[:8] for line in symbols if line[4] != "LOCAL" and len(line) > 7)
+        if place != "UND"
+    }
+    assert defined == {"RegisterCustomOps", "edgepack_kernels"}
+
+
+def test_without_a_compiler_there_is_a_wheel_all_the_same(unpacked: Path, tmp_path: Path) -> None:
+    """A machine without cmake: the wheel is plain Python, and the build says what it left out."""
+    tree = tmp_path / "tree"
+    shutil.copytree(unpacked, tree)
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", tmp_path / "out", tree]
+    environment = {**os.environ, "PATH": str(Path(sys.executable).parent)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "edgepack: no cmake, so the native kernels are not built" in done.stdout + done.stderr
+    (made,) = (tmp_path / "out").iterdir()
+    assert made.name.endswith("-py3-none-any.whl")
+    with zipfile.ZipFile(made) as archive:
+        assert LIBRARY not in archive.namelist()
 
 
 def test_the_wheel_works_away_from_the_checkout(wheel: Path, tmp_path: Path) -> None:

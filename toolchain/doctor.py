@@ -58,7 +58,7 @@ def examine() -> list[Finding]:
             found.append(Finding(target.name, "ok", present))
         else:
             found.append(Finding(target.name, "missing", f"needs {', '.join(missing)}", target.command))
-    found.append(_cache())
+    found += [_native_kernels(), _cache()]
     return found
 
 
@@ -67,6 +67,25 @@ def _distribution(name: str) -> Finding:
         return Finding(name, "ok", metadata.version(name))
     except metadata.PackageNotFoundError:
         return Finding(name, "missing", "not installed", f"pip install {name}")
+
+
+def _native_kernels() -> Finding:
+    """Binary layers run without them too, as ordinary operators: their absence is no fault."""
+    from edgepack.runtime import kernels
+    from edgepack.runtime.kernels import build
+
+    subject = "native kernels"
+    reason = kernels.why_not()
+    if reason is None:
+        best, *others = kernels.available()
+        chosen = os.environ.get("EDGEPACK_KERNEL") or best
+        rest = ", ".join(name for name in (best, *others) if name != chosen)
+        return Finding(subject, "ok", f"{chosen}; this processor also runs {rest}" if rest else chosen)
+    if kernels.library_path().is_file() or os.fspath(kernels.library_path()) == kernels.OFF:
+        return Finding(subject, "warning", reason)
+    missing = build.what_is_missing()
+    detail = f"not built: there is no {missing}" if missing else "not built"
+    return Finding(subject, "warning", detail, "python -m edgepack.runtime.kernels.build")
 
 
 def _cache() -> Finding:

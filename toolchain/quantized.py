@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from edgepack.toolchain.native_operators import DOMAIN
+
 if TYPE_CHECKING:
     import onnx
     import onnx_ir as ir
@@ -45,6 +47,8 @@ def already_quantized(model: onnx.ModelProto | ir.Model) -> str | None:
     if isinstance(model, onnx.ModelProto):
         model = ir.serde.deserialize_model(model)
     names = [node.op_type for node in model.graph.all_nodes()]
-    names += [node.op_type for function in model.functions.values() for node in function.all_nodes()]
+    # A native operator's function computes with integers what the operator does: that is no rounding.
+    functions = [function for function in model.functions.values() if function.domain != DOMAIN]
+    names += [node.op_type for function in functions for node in function.all_nodes()]
     counts = Counter(name for name in names if name in _OPS or name.startswith("QLinear"))
     return ", ".join(f"{count} {name}" for name, count in counts.most_common()) or None

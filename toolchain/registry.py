@@ -23,7 +23,7 @@ class Registry(Generic[T]):
 
     Args:
         kind: The field's word for a member, used in messages ("target", "pass").
-        package: Dotted name of the edgepack package whose modules register members on import.
+        package: Dotted name of the edgepack package whose modules register members on import, or of one module.
         group: Entry-point group through which other distributions add members, or None.
     """
 
@@ -100,9 +100,9 @@ class Registry(Generic[T]):
 
 
 def _import_all(package: str) -> None:
-    """Import a package and every module in it; names that begin with an underscore are nobody's members."""
+    """Import a module, or a package and every module in it; names with an underscore in front are nobody's members."""
     home = importlib.import_module(package)
-    for module in pkgutil.iter_modules(home.__path__, prefix=f"{package}."):
+    for module in pkgutil.iter_modules(getattr(home, "__path__", ()), prefix=f"{package}."):
         if module.name.rpartition(".")[2].startswith("_"):
             continue
         if module.ispkg:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepack.exporters import opsets
+from edgepack.toolchain import onnx_sessions
 from edgepack.toolchain.errors import SourceError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def session(path: Path, content: bytes | None = None) -> Any:
     if content is not None:
         folder = str(path.resolve().parent)
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
-    return ort.InferenceSession(content or str(path), options, providers=["CPUExecutionProvider"])
+    return onnx_sessions.opened(content or path, options)
 
 
 def runner(opened: Any, names: Sequence[str]) -> Run:

@@ -17,6 +17,7 @@ from edgepack.exporters.sources.base import Source, TorchModel, TorchPart, sourc
 from edgepack.exporters.sources.inputs import random_inputs
 from edgepack.toolchain.errors import SourceError
 from edgepack.toolchain.files import hash_file
+from edgepack.toolchain.native_operators import define_torch_operators
 from edgepack.toolchain.program import Signature, TensorSpec
 from edgepack.toolchain.results import SourceFacts
 
@@ -59,6 +60,7 @@ class ExportedProgramSource(Source):
         import torch
 
         path = Path(self.request.model)
+        define_torch_operators()
         try:
             with _weights_only(only=not self.request.trust_pickle):
                 exported = torch.export.load(path)

@@ -106,7 +106,8 @@ class Job:
         if not self._over.wait(limit_s):
             self.stop()
             raise self._failed(
-                f"The run did not end within {limit_s:g} s and was ended", "See what else the device does; a shorter measurement is --sustain"
+                f"The run did not end within {limit_s:g} s and was ended",
+                "See what else the device does; a shorter measurement is --sustain",
             )
         if self._error is not None:
             raise self._error

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgepack.toolchain import onnx_sessions
 from edgepack.toolchain.errors import SourceError, ToolchainMissingError
 
 if TYPE_CHECKING:
     import numpy as np
 
-_PROVIDERS = ["CPUExecutionProvider"]
 _SILENT = 4  # ORT's severity "fatal": what goes wrong is raised, and need not be printed as well.
 _LONGEST = 600  # characters of a runtime's message that still fit into a paragraph
 
@@ -53,6 +52,9 @@ def run_options() -> Any:
 def load(path: Path, options: Any, content: bytes | None = None) -> Any:
     """An `InferenceSession` of `path`, or of `content` whose external data lie beside `path`.
 
+    The native operators are registered with `options` if the model imports their domain and they can be
+    used here; if not, the functions of the same names run that the model should carry.
+
     Raises:
         SourceError: There is no such file, or the runtime does not accept it.
     """
@@ -61,9 +63,9 @@ def load(path: Path, options: Any, content: bytes | None = None) -> Any:
         options.add_session_config_entry(
             "session.model_external_initializers_file_folder_path", str(path.resolve().parent)
         )
-    model = os.fspath(path) if content is None else content
+    import_onnxruntime()
     try:
-        return import_onnxruntime().InferenceSession(model, options, providers=_PROVIDERS)
+        return onnx_sessions.opened(path if content is None else content, options)
     except Exception as error:
         raise unreadable(path, error) from error
 

@@ -21,6 +21,7 @@ from edgepack.targets.cpu.onnxruntime import FEW_ROWS, multiplications, onnx_for
 from edgepack.toolchain import openvino_ir
 from edgepack.toolchain.answers import ANSWER_FILE, error_in, read_answer
 from edgepack.toolchain.errors import TargetError
+from edgepack.toolchain.native_operators import refuse_native
 from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.quantized import AS_GIVEN, already_quantized
 from edgepack.toolchain.results import Placement, Tool
@@ -69,6 +70,7 @@ class OpenVinoCpu(Target):
             ToolchainFailedError: OpenVINO crashed or hung on it.
         """
         del program
+        refuse_native(part.model(), self.name, part.name)
         lowered = onnx_form(part, context, folder)
         found = _work(lowered, context, openvino_ir.settings(), None)
         # What is offered depends on the processor: the note tells lowerings of different ones apart.

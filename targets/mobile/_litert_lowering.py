@@ -15,6 +15,7 @@ from typing import Any
 from edgepack.targets.base import Context, Requirement
 from edgepack.toolchain.answers import ANSWER_FILE, error_in, read_answer
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError, UsageError
+from edgepack.toolchain.native_operators import refuse_native
 from edgepack.toolchain.program import Lowered, Part, Program, Signature, TensorSpec
 from edgepack.toolchain.subprocesses import run_tool
 
@@ -39,7 +40,8 @@ def lower(target: str, program: Program, part: Part, context: Context, folder: P
         folder: Receives the file.
 
     Raises:
-        TargetError: The source has no torch model behind it, or the model cannot be converted.
+        TargetError: The source has no torch model behind it, or the model cannot be converted, as one with native
+            operators.
         UsageError: A named dimension has no size.
         ToolchainFailedError: The converter crashed, hung or wrote nothing.
     """
@@ -98,6 +100,7 @@ def pin(signature: Signature, sizes: Any, where: str) -> Signature:
 
 
 def _check_source(target: str, program: Program, part: Part) -> None:
+    refuse_native(part.model(), target, part.name)
     source = program.source.get("kind")
     if source == "onnx":
         raise TargetError(

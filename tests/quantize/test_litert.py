@@ -188,6 +188,25 @@ def test_sixteen_bits_for_an_npu(models: dict[str, Lowered], texts: list[Arrays]
     assert cosine(run(quantized, texts), run(narrow, texts)) > 0.9999
 
 
+def test_layers_kept_in_sixteen_bits_take_the_form_that_has_them(
+    models: dict[str, Lowered], texts: list[Arrays], tmp_path: Path
+) -> None:
+    quantizer = quantizers.get("litert-static")()
+    kept = ("squares", "gelu", "embedded", "absolute")
+    quantized = quantizer.quantize(
+        models["block"], "int8-static", data(texts), tmp_path, keep=kept, ends="int16"
+    )
+    found = dtypes(quantized.path)
+    assert {found["squares"], found["squares/difference"]} == {"int16"}
+    assert {found["gelu"], found["gelu/logistic"]} == {"int16"}
+    assert found["dense"] == "int8"
+    (note,) = [note for note in quantized.notes if "as was asked for" in note]
+    assert note == (
+        "8 operators kept in 16 bits, as was asked for; not 1 EMBEDDING_LOOKUP: ai-edge-quantizer has no 16-bit form; "
+        "rewriting others left 1 without use"
+    )
+
+
 def test_samples_are_streamed_and_those_of_other_sizes_left_out(
     models: dict[str, Lowered], images: list[Arrays], tmp_path: Path
 ) -> None:

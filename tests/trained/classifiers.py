@@ -11,7 +11,7 @@ import torch
 from tests.trained import fashion_mnist, networks, training
 
 BATCH, SMOOTHING, SHIFT = 128, 0.05, 1
-CODE = ("classifiers.py", "fashion_mnist.py", "networks.py", "training.py")
+CODE = ("../../toolchain/datasets/fashion_mnist.py", "classifiers.py", "networks.py", "training.py")
 WEIGHTS = "weights.safetensors"
 
 

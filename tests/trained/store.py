@@ -48,9 +48,7 @@ def trained(
         store: Another place than `ROOT`.
     """
     key = {
-        "code": {
-            name: syntax((Path(__file__).parent / name).read_text(encoding="utf-8")) for name in sorted(code)
-        },
+        "code": {name: syntax(source(name)) for name in sorted(code)},
         "data": {path.name: hash_file(path).sha256 for path in data},
         "settings": dict(settings),
         "torch": metadata.version("torch"),
@@ -58,9 +56,14 @@ def trained(
     return (store or _store()).stage(key, train)[0]
 
 
-def syntax(source: str) -> str:
+def source(name: str) -> str:
+    """The text of a file beside this one, or of one that is named from here."""
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+
+
+def syntax(text: str) -> str:
     """A hash of what a source file does: formatting, comments and docstrings change nothing."""
-    tree = ast.parse(source)
+    tree = ast.parse(text)
     for node in ast.walk(tree):
         if isinstance(node, _NOT_CODE) and ast.get_docstring(node, clean=False) is not None:
             node.body = node.body[1:]

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgepack.toolchain import onnx_sessions
 from edgepack.toolchain.errors import SourceError
 from edgepack.toolchain.program import Signature
 from edgepack.toolchain.quantized import already_quantized
@@ -43,7 +44,7 @@ def run_as_written(
     options.log_severity_level = 4
     names = [spec.name for spec in signature.outputs]
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = onnx_sessions.opened(path, options)
         return [dict(zip(names, session.run(names, dict(feed)), strict=True)) for feed in feeds]
     except Exception as error:
         raise SourceError(f"ONNX Runtime does not run {path.name}: {error}", where=str(path)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import zipfile
 from pathlib import Path
 
@@ -9,28 +10,9 @@ NAME = "runner.pyz"
 SESSIONS = ("litert", "onnxruntime")
 """Sessions that work with the runtime and numpy alone."""
 _ROOT = Path(__file__).parents[3]
-_MODULES = (
-    "runtime/__init__.py",
-    "runtime/_cpu.py",
-    "runtime/_memory_child.py",
-    "runtime/_timing_steps.py",
-    "runtime/environment.py",
-    "runtime/statistics.py",
-    "runtime/devices/__init__.py",
-    "runtime/devices/runner",
-    "runtime/sessions/__init__.py",
-    "runtime/sessions/_inputs.py",
-    "runtime/sessions/_onnxruntime_load.py",
-    "runtime/sessions/base.py",
-    *(f"runtime/sessions/{name}.py" for name in SESSIONS),
-    "toolchain/__init__.py",
-    "toolchain/answers.py",
-    "toolchain/errors.py",
-    "toolchain/files.py",
-    "toolchain/links.py",
-    "toolchain/program.py",
-    "toolchain/registry.py",
-    "toolchain/tflite.py",
+_ENTRIES = (
+    *(f"edgepack.runtime.devices.runner.{name}" for name in ("main", "check", "measure")),
+    *(f"edgepack.runtime.sessions.{name}" for name in SESSIONS),
 )
 _MAIN = b"""import sys
 
@@ -46,13 +28,64 @@ _DATE = (1980, 1, 1, 0, 0, 0)
 
 def write(path: Path) -> None:
     """Write the runner to `path`."""
+    found = modules()
+    packages = {name.rpartition(".")[0] for name in found}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         _add(archive, "__main__.py", _MAIN)
         _add(archive, "edgepack/__init__.py", b"")
-        for name in _MODULES:
-            place = _ROOT / name
-            for file in [place] if place.is_file() else sorted(place.glob("*.py")):
-                _add(archive, f"edgepack/{file.relative_to(_ROOT).as_posix()}", file.read_bytes())
+        for name in sorted(found):
+            file = found[name]
+            place = name.replace(".", "/") + ("/__init__.py" if file.name == "__init__.py" else ".py")
+            _add(archive, place, file.read_bytes())
+        for name in sorted({parent for package in packages for parent in _parents(package)} - set(found)):
+            _add(archive, f"{name.replace('.', '/')}/__init__.py", b"")
+
+
+def modules() -> dict[str, Path]:
+    """Edgepack's modules that the runner needs, by their dotted names: those that it imports, and theirs.
+
+    An import counts wherever it stands, but for those that only a type checker follows.
+    """
+    found: dict[str, Path] = {}
+    pending = [*_ENTRIES]
+    while pending:
+        name = pending.pop()
+        file = _file_of(name)
+        if name not in found and file is not None:
+            found[name] = file
+            pending += _imported(file)
+    return found
+
+
+def _imported(file: Path) -> set[str]:
+    """What a module imports of edgepack: "from a import b" may mean the module a.b, or a name in a."""
+    names: set[str] = set()
+    pending: list[ast.AST] = [ast.parse(file.read_text(encoding="utf-8"))]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            pending += node.orelse
+            continue
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        pending += ast.iter_child_nodes(node)
+    return {name for name in names if name.startswith("edgepack.")}
+
+
+def _file_of(name: str) -> Path | None:
+    """The file of a module; None for what is none, or a package that holds nothing itself."""
+    place = _ROOT.joinpath(*name.split(".")[1:])
+    for file in (place.with_suffix(".py"), place / "__init__.py"):
+        if file.is_file() and file.stat().st_size:
+            return file
+    return None
+
+
+def _parents(package: str) -> list[str]:
+    words = package.split(".")
+    return [".".join(words[:end]) for end in range(2, len(words) + 1)]
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:

@@ -121,7 +121,13 @@ def test_what_was_not_done_is_not_believed(device, command, words):
 def test_a_device_s_words_cannot_rewrite_the_terminal(workdir):
     said: list[str] = []
     with opened("local", workdir=workdir, tell=said.append) as device, device.run() as run:
-        job = run.start(["sh", "-c", "printf '\\033[2Jhalf\\n' >progress; sleep 5; printf '\\033]0;x\\007no\\n' >&2; exit 3"])
+        job = run.start(
+            [
+                "sh",
+                "-c",
+                "printf '\\033[2Jhalf\\n' >progress; sleep 5; printf '\\033]0;x\\007no\\n' >&2; exit 3",
+            ]
+        )
         with pytest.raises(DeviceError, match="no") as error:
             job.wait(30)
     assert str(error.value).isprintable()

@@ -8,6 +8,9 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
+
+from edgepack.toolchain.cli import app
 
 
 def edgepack(*words, cwd):
@@ -82,8 +85,9 @@ def test_a_bundle_in_the_terminal(small_bundle, tmp_path):
 )
 def test_errors_are_a_paragraph_and_a_code(small_bundle, tmp_path, words, code, said):
     workdir = () if "--workdir" in words else ("--workdir", tmp_path / "dev")
-    done = edgepack(small_bundle.path, *words, *workdir, "--out", tmp_path / "out", cwd=tmp_path)
-    assert done.returncode == code, done.stderr
+    asked = ("profile", small_bundle.path, *words, *workdir, "--out", tmp_path / "out")
+    done = CliRunner().invoke(app, [str(word) for word in asked])
+    assert done.exit_code == code, done.stderr
     assert said in done.stderr
     assert "secret" not in done.stderr
     assert "Traceback" not in done.stderr

@@ -221,7 +221,14 @@ def test_feeds_have_the_sizes_that_the_host_timed(small_bundle):
 
 @pytest.mark.parametrize(
     "answer",
-    [{"ok": True}, {"ok": True, "facts": {}, "clusters": [], "outputs": {}}, {"ok": True, "facts": 7}, [], "x", {}],
+    [
+        {"ok": True},
+        {"ok": True, "facts": {}, "clusters": [], "outputs": {}},
+        {"ok": True, "facts": 7},
+        [],
+        "x",
+        {},
+    ],
 )
 def test_a_device_that_answers_something_else(small_bundle, workdir, tmp_path, answer):
     """With all proofs: the script that stands for Python writes it as the result."""

@@ -7,8 +7,8 @@ import gzip
 import numpy as np
 import pytest
 
+from edgepack.toolchain.datasets import fashion_mnist
 from tests.conftest import DATA
-from tests.trained import fashion_mnist
 
 
 @pytest.mark.system(fashion_mnist.PACKAGE)

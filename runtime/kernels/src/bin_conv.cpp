@@ -1,0 +1,303 @@
+// edgepack::BinConv, version 1: a convolution in two dimensions whose weights and activations are +1 or -1.
+//
+//     y[b, n, i, j] = alpha[n] * sum_{c, a, d} s[b, g K + c, i sy + a dy - top, j sx + d dx - left] w[n, a, d, c]
+//                     + bias[n]
+//
+// where s is sign(x + shift) inside the image and 0 around it, and g is the group of channel n.
+//
+//   x         float32 [B, C, H, W]
+//   weights   uint8 [N, kh, kw, ceil(K / 8)], channels least significant bit first, bit 1 is -1; a constant
+//   alpha     float32 [N], constant
+//   bias      float32 [N], constant
+//   shift     float32 [C] or [1], constant, optional; no NaN
+//   K         attribute: channels of a group, C / group
+//   group     attribute: a divisor of N
+//   strides   attribute: of rows and columns
+//   dilations attribute: of rows and columns
+//   pads      attribute: top, left, bottom, right
+//
+// Signs, exactness and roundings are BinLinear's; K kh kw is at most 2^24.
+#include "bin_conv.h"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <mutex>
+
+#include "buffer.h"
+#include "choose.h"
+#include "conv_plan.h"
+#include "layer_operator.h"
+#include "tiled_conv.h"
+
+namespace edgepack {
+namespace {
+
+constexpr size_t kLargestSum = size_t{1} << 24;
+constexpr int64_t kLargestStep = 1 << 15;  // of a stride, dilation or padding
+// Pixels of an image with its padding. Padding costs memory that no file or input has to hold, so without
+// a limit a few bytes could ask for all there is.
+constexpr int64_t kLargestImage = int64_t{1} << 26;
+constexpr size_t kWordBits = 32;
+
+// Below this many products a call is over before a second thread has begun.
+constexpr size_t kWorthThreads = size_t{1} << 22;
+constexpr size_t kGroupsOfATask = 64;
+
+size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
+
+class BinConv {
+ public:
+  static constexpr const char* kName = "BinConv";
+
+  BinConv(const OrtApi* api, const OrtKernelInfo* info) : api_(api), kernel_(chosen_kernel()), forced_(kernel_was_asked_for()) {
+    const LayerNode node(kName, api, info);
+    const ort::Tensor packed = node.weights(4, "[N, kernel height, kernel width, ceil(K / 8)]");
+    k_ = node.integer("K", 1, static_cast<int64_t>(kLargestSum));
+    n_ = static_cast<size_t>(packed.shape[0]);
+    group_ = node.integer("group", 1, packed.shape[0]);
+    const std::vector<size_t> strides = node.integers("strides", 2, 1, kLargestStep);
+    const std::vector<size_t> dilations = node.integers("dilations", 2, 1, kLargestStep);
+    const std::vector<size_t> pads = node.integers("pads", 4, 0, kLargestStep);
+    const size_t kernel_height = static_cast<size_t>(packed.shape[1]);
+    const size_t kernel_width = static_cast<size_t>(packed.shape[2]);
+    rows_ = {kernel_height, strides[0], dilations[0], pads[0], pads[2]};
+    columns_ = {kernel_width, strides[1], dilations[1], pads[1], pads[3]};
+    if (n_ % group_ != 0) {
+      node.refuse(std::to_string(n_) + " output channels are no multiple of the attribute group, " +
+                  std::to_string(group_));
+    }
+    std::vector<int64_t> fitting = packed.shape;
+    fitting[3] = static_cast<int64_t>(ceil_div(k_, 8));
+    if (packed.shape != fitting) {
+      node.refuse("weights has the shape " + ort::shown(packed.shape) + " instead of " + ort::shown(fitting));
+    }
+    if (kernel_height > kLargestSum || kernel_width > kLargestSum ||
+        k_ * kernel_height > kLargestSum || k_ * kernel_height * kernel_width > kLargestSum) {
+      node.refuse("K times the kernel's taps must be at most " + std::to_string(kLargestSum));
+    }
+    words_ = ceil_div(k_, kWordBits);
+    pack(static_cast<const uint8_t*>(packed.data));
+    const int64_t n = packed.shape[0];
+    scale(node.floats(kAlpha, n), alpha_);
+    scale(node.floats(kBias, n), bias_);
+    threshold_ = node.thresholds(k_ * group_);
+    if (kernel_.tiles != nullptr && (forced_ || worth_tiles())) {
+      tiled_ = std::make_unique<TiledConv>(*kernel_.tiles, ConvShape{k_, n_, group_, rows_, columns_},
+                                           static_cast<const uint8_t*>(packed.data), node.floats(kAlpha, n),
+                                           node.floats(kBias, n));
+    }
+  }
+
+  BinConv(BinConv&& other) noexcept = default;
+
+  void compute(OrtKernelContext* context) const {
+    const OrtValue* value = nullptr;
+    ort::check(api_, ort::KernelContextGetInput::call(api_, context, kX, &value));
+    const ort::Tensor x = ort::tensor_of(api_, value);
+    if (x.shape.size() != 4 || x.shape[1] != static_cast<int64_t>(k_ * group_)) {
+      refuse(x.shape, "must be [batch, " + std::to_string(k_ * group_) + ", height, width]");
+    }
+    if (!fits(rows_, x.shape[2]) || !fits(columns_, x.shape[3]) ||
+        padded(rows_, x.shape[2]) > kLargestImage / padded(columns_, x.shape[3])) {
+      refuse(x.shape, "with its padding is smaller than the kernel, or too large");
+    }
+    const int64_t shape[4] = {x.shape[0], static_cast<int64_t>(n_), outputs(rows_, x.shape[2]),
+                              outputs(columns_, x.shape[3])};
+    OrtValue* output = nullptr;
+    ort::check(api_, ort::KernelContextGetOutput::call(api_, context, 0, shape, 4, &output));
+    if (shape[0] == 0) return;
+    void* y = nullptr;
+    ort::check(api_, ort::GetTensorMutableData::call(api_, output, &y));
+    const auto batch = static_cast<size_t>(shape[0]);
+    const auto height = static_cast<size_t>(x.shape[2]);
+    const auto width = static_cast<size_t>(x.shape[3]);
+    const auto* from = static_cast<const float*>(x.data);
+    if (tiled_) {
+      tiled_->convolve(api_, context, from, threshold_.empty() ? nullptr : threshold_.data(), batch, height,
+                       width, static_cast<float*>(y));
+      return;
+    }
+    const std::shared_ptr<const ConvPlan> plan = plan_for(height, width);
+    convolve(context, *plan, from, batch, static_cast<float*>(y));
+  }
+
+ private:
+  [[noreturn]] static void refuse(const std::vector<int64_t>& shape, const std::string& what) {
+    throw ort::InvalidArgument("edgepack::BinConv: x has the shape " + ort::shown(shape) + ", which " + what);
+  }
+
+  static int64_t padded(const ConvAxis& axis, int64_t size) {
+    return size + static_cast<int64_t>(axis.before + axis.after);
+  }
+
+  static bool fits(const ConvAxis& axis, int64_t size) {
+    return size >= 1 && size <= kLargestImage &&
+           padded(axis, size) >= static_cast<int64_t>(axis.dilation * (axis.kernel - 1) + 1);
+  }
+
+  // Of an image that fits.
+  static int64_t outputs(const ConvAxis& axis, int64_t size) {
+    const auto extent = static_cast<int64_t>(axis.dilation * (axis.kernel - 1) + 1);
+    const auto padded = size + static_cast<int64_t>(axis.before + axis.after);
+    return (padded - extent) / static_cast<int64_t>(axis.stride) + 1;
+  }
+
+  // A tile is 64 channels of a group deep and 32 output channels wide, full or not; counting has steps of
+  // 32 and 8.
+  bool worth_tiles() const { return k_ >= 32 && group_channels() >= 16; }
+
+  size_t group_channels() const { return n_ / group_; }
+  size_t group_panels() const { return ceil_div(group_channels(), kConvChannels); }
+  size_t taps() const { return rows_.kernel * columns_.kernel; }
+
+  // Where output channel n stands: its panel's first word is at panel * taps * words * 8.
+  size_t panel_of(size_t n) const {
+    return n / group_channels() * group_panels() + n % group_channels() / kConvChannels;
+  }
+  size_t lane_of(size_t n) const { return n % group_channels() % kConvChannels; }
+  size_t slot_of(size_t n) const { return panel_of(n) * kConvChannels + lane_of(n); }
+
+  void pack(const uint8_t* file) {
+    const size_t bytes = ceil_div(k_, 8);
+    bits_.assign(group_ * group_panels() * taps() * words_ * kConvChannels, 0);
+    pops_.assign(group_ * group_panels() * kConvChannels * taps(), 0);
+    for (size_t n = 0; n < n_; ++n) {
+      uint32_t* panel = bits_.data() + panel_of(n) * taps() * words_ * kConvChannels + lane_of(n);
+      for (size_t tap = 0; tap < taps(); ++tap) {
+        const uint8_t* from = file + (n * taps() + tap) * bytes;
+        for (size_t k = 0; k < k_; ++k) {
+          const uint32_t bit = (from[k / 8] >> (k % 8)) & 1u;
+          panel[(tap * words_ + k / kWordBits) * kConvChannels] |= bit << (k % kWordBits);
+          pops_[slot_of(n) * taps() + tap] += static_cast<int32_t>(bit);
+        }
+      }
+    }
+  }
+
+  void scale(const float* from, std::vector<float>& to) const {
+    to.assign(group_ * group_panels() * kConvChannels, 0.0f);
+    for (size_t n = 0; n < n_; ++n) to[slot_of(n)] = from[n];
+  }
+
+  // The plan of the last size is kept: most sessions see one size only.
+  std::shared_ptr<const ConvPlan> plan_for(size_t height, size_t width) const {
+    const std::lock_guard<std::mutex> lock(last_->mutex);
+    if (!last_->plan || last_->plan->height != height || last_->plan->width != width) {
+      last_->plan = std::make_shared<const ConvPlan>(rows_, columns_, height, width, k_, words_,
+                                                     pops_.size() / taps(), pops_);
+    }
+    return last_->plan;
+  }
+
+  // One word of channels of one sample: the words of every pixel of the image, each into its plane. `line`
+  // has room for a row of the image where the columns have a stride.
+  void pack_plane(const ConvPlan& plan, const float* x, size_t group, size_t word, uint32_t* line,
+                  uint32_t* bits) const {
+    const size_t channels = std::min(kWordBits, k_ - word * kWordBits);
+    const size_t first = group * k_ + word * kWordBits;
+    const float* threshold = threshold_.empty() ? nullptr : threshold_.data() + first;
+    const size_t pixels = plan.height * plan.width;
+    const float* image = x + first * pixels;
+    std::memset(bits, 0, plan.word_plane * sizeof *bits);
+    const bool adjacent = plan.column_stride == 1;
+    for (size_t y = 0; y < plan.height; ++y) {
+      const size_t at = y + rows_.before;
+      uint32_t* row = bits + at % plan.row_stride * plan.column_stride * plan.plane +
+                      at / plan.row_stride * plan.plane_width;
+      uint32_t* to = adjacent ? row + columns_.before : line;
+      kernel_.pack_pixels(image + y * plan.width, pixels, channels, threshold, plan.width, to);
+      for (size_t i = 0; !adjacent && i < plan.width; ++i) {
+        const size_t column = i + columns_.before;
+        row[column % plan.column_stride * plan.plane + column / plan.column_stride] = to[i];
+      }
+    }
+  }
+
+  void multiply(const ConvPlan& plan, const uint32_t* bits, size_t panel, size_t first, size_t last,
+                float* y) const {
+    const size_t in_group = panel % group_panels() * kConvChannels;
+    ConvWork work{};
+    work.bits = bits;
+    work.weights = bits_.data() + panel * taps() * words_ * kConvChannels;
+    work.offsets = plan.offsets.data();
+    work.taps = taps() * words_;
+    work.first = first;
+    work.last = last;
+    work.classes = plan.classes.data();
+    work.stored = plan.stored.data();
+    work.starts = plan.starts.data();
+    work.sums = plan.sums.data() + panel * kConvChannels * plan.class_stride;
+    work.class_stride = plan.class_stride;
+    work.alpha = alpha_.data() + panel * kConvChannels;
+    work.bias = bias_.data() + panel * kConvChannels;
+    work.plane = plan.out_height * plan.out_width;
+    work.y = y + (panel / group_panels() * group_channels() + in_group) * work.plane;
+    work.channels = std::min(kConvChannels, group_channels() - in_group);
+    kernel_.conv(work);
+  }
+
+  // The bits of the activations live for this call only: calls of one session may overlap.
+  void convolve(OrtKernelContext* context, const ConvPlan& plan, const float* x, size_t batch, float* y) const {
+    const size_t planes = group_ * words_;  // of a sample
+    const size_t image = plan.height * plan.width * k_ * group_;
+    const size_t sample = planes * plan.word_plane;
+    const size_t out = n_ * plan.out_height * plan.out_width;
+    Buffer<uint32_t> bits(batch * sample + 2 * kPositions);  // the last vector may reach over the end
+    std::memset(bits.data() + batch * sample, 0, 2 * kPositions * sizeof(uint32_t));
+    const size_t line = plan.column_stride == 1 ? 0 : plan.width;
+    Buffer<uint32_t> lines(batch * planes * line);
+    const auto pack_one = [&](size_t task) {
+      const size_t b = task / planes;
+      const size_t plane = task % planes;
+      uint32_t* to = bits.data() + b * sample + plane * plan.word_plane;
+      pack_plane(plan, x + b * image, plane / words_, plane % words_, lines.data() + task * line, to);
+    };
+    const size_t panels = group_ * group_panels();
+    const size_t chunks = ceil_div(plan.groups, kGroupsOfATask);
+    const auto multiply_one = [&](size_t task) {
+      const size_t chunk = task % chunks;
+      const size_t panel = task / chunks % panels;
+      const size_t b = task / chunks / panels;
+      const uint32_t* from = bits.data() + b * sample + panel / group_panels() * words_ * plan.word_plane;
+      const size_t first = chunk * kGroupsOfATask;
+      multiply(plan, from, panel, first, std::min(plan.groups, first + kGroupsOfATask), y + b * out);
+    };
+    const size_t tasks = batch * panels * chunks;
+    if (batch * out * taps() * k_ < kWorthThreads) {
+      for (size_t task = 0; task < batch * planes; ++task) pack_one(task);
+      for (size_t task = 0; task < tasks; ++task) multiply_one(task);
+      return;
+    }
+    ort::parallel_for(api_, context, batch * planes, pack_one);
+    ort::parallel_for(api_, context, tasks, multiply_one);
+  }
+
+  struct LastPlan {
+    std::mutex mutex;
+    std::shared_ptr<const ConvPlan> plan;
+  };
+
+  const OrtApi* api_;
+  const BitKernel& kernel_;
+  bool forced_;
+  size_t k_ = 0;
+  size_t n_ = 0;
+  size_t group_ = 0;
+  size_t words_ = 0;
+  ConvAxis rows_{};
+  ConvAxis columns_{};
+  std::vector<uint32_t> bits_;    // [panels, taps, words, 8]
+  std::vector<int32_t> pops_;     // [panels * 8, taps]
+  std::vector<float> alpha_;      // [panels * 8]
+  std::vector<float> bias_;       // [panels * 8]
+  std::vector<float> threshold_;  // [C], or empty where there is no shift
+  std::unique_ptr<TiledConv> tiled_;  // null where tiles are not faster
+  std::unique_ptr<LastPlan> last_ = std::make_unique<LastPlan>();
+};
+
+}  // namespace
+
+const OrtCustomOp* bin_conv_operator() { return layer_operator<BinConv>(); }
+
+}  // namespace edgepack

@@ -1,0 +1,135 @@
+"""Times of a layer's forms and the limits of this core, in turn in one process."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from edgepack.runtime import kernels
+from tests.benchmarks.binary.models import Shape, models
+
+_ROUND_S = 2e-3
+_ROUNDS = 60
+_WARM = 5
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Loops that do nothing else; each call gives a rate a second of process time.
+
+    They take turns with the forms: a rate of another minute says little on a machine whose clock moves.
+    """
+
+    products: Callable[[], float]
+    near: Callable[[], float]
+    far: Callable[[], float]
+
+
+def limits(folder: Path) -> Limits:
+    """Products counted, bytes read from 64 KiB, bytes read from 64 MiB.
+
+    Raises:
+        subprocess.CalledProcessError: The compiler lacks the instructions.
+        OSError: There is no compiler.
+    """
+    library = folder / "limits.so"
+    source = Path(__file__).with_name("limits.cpp")
+    flags = ["-O2", "-shared", "-fPIC", "-mavx512f", "-mavx512vpopcntdq"]
+    subprocess.run([os.environ.get("CXX", "c++"), *flags, str(source), "-o", str(library)], check=True)
+    loops = ctypes.CDLL(str(library))
+    loops.popcount_products.restype = loops.bytes_read.restype = ctypes.c_double
+    loops.popcount_products.argtypes = [ctypes.c_size_t]
+    loops.bytes_read.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t]
+    near, far = np.ones(1 << 16, np.uint8), np.ones(1 << 26, np.uint8)
+    return Limits(
+        products=lambda: float(loops.popcount_products(20_000)),
+        near=lambda: float(loops.bytes_read(near.ctypes.data, near.size, 200)),
+        far=lambda: float(loops.bytes_read(far.ctypes.data, far.size, 1)),
+    )
+
+
+def measure(shape: Shape, peak: Limits) -> dict[str, Any]:
+    """Medians over rounds: microseconds by form and by limit, and each form's time over that of one bit.
+
+    The roofline is the longer of the time to count all products and the time to read activations and weights once from
+    the first two caches, where a benchmark has them; it is by processors' counting, whichever kernel ran.
+    """
+    x = shape.x()
+    runs = {name: _bound(model, x, 1) for name, model in models(shape).items()}
+    clock = time.process_time
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    least: dict[str, list[float]] = {"counting": [], "reading": []}
+    counts = {}
+    for name, run in runs.items():
+        for _ in range(_WARM):
+            run()
+        begin = clock()
+        run()
+        counts[name] = max(1, int(_ROUND_S / max(clock() - begin, 1e-6)))
+    for _ in range(_ROUNDS):
+        for name, run in runs.items():
+            begin = clock()
+            for _ in range(counts[name]):
+                run()
+            times[name].append((clock() - begin) / counts[name] * 1e6)
+        for name, of in roofline_us(shape, peak.products(), peak.near()).items():
+            least[name].append(of)
+    bit = np.array(times["1-bit"])
+    limit = np.maximum(least["counting"], least["reading"])
+    return {
+        "shape": shape.title,
+        "threads": 1,
+        "us": _medians(times),
+        "over": _medians({name: np.array(of) / bit for name, of in times.items() if name != "1-bit"}),
+        "roofline_us": _medians(least),
+        "share_of_roofline": float(np.median(limit / bit)),
+    }
+
+
+def roofline_us(shape: Shape, products: float, near: float) -> dict[str, float]:
+    """Microseconds that counting and reading take at rates a second."""
+    return {"counting": shape.products / products * 1e6, "reading": shape.bytes_read / near * 1e6}
+
+
+def _medians(values: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(np.median(of)) for name, of in values.items()}
+
+
+def threads_gain(shape: Shape) -> dict[str, Any]:
+    """Wall times in microseconds of the binary layer with one thread and with two, call by call in turn.
+
+    Only wall time can tell, and an interrupted call is no call of the kernel's: the shortest of each counts.
+    """
+    x, model = shape.x(), models(shape)["1-bit"]
+    runs = [_bound(model, x, threads) for threads in (1, 2)]
+    times: list[list[float]] = [[], []]
+    for _ in range(10 * _ROUNDS):
+        for run, of in zip(runs, times, strict=True):
+            begin = time.perf_counter()
+            run()
+            of.append((time.perf_counter() - begin) * 1e6)
+    one, two = (min(of[_WARM:]) for of in times)
+    return {"shape": shape.title, "threads": 2, "wall_us": [one, two], "gain": one / two}
+
+
+def _bound(model: onnx.ModelProto, x: np.ndarray, threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    assert kernels.register(options), kernels.why_not()
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    binding = session.io_binding()
+    binding.bind_cpu_input("x", x)
+    binding.bind_output("y")
+    return lambda: session.run_with_iobinding(binding)

@@ -1,0 +1,52 @@
+"""The table in docs/binary-roofline.md: made of a run's lines, between its markers."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.binary import measure, models
+
+ROOT = Path(__file__).resolve().parents[3]
+PEAK = {"products": 1e12, "near": 1e11, "far": 1e10}
+FOUND = {"us": {"fp32": 1000.0, "int8": 200.0, "1-bit": 100.0}, "over": {"fp32": 10.0, "int8": 2.0}}
+
+
+def line(shape: models.Shape, *missed: str) -> dict[str, Any]:
+    least = measure.roofline_us(shape, PEAK["products"], PEAK["near"])
+    share = max(least.values()) / 100
+    return {
+        "shape": shape.title, **FOUND, "roofline_us": least, "share_of_roofline": share, "missed": missed,
+    }  # fmt: skip
+
+
+def test_a_run_becomes_a_table_that_the_page_has_a_place_for(tmp_path: Path) -> None:
+    spec = importlib.util.spec_from_file_location("binary_table", ROOT / "tools" / "binary_table.py")
+    assert spec
+    assert spec.loader
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    lines = [line(models.SHAPES[0], "10.0x fp32, not 13x"), *map(line, models.SHAPES[1:])]
+    made = tool.table({"cpu": "a processor", "limits": PEAK, "lines": lines})
+    first = (
+        "| linear 128, 768 to 768 | 1000.0 | 200.0 | 100.0 | 10.0x | 2.0x | 75.5 | 4.7 | 75 % | **misses**: "
+    )
+    assert first + "10.0x fp32, not 13x |" in made
+    assert made.count("| holds |") == len(models.SHAPES) - 1
+    page = tmp_path / "page.md"
+    page.write_text((ROOT / "docs" / "binary-roofline.md").read_text(encoding="utf-8"), encoding="utf-8")
+    tool.PLACE.write(made, [page])
+    assert made in page.read_text(encoding="utf-8")
+
+
+def test_a_layer_of_one_output_is_bound_by_reading() -> None:
+    wide = models.Shape("", 1, 1 << 20, 1, conv=False, over_fp32=0, over_int8=0)
+    made = measure.roofline_us(wide, PEAK["products"], PEAK["near"])
+    assert made["reading"] > made["counting"]
+
+
+def test_products_and_bytes_of_a_convolution() -> None:
+    conv = models.Shape("", 4, 8, 8, conv=True, over_fp32=0, over_int8=0)
+    assert conv.products == 4 * 4 * 8 * 8 * 9
+    assert conv.bytes_read == 4 * 4 * 8 * 4 + 8 * 8 * 9 // 8
