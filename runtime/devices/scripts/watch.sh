@@ -1,11 +1,11 @@
 #!/bin/sh
 # watch.sh BASE RUN SECONDS [TURN]: waits until the run is done or gone, for about so many seconds, and says which.
 #
-# The first 25 turns are short, so that a short run is noticed at once; a later call begins behind them.
+# Without TURN, a turn is a fifth of a second, so that a short run is noticed at once; from 25 on it is a second.
 # Waiting here, and not by asking again and again, leaves the device in peace while it measures.
 folder=$(folder_of "$1" "$2") || exit 1
 turn=${4:-0}
-last=$((turn < 25 ? $3 + 20 : $3 + turn))
+last=$((turn < 25 ? $3 * 5 : $3 + turn))
 while :; do
     if [ -f "$folder/done" ]; then
         printf 'done '
@@ -22,7 +22,7 @@ while :; do
             echo gone
             break
         fi
-    elif [ "$turn" -eq 25 ]; then
+    elif [ "$turn" -ge 35 ]; then
         echo gone # it could not even write its number
         break
     fi
@@ -35,7 +35,7 @@ while :; do
     turn=$((turn + 1))
 done
 printf 'progress %s\n' "$(tail -n 1 "$folder/progress" 2>/dev/null)"
-printf 'free %s\n' "$(df -k "$folder" 2>/dev/null | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)"
+printf 'free %s\n' "$(df -Pk "$folder" 2>/dev/null | tail -n 1 | tr -s ' ' | cut -d ' ' -f 4)"
 tail -c 2000 "$folder/stderr" 2>/dev/null
 tail -c 500 "$folder/job.log" 2>/dev/null
 exit 0

@@ -125,7 +125,7 @@ def test_a_device_s_words_cannot_rewrite_the_terminal(workdir):
             [
                 "sh",
                 "-c",
-                "printf '\\033[2Jhalf\\n' >progress; sleep 5; printf '\\033]0;x\\007no\\n' >&2; exit 3",
+                "printf '\\033[2Jhalf\\n' >progress; sleep 2.5; printf '\\033]0;x\\007no\\n' >&2; exit 3",
             ]
         )
         with pytest.raises(DeviceError, match="no") as error:
@@ -239,7 +239,7 @@ def test_a_disk_that_fills_during_the_run_is_no_success(small_disk):
 def test_progress_is_told(workdir):
     said: list[str] = []
     with opened("local", workdir=workdir, tell=said.append) as device, device.run() as run:
-        run.start(["sh", "-c", "echo half >progress; sleep 6; echo {} >result.json"]).wait(40)
+        run.start(["sh", "-c", "echo half >progress; sleep 2.5; echo {} >result.json"]).wait(40)
     assert "half" in said
 
 
