@@ -15,6 +15,7 @@ from edgepack.targets.mobile import _litert_lowering as lowering
 from edgepack.toolchain import tflite
 from edgepack.toolchain.errors import EdgepackError, TargetError, ToolchainFailedError, UsageError
 from edgepack.toolchain.program import Lowered, Part, Program, Signature, TensorSpec
+from tests.onnx_files import empty_model
 
 SIGNATURE = Signature(
     (
@@ -57,8 +58,8 @@ def context(network: Path | str, inputs: tuple[str, ...] = INPUTS, time_limit_s:
     return Context(source=source, sizes={"batch": 2}, time_limit_s=time_limit_s)
 
 
-def program(kind: str = "factory", signature: Signature = SIGNATURE) -> tuple[Program, Part]:
-    part = Part("main", Path("main.onnx"), signature)
+def program(folder: Path, kind: str = "factory", signature: Signature = SIGNATURE) -> tuple[Program, Part]:
+    part = Part("main", empty_model(folder / "main.onnx"), signature)
     return Program({"main": part}, source={"kind": kind, "location": "model.onnx"}), part
 
 
@@ -87,14 +88,14 @@ def test_compile_ships_the_file(models: dict[str, Lowered], tmp_path: Path) -> N
 @pytest.mark.parametrize("target", ["mobile:litert", "npu:ethos-u55-128"])
 def test_an_onnx_source_is_told_what_to_do(target: str, tmp_path: Path) -> None:
     with pytest.raises(TargetError, match="ONNX file was given") as caught:
-        targets.get(target)().lower(*program("onnx"), Context(source={}, sizes={}), tmp_path)
+        targets.get(target)().lower(*program(tmp_path, "onnx"), Context(source={}, sizes={}), tmp_path)
     assert "cpu:onnxruntime" in str(caught.value)
     assert caught.value.exit_code == 4
 
 
 def test_a_dimension_without_a_size(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'batch'"):
-        lowering.lower("mobile:litert", *program(), Context(source={}, sizes={}), tmp_path)
+        lowering.lower("mobile:litert", *program(tmp_path), Context(source={}, sizes={}), tmp_path)
 
 
 def test_macs_and_shares(models: dict[str, Lowered]) -> None:
@@ -126,7 +127,9 @@ def test_a_converter_that_fails(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(lowering, "WORKER", "fake_litert_worker")
     with pytest.raises(ToolchainFailedError, match=message):
-        lowering.lower("mobile:litert", *program(), context("x.py", time_limit_s=limit), tmp_path / "out")
+        lowering.lower(
+            "mobile:litert", *program(tmp_path), context("x.py", time_limit_s=limit), tmp_path / "out"
+        )
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -136,7 +139,7 @@ def test_lowers_a_network_with_an_image(tmp_path: Path) -> None:
 
     network = tmp_path / "network.py"
     network.write_text(NETWORK)
-    lowered = lowering.lower("mobile:litert", *program(), context(network), tmp_path / "out")
+    lowered = lowering.lower("mobile:litert", *program(tmp_path), context(network), tmp_path / "out")
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["model.tflite"]
     assert lowered.signature.inputs[0].shape == (2, 3, 16, 16)
     assert tflite.read_note(lowered.path) == {tflite.CHANNELS_LAST: ["image"]}
@@ -168,7 +171,7 @@ def test_a_model_that_cannot_be_converted(tmp_path: Path) -> None:
     with pytest.raises(EdgepackError, match=r"litert-torch cannot convert") as caught:
         lowering.lower(
             "mobile:litert",
-            *program(signature=signature),
+            *program(tmp_path, signature=signature),
             context(network, ("x:float32[4]",)),
             tmp_path / "out",
         )

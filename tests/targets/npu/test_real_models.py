@@ -14,6 +14,7 @@ from edgepack.runtime.sessions.litert import LitertSession, tensors
 from edgepack.targets.base import Context, Offer, Target, targets
 from edgepack.toolchain.program import Lowered, Part, Program, Signature, TensorSpec
 from edgepack.toolchain.results import Calibration
+from tests.onnx_files import empty_model
 
 pytestmark = [pytest.mark.slow]
 Arrays = dict[str, np.ndarray]
@@ -21,7 +22,7 @@ LENGTH = 128
 
 
 def lower(source: SourceRequest, signature: Signature, folder: Path) -> Lowered:
-    part = Part("main", folder / "main.onnx", signature)
+    part = Part("main", empty_model(folder.with_suffix(".onnx")), signature)
     context = Context(source=source.to_json(), sizes={"batch": 1, "sequence": LENGTH}, threads=2)
     return targets.get("mobile:litert")().lower(Program({"main": part}), part, context, folder)
 
