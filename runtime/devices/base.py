@@ -55,8 +55,14 @@ class Transport(ABC):
         """The error for a client's words; a `LinkLostError` when trying again may help."""
 
     @abstractmethod
-    def push(self, source: Path, place: str, *, limit_s: float = LONG_S) -> None:
+    def push(self, source: Path, place: str, *, resume: bool = False, limit_s: float = LONG_S) -> None:
         """Copy a file to an absolute path on the device; what arrived has to be looked at.
+
+        Args:
+            source: The file.
+            place: Where it goes.
+            resume: Its beginning may be there from before a broken link: go on behind it, where the client can.
+            limit_s: Seconds.
 
         Raises:
             DeviceError: The client says that it failed.

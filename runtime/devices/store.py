@@ -4,13 +4,14 @@
     BASE/runs/<number>/      a run's own folder, into which files of the store are linked under their names
 
 A file arrives in the run's folder, is hashed there by the device, and only then takes its place in the store,
-by a rename. What is in the store is hashed again before it is believed: a device may have lost power while it
+by a rename. A link that breaks on the way is taken up again behind what had arrived. What is in the store is hashed again before it is believed: a device may have lost power while it
 wrote, or somebody may have changed it.
 """
 
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from edgepack.runtime.devices.shell import Answer
 from edgepack.toolchain.errors import DeviceError, LinkLostError
 
 _TRIES = 2
+_PAUSES_S = (0.0, 0.5, 1.0, 2.0, 5.0)
+"""Seconds before a link that broke while a file was sent is tried again."""
 _UNEQUAL = 2  # exit code of keep.sh
 
 
@@ -61,15 +64,19 @@ def send_one(
         DeviceError: It cannot be sent, or arrives as another one, twice.
     """
     answer = Answer(_UNEQUAL, "", "")
-    for turn in range(_TRIES):
-        arriving = f"incoming-{secrets.token_hex(8)}"
+    broken, unequal, resume = 0, 0, False
+    arriving = f"incoming-{secrets.token_hex(8)}"
+    while unequal < _TRIES:
         try:
-            transport.push(file, f"{base}/runs/{run}/{arriving}")
+            transport.push(file, f"{base}/runs/{run}/{arriving}", resume=resume)
             answer = transport.run("keep", base, run, arriving, sha256, name or "", limit_s=LONG_S)
         except LinkLostError:
-            if turn == _TRIES - 1:
+            broken += 1
+            if broken > len(_PAUSES_S):
                 raise
+            time.sleep(_PAUSES_S[broken - 1])
             transport.reconnect()
+            resume = True
             continue
         except DeviceError as error:
             raise _explained(transport, base, run, file, error) from error
@@ -77,6 +84,9 @@ def send_one(
             return
         if answer.code != _UNEQUAL:
             break
+        # What a broken link left may be anything: the next turn begins at the first byte.
+        unequal += not resume
+        resume, arriving = False, f"incoming-{secrets.token_hex(8)}"
     if answer.code == _UNEQUAL:
         what = f"{file.name} was sent, and the device has another file: the client's success was none"
     else:

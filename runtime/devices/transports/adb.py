@@ -73,7 +73,8 @@ class AdbTransport(Transport):
                 return DeviceError(meaning, where=str(self.address), todo=cure)
         return self.lost(f"{what} over adb; it said: {spoken.words}")
 
-    def push(self, source: Path, place: str, *, limit_s: float = LONG_S) -> None:
+    def push(self, source: Path, place: str, *, resume: bool = False, limit_s: float = LONG_S) -> None:
+        del resume  # adb's sync protocol has no offset
         self._copy(["push", str(source.resolve()), place], f"{source.name} could not be sent", limit_s)
 
     def pull(self, place: str, target: Path, *, limit_s: float = LONG_S) -> None:

@@ -23,8 +23,8 @@ class LocalTransport(Transport):
     def failure(self, spoken: client.Spoken, what: str) -> DeviceError:
         return self.lost(f"{what}; its shell said: {spoken.words}")
 
-    def push(self, source: Path, place: str, *, limit_s: float = LONG_S) -> None:
-        del limit_s
+    def push(self, source: Path, place: str, *, resume: bool = False, limit_s: float = LONG_S) -> None:
+        del resume, limit_s
         self._copy(source, Path(place))
 
     def pull(self, place: str, target: Path, *, limit_s: float = LONG_S) -> None:

@@ -102,12 +102,15 @@ class SshTransport(Transport):
                 )
         return self.lost(f"{what} over ssh; it said: {spoken.words}")
 
-    def push(self, source: Path, place: str, *, limit_s: float = LONG_S) -> None:
+    def push(self, source: Path, place: str, *, resume: bool = False, limit_s: float = LONG_S) -> None:
         name = f"out-{secrets.token_hex(8)}"
         link = self._home / name
         link.symlink_to(source.resolve())
+        # sftp goes on behind what is there ("put -a"), and fails where nothing is: a line that begins with "-"
+        # may fail. Whether that gave the file is for its hash to say.
+        line = f"-put -a {name} {_quoted(place)}" if resume else f"put {name} {_quoted(place)}"
         try:
-            self._batch(f"put {name} {_quoted(place)}", f"{source.name} could not be sent", limit_s)
+            self._batch(line, f"{source.name} could not be sent", limit_s)
         finally:
             link.unlink(missing_ok=True)
 

@@ -193,31 +193,60 @@ def test_a_transfer_that_says_it_went_well_and_did_not(sshd, workdir, tmp_path, 
     (tmp_path / "half").write_bytes(b"ri")
     with opened(sshd.address, workdir=workdir, config=sshd.config) as device:
         push = device.transport.push
-        monkeypatch.setattr(device.transport, "push", lambda _, place: push(tmp_path / "half", place))
+        monkeypatch.setattr(device.transport, "push", lambda _, place, **given: push(tmp_path / "half", place, **given))
         with device.run() as run, pytest.raises(DeviceError, match="the client's success was none"):
             run.place({"main.onnx": file})
         assert list(Path(device.base, "store").iterdir()) == []
 
 
-def test_a_link_that_breaks_while_a_file_is_sent(sshd, workdir, tmp_path, monkeypatch):
-    file = tmp_path / "main.onnx"
+@pytest.mark.parametrize("sound", [True, False])
+def test_a_broken_transfer_goes_on_where_it_was(sshd, workdir, tmp_path, monkeypatch, sound):
+    """A wrong first half shows that the second turn left it alone; its hash shows, and a third sends everything."""
+    file, half = tmp_path / "main.onnx", tmp_path / "half"
     file.write_bytes(os.urandom(1 << 20))
+    half.write_bytes(file.read_bytes()[: 1 << 19] if sound else bytes(1 << 19))
     with opened(sshd.address, workdir=workdir, config=sshd.config) as device:
-        push = device.transport.push
-        pushed: list[str] = []
+        push, resumed = device.transport.push, []
 
-        def broken(source, place):
-            pushed.append(place)
-            push(source, place)
-            if len(pushed) == 1:
-                sshd.cut()
+        def broken(source, place, *, resume=False):
+            resumed.append(resume)
+            push(source if len(resumed) > 1 else half, place, resume=resume)
+            if len(resumed) == 1:
+                raise device.transport.lost("half-way")
 
         monkeypatch.setattr(device.transport, "push", broken)
         with device.run() as run:
             assert run.place({"main.onnx": file}) == {"main.onnx"}
             assert Path(run.folder, "main.onnx").read_bytes() == file.read_bytes()
-    # ssh's own next call connects again by itself when it notices; else the file is sent once more.
-    assert 1 <= len(pushed) <= 2
+        assert resumed == ([False, True] if sound else [False, True, False])
+
+
+def test_a_link_that_breaks_while_a_file_is_sent(sshd, workdir, tmp_path):
+    """Cut as soon as something has arrived, and again."""
+    file = tmp_path / "main.onnx"
+    file.write_bytes(os.urandom(48 << 20))
+    sizes: list[int] = []
+
+    def cut(folder):
+        for least in (1 << 20, 8 << 20):
+            deadline = time.monotonic() + 20
+            while time.monotonic() < deadline:
+                size = max((path.stat().st_size for path in folder.glob("incoming-*")), default=0)
+                if size > least:
+                    sshd.cut()
+                    sizes.append(size)
+                    break
+                time.sleep(0.0005)
+
+    with opened(sshd.address, workdir=workdir, config=sshd.config) as device, device.run() as run:
+        cutter = threading.Thread(target=cut, args=(Path(run.folder),))
+        cutter.start()
+        assert run.place({"main.onnx": file}) == {"main.onnx"}
+        cutter.join()
+        assert Path(run.folder, "main.onnx").read_bytes() == file.read_bytes()
+        assert len(list(Path(run.folder).iterdir())) == 1, "no half of a file is left"
+    assert sizes
+    assert sizes[0] < file.stat().st_size, "the first cut was in the middle"
 
 
 def test_keys_are_never_logged(sshd, workdir, caplog, capfd):
