@@ -4,8 +4,8 @@
     BASE/runs/<number>/      a run's own folder, into which files of the store are linked under their names
 
 A file arrives in the run's folder, is hashed there by the device, and only then takes its place in the store,
-by a rename. A link that breaks on the way is taken up again behind what had arrived. What is in the store is hashed again before it is believed: a device may have lost power while it
-wrote, or somebody may have changed it.
+by a rename. A link that breaks on the way is taken up again behind what had arrived. What is in the store is
+hashed again before it is believed: a device may have lost power while it wrote, or somebody may have changed it.
 """
 
 from __future__ import annotations
