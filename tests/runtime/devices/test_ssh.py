@@ -193,7 +193,9 @@ def test_a_transfer_that_says_it_went_well_and_did_not(sshd, workdir, tmp_path, 
     (tmp_path / "half").write_bytes(b"ri")
     with opened(sshd.address, workdir=workdir, config=sshd.config) as device:
         push = device.transport.push
-        monkeypatch.setattr(device.transport, "push", lambda _, place, **given: push(tmp_path / "half", place, **given))
+        monkeypatch.setattr(
+            device.transport, "push", lambda _, place, **given: push(tmp_path / "half", place, **given)
+        )
         with device.run() as run, pytest.raises(DeviceError, match="the client's success was none"):
             run.place({"main.onnx": file})
         assert list(Path(device.base, "store").iterdir()) == []
