@@ -157,7 +157,10 @@ def profile(  # noqa: PLR0913 - options of one call, all by keyword
     sweep: bool = False,
     threads: int = 1,
     prepare: bool = False,
+    runner: str = "auto",
     python: str | None = None,
+    onnxruntime: Path | None = None,
+    ndk: Path | None = None,
     workdir: str | None = None,
     ssh_config: Path | None = None,
     out: str | Path | None = None,
@@ -176,7 +179,10 @@ def profile(  # noqa: PLR0913 - options of one call, all by keyword
         sweep: On one big core, all big, little, and all cores, too.
         threads: Within one operator, where the system chooses the cores.
         prepare: Fix the device's clocks before, as far as it allows, and restore them afterwards.
+        runner: "python", "native" (a program of ours, for ONNX Runtime's targets), or "auto": Python where it is.
         python: The device's Python, which has numpy and the runtime; "python3" unless told.
+        onnxruntime: For "native": the device's libonnxruntime.so, or a wheel or an archive that holds it.
+        ndk: For "native" on Android: the folder of its native development kit.
         workdir: edgepack's folder on the device.
         ssh_config: A configuration file for ssh instead of the user's own.
         out: Folder for profile.json and profile.html, and for the bundle of a model.
@@ -192,6 +198,7 @@ def profile(  # noqa: PLR0913 - options of one call, all by keyword
 
     from edgepack.runtime.devices.address import parse
     from edgepack.toolchain.devices import opening, page, profiling, settings
+    from edgepack.toolchain.devices.asking_native import Native
 
     # What is wrong with the request is said before a model is exported.
     wanted = settings.make(preset, sustain_s=sustain_s, sweep=sweep, threads=threads)
@@ -200,8 +207,8 @@ def profile(  # noqa: PLR0913 - options of one call, all by keyword
         place = Path(out) / "bundle" if out is not None else Path(scratch) / "bundle"
         bundle = opening.bundle_of(model, place, target=target, precision=precision, **options)
         found = profiling.profile(
-            bundle, device, wanted, target=target, prepare=prepare, python=python, workdir=workdir,
-            ssh_config=ssh_config, tell=tell,
+            bundle, device, wanted, target=target, prepare=prepare, runner=runner, python=python,
+            native=Native(onnxruntime, ndk), workdir=workdir, ssh_config=ssh_config, tell=tell,
         )  # fmt: skip
     if out is not None:
         page.write(found, Path(out))

@@ -45,6 +45,14 @@ def profile(  # noqa: PLR0913 - options of a command
         bool, typer.Option("--prepare", help="Fix the device's clocks before, and restore them afterwards.")
     ] = False,
     python: Annotated[str | None, typer.Option(help="The device's Python [default: python3].")] = None,
+    runner: Annotated[
+        str, typer.Option(help="python, native (needs no Python there), or auto: Python where it is.")
+    ] = "auto",
+    onnxruntime: Annotated[
+        Path | None,
+        typer.Option(help="For native: the device's libonnxruntime.so, or a wheel or archive that holds it."),
+    ] = None,
+    ndk: Annotated[Path | None, typer.Option(help="For native on Android: the NDK's folder.")] = None,
     workdir: Annotated[str | None, typer.Option(help="edgepack's folder on the device.")] = None,
     ssh_config: Annotated[
         Path | None, typer.Option(help="A configuration for ssh instead of your own.")
@@ -68,7 +76,8 @@ def profile(  # noqa: PLR0913 - options of a command
         folder = _folder(out, subject)
         found = api.profile(
             subject, device, target=target, precision=precision, preset=preset, sustain_s=sustain, sweep=sweep,
-            threads=threads, prepare=prepare, python=python, workdir=workdir, ssh_config=ssh_config, out=folder,
+            threads=threads, prepare=prepare, runner=runner, python=python, onnxruntime=onnxruntime, ndk=ndk,
+            workdir=workdir, ssh_config=ssh_config, out=folder,
             tell=(lambda _: None) if quiet else (lambda text: typer.echo(text, err=True)),
             **opt.given(trust_pickle=trust_pickle or None, trust_remote_code=trust_remote_code or None),
         )  # fmt: skip

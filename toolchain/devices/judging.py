@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def judge(subject: Subject, outputs: Mapping[str, Path]) -> dict[str, Parity]:
+def judge(subject: Subject, outputs: Mapping[str, Sequence[Mapping[str, np.ndarray]]]) -> dict[str, Parity]:
     """Compare the device's outputs of every part, and of the calls in a row, with their references.
 
     Args:
         subject: The target.
-        outputs: Fetched files by part.
+        outputs: Of every call, by part.
 
     Raises:
         DeviceError: The device left outputs out.
@@ -32,15 +32,14 @@ def judge(subject: Subject, outputs: Mapping[str, Path]) -> dict[str, Parity]:
     for artifact in subject.artifacts:
         facts = facts_of(artifact)
         _, reference = calls_of(subject.bundle, facts.cases)
-        got = _read(outputs, artifact.part)
         found[artifact.part] = _compare(
-            subject, artifact.part, reference, got, facts.gate, artifact.parity.reference
+            subject, artifact.part, reference, outputs, facts.gate, artifact.parity.reference
         )
     if subject.calls is not None and subject.program is not None:
         name, file = subject.calls
         _, reference = calls_of(subject.bundle, file)
         gate = subject.program.rollout.gate if subject.program.rollout else parity.FLOAT_GATE
-        found[name] = _compare(subject, name, reference, _read(outputs, name), gate, "source framework")
+        found[name] = _compare(subject, name, reference, outputs, gate, "source framework")
     return found
 
 
@@ -48,10 +47,13 @@ def _compare(
     subject: Subject,
     name: str,
     reference: list[dict[str, np.ndarray]],
-    got: list[dict[str, np.ndarray]],
+    outputs: Mapping[str, Sequence[Mapping[str, np.ndarray]]],
     gate: Mapping[str, float],
     made_by: str,
 ) -> Parity:
+    if name not in outputs:
+        raise DeviceError(f"The device gave no outputs of {name}")
+    got = [dict(call) for call in outputs[name]]
     if len(got) != len(reference):
         raise DeviceError(f"The device gave {len(got)} results of {name} for {len(reference)} calls")
     result = parity.compare(
@@ -68,15 +70,17 @@ def _compare(
     return result
 
 
-def _read(outputs: Mapping[str, Path], name: str) -> list[dict[str, np.ndarray]]:
-    """Outputs by name, call by call, of a file with "<call>/<output>"."""
+def read_outputs(file: Path, name: str) -> list[dict[str, np.ndarray]]:
+    """Outputs by name, call by call, of a file with "<call>/<output>"; `name` is the part's, for errors.
+
+    Raises:
+        DeviceError: It is not such a file.
+    """
     import numpy as np
 
-    if name not in outputs:
-        raise DeviceError(f"The device gave no outputs of {name}")
     calls: dict[int, dict[str, np.ndarray]] = {}
     try:
-        with np.load(outputs[name], allow_pickle=False) as arrays:
+        with np.load(file, allow_pickle=False) as arrays:
             for key in arrays.files:
                 index, _, output = key.partition("/")
                 calls.setdefault(int(index), {})[output] = arrays[key]

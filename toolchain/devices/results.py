@@ -8,6 +8,9 @@ from pydantic import Field
 
 from edgepack.toolchain.results import Environment, Latency, Parity, Result
 
+NO_PYTHON = "none"
+"""What stands for the version of Python where our own runner ran."""
+
 
 class Cluster(Result):
     """Cores of one kind."""

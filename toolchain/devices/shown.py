@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgepack.toolchain.devices.results import Cluster, DeviceProfile, Measured, Reading, TargetProfile
+from edgepack.toolchain.devices.results import (
+    NO_PYTHON,
+    Cluster,
+    DeviceProfile,
+    Measured,
+    Reading,
+    TargetProfile,
+)
 from edgepack.toolchain.report import cells, text
 from edgepack.toolchain.report.cells import Cell, Table, table
 
@@ -135,7 +142,11 @@ def conditions(profile: DeviceProfile) -> list[str]:
     found = [
         f"{profile.device.address}: {environment.cpu_model}, {environment.os}",
         f"Cores: {'; '.join(map(_cluster, profile.device.clusters)) or 'not told'}",
-        f"Python {environment.python} with {packages or 'nothing that it names'}",
+        (
+            f"edgepack's own runner with {packages}"
+            if environment.python == NO_PYTHON
+            else f"Python {environment.python} with {packages or 'nothing that it names'}"
+        ),
         (
             f"Preset {asked['preset']}: at least {asked['min_samples']} samples and {asked['min_seconds']:g} s each, "
             f"at most {asked['max_seconds']:g} s; warm-up until times settle"

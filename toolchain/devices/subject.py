@@ -141,6 +141,23 @@ def calls_of(bundle: Bundle, name: str) -> tuple[list[dict[str, np.ndarray]], li
         raise BundleError(f"The recorded calls cannot be read: {error}", where=name) from error
 
 
+def checked_file(bundle: Bundle, name: str) -> tuple[str, Path, str]:
+    """A bundle's file: its name on the device, its path here, its SHA-256.
+
+    Raises:
+        BundleError: It is not what the manifest says.
+    """
+    path = bundle.file(name)
+    found = files.hash_file(path).sha256
+    if found != bundle.manifest.files[name].sha256:
+        raise BundleError(
+            f"The file {name} is not the one of the manifest",
+            where=str(bundle.path),
+            todo="Build the bundle again with edgepack export",
+        )
+    return _PREFIX + name, path, found
+
+
 def gather(subject: Subject, folder: Path) -> tuple[dict[str, Path], dict[str, Path], dict[str, Any]]:
     """The files that go to the device, by their names there, and the part of a request that names them.
 
@@ -161,16 +178,9 @@ def gather(subject: Subject, folder: Path) -> tuple[dict[str, Path], dict[str, P
     sha256: dict[str, str] = {}
 
     def of_bundle(name: str) -> str:
-        path = bundle.file(name)
-        found = files.hash_file(path).sha256
-        if found != bundle.manifest.files[name].sha256:
-            raise BundleError(
-                f"The file {name} is not the one of the manifest",
-                where=str(bundle.path),
-                todo="Build the bundle again with edgepack export",
-            )
-        wanted[_PREFIX + name], sha256[_PREFIX + name] = path, found
-        return _PREFIX + name
+        place, wanted_file, found = checked_file(bundle, name)
+        wanted[place], sha256[place] = wanted_file, found
+        return place
 
     (folder / "feeds").mkdir(parents=True, exist_ok=True)
     parts = []

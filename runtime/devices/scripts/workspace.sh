@@ -5,6 +5,6 @@ mkdir -p "$base/runs" "$base/store" || exit 1
 base=$(cd "$base" && pwd -P) || exit 1
 printf 'base %s\n' "$base"
 printf 'system %s\n' "$(uname -s) $(uname -r) $(uname -m)"
-for tool in sha256sum shasum setsid nohup flock python3; do
+for tool in sha256sum shasum setsid nohup flock python3 getprop; do
     if command -v "$tool" >/dev/null 2>&1; then printf 'tool %s\n' "$tool"; fi
 done
