@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from edgepack.toolchain.devices.results import DeviceProfile
     from edgepack.toolchain.doctor import Finding
     from edgepack.toolchain.events import Listener
+    from edgepack.toolchain.farm.results import FarmReport
     from edgepack.toolchain.links import StatefulProgram
     from edgepack.toolchain.pipeline.verifying import Verification
 
@@ -215,6 +216,44 @@ def profile(  # noqa: PLR0913 - options of one call, all by keyword
     return found
 
 
+def farm(
+    devices: str | Path, *, out: str | Path | None = None, tell: Callable[[str], object] = lambda _: None
+) -> FarmReport:
+    """Measure bundles on many devices, compare with the last good run, and keep the figures in a database.
+
+    Args:
+        devices: A file that names devices and bundles (docs/devices.md).
+        out: Folder for farm.html, farm.csv and farm.json.
+        tell: Told in a sentence what happens, from several threads.
+
+    Returns:
+        Every figure with its verdict; `report.worse` is what a build should fail for.
+
+    Raises:
+        UsageError: The file or a bundle is wrong, or the database cannot be used.
+    """
+    from edgepack.toolchain.farm import page, plan, run
+
+    report = run.run(plan.read(Path(devices)), tell)
+    if out is not None:
+        page.write(report, Path(out))
+    return report
+
+
+def accept_farm(devices: str | Path) -> int:
+    """Take what the last run of a farm found worse as good; returns how many figures.
+
+    Raises:
+        UsageError: The file is wrong, or the database cannot be used.
+    """
+    from edgepack.toolchain.farm.plan import read
+    from edgepack.toolchain.farm.store import Store
+
+    with Store(read(Path(devices)).database or "") as store:
+        last = store.last_run()
+        return 0 if last is None else store.accept(last)
+
+
 def list_targets() -> list[TargetInfo]:
     """All targets, installed or not, sorted by name; imports no toolchain."""
     from edgepack.targets.base import targets
@@ -244,8 +283,10 @@ def doctor() -> list[Finding]:
 
 __all__ = [
     "TargetInfo",
+    "accept_farm",
     "doctor",
     "export",
+    "farm",
     "list_targets",
     "load",
     "open_program",
