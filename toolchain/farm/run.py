@@ -72,7 +72,8 @@ def _measured(plan: FarmPlan, name: str, title: str, bundle: Bundle, tell: Tell)
         settings=_settings(plan),
         fingerprint=hashlib.sha256((bundle.path / bundles.MANIFEST).read_bytes()).hexdigest(),
     )
-    for target in plan.targets or [None]:
+    every: list[str | None] = [None]
+    for target in plan.targets or every:
         tell(f"{title}{f' for {target}' if target else ''}")
         try:
             found = _profile(plan, device, bundle, target, tell)

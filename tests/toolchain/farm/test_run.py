@@ -15,7 +15,8 @@ import pytest
 from onnx import helper
 
 from edgepack.toolchain.devices import profiling
-from edgepack.toolchain.errors import UnknownNameError, UsageError
+from edgepack.toolchain.devices.settings import Settings
+from edgepack.toolchain.errors import DeviceError, UnknownNameError, UsageError
 from edgepack.toolchain.farm import plan, run
 from tests.toolchain.devices import by_hand
 
@@ -90,14 +91,12 @@ def test_devices_run_side_by_side_and_one_that_fails_keeps_nobody(tmp_path, monk
 
     def here(bundle, address, *given, **options):
         if address == "adb://none":
-            raise profiling.DeviceError("it is not there")
+            raise DeviceError("it is not there")
         barrier.wait(60)
         return real(bundle, "local", *given, **{**options, "workdir": str(tmp_path / address[6])})
 
     monkeypatch.setattr(profiling, "profile", here)
-    monkeypatch.setattr(
-        plan.FarmPlan, "settings", lambda _: profiling.Settings(min_samples=9, min_seconds=0.01)
-    )
+    monkeypatch.setattr(plan.FarmPlan, "settings", lambda _: Settings(min_samples=9, min_seconds=0.01))
     report = run.run(plan.read(tmp_path / "devices.yaml"))
     assert [one.error for one in report.failed] == [report.failed[-1].error] * 2
     assert [(one.device, one.bundle, one.verdict) for one in report.results] == [

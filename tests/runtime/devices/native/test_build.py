@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 
 import pytest
@@ -25,39 +24,44 @@ def compiler():
         pytest.skip(f"the runner cannot be built: there is no {missing}")
 
 
+@pytest.fixture(scope="module")
+def program():
+    return build.runner("aarch64")
+
+
+def emulated(program, *words, cwd):
+    command = [program_of("qemu-user-static"), "-L", SYSTEM, program, *words]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.slow
 @pytest.mark.system("g++-aarch64-linux-gnu", "qemu-user-static")
-def test_64_bit_arm(tmp_path):
+def test_64_bit_arm(program, tmp_path):
     """It starts there, reads the request, and says that the library is missing."""
-    program = build.runner("aarch64")
     assert library.machine_of(program) == "aarch64"
     assert build.runner("aarch64").stat().st_mtime_ns == program.stat().st_mtime_ns, "it is kept"
     (tmp_path / "request.bin").write_bytes(REQUEST.packed())
-    command = [program_of("qemu-user-static"), "-L", SYSTEM, program, "check", "request.bin"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    done = emulated(program, "check", "request.bin", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     answer = json.loads((tmp_path / "answer.json").read_text())
     assert not answer["ok"]
     assert "ONNX Runtime cannot be loaded: ./none.so" in answer["what"]
 
 
-@pytest.mark.slow
-def test_requests_that_are_none(tmp_path):
+@pytest.mark.system("g++-aarch64-linux-gnu", "qemu-user-static")
+def test_requests_that_are_none(program, tmp_path):
     """Cut anywhere, or with a length that cannot be: an answer in words, never a crash."""
-    program = build.runner(os.uname().machine)
     whole = Request("./none.so", "", 1, str(phone(tmp_path / "phone")), GLOBS, (), (), ()).packed()
-    broken = [whole[:end] for end in range(0, len(whole), 7)]
+    broken = [whole[:end] for end in range(0, len(whole), 61)]
     broken += [whole + b"x", b"EDGEPACK" + (2).to_bytes(4, "little") + whole[12:]]
     broken += [whole[:12] + b"\xff\xff\xff\xff" + whole[16:], b""]
     for content in broken:
         (tmp_path / "request.bin").write_bytes(content)
-        done = subprocess.run(
-            [program, "measure", "request.bin"], cwd=tmp_path, capture_output=True, check=False
-        )
+        done = emulated(program, "measure", "request.bin", cwd=tmp_path)
         assert done.returncode == 0, (content, done.stderr)
         answer = json.loads((tmp_path / "answer.json").read_text())
         assert "request" in answer["what"], (content, answer)
-    done = subprocess.run([program, "sing", "request.bin"], cwd=tmp_path, capture_output=True, check=False)
+    done = emulated(program, "sing", "request.bin", cwd=tmp_path)
     assert done.returncode == 2
 
 
