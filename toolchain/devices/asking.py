@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepack.runtime.devices.device import Device, Run
+from edgepack.runtime.kernels._domains import imported_domains
 from edgepack.toolchain import files
 from edgepack.toolchain.devices import judging, subject
 from edgepack.toolchain.devices.results import DeviceFacts, Measured, TargetProfile
 from edgepack.toolchain.devices.settings import Settings
 from edgepack.toolchain.devices.subject import Subject
 from edgepack.toolchain.errors import DeviceError
+from edgepack.toolchain.native_operators import DOMAIN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -89,9 +91,20 @@ class Asking(ABC):
         """Every unit on every plan."""
 
     @property
+    def machine(self) -> str:
+        """The device's processor as `uname -m` names it."""
+        return self.device.system.rpartition(" ")[2]
+
+    @property
     def measure_limit_s(self) -> float:
         """Seconds after which the measurement is ended on the device."""
         return len(self.subject.units()) * len(self.settings.plans) * self.settings.seconds
+
+
+def uses_native_operators(one: Subject) -> bool:
+    """Whether a model of the target has operators of edgepack's own."""
+    models = [one.bundle.file(subject.facts_of(artifact).file) for artifact in one.artifacts]
+    return any(DOMAIN in imported_domains(model) for model in models)
 
 
 def fetched(run: Run, name: str, sha256: str) -> Path:

@@ -14,16 +14,21 @@ from edgepack.runtime.devices import shell
 from edgepack.runtime.devices.device import Device, Run
 from edgepack.runtime.devices.native import answers, build, library, request
 from edgepack.runtime.devices.runner import plans, readings
-from edgepack.runtime.kernels._domains import imported_domains
 from edgepack.toolchain import files
-from edgepack.toolchain.devices.asking import CHECK_LIMIT_S, Asking, Files, Outputs, fetched
+from edgepack.toolchain.devices.asking import (
+    CHECK_LIMIT_S,
+    Asking,
+    Files,
+    Outputs,
+    fetched,
+    uses_native_operators,
+)
 from edgepack.toolchain.devices.measured import measured
 from edgepack.toolchain.devices.native_units import check_units, measure_units, parts_of
 from edgepack.toolchain.devices.results import NO_PYTHON, Cluster, DeviceFacts, Measured
 from edgepack.toolchain.devices.settings import Settings
 from edgepack.toolchain.devices.subject import Subject, checked_file, facts_of
 from edgepack.toolchain.errors import DeviceError, TargetError
-from edgepack.toolchain.native_operators import DOMAIN
 from edgepack.toolchain.results import Environment
 
 if TYPE_CHECKING:
@@ -75,7 +80,6 @@ class NativeAsking(Asking):
         self._wanted: Files = {}
         self._hashes: dict[str, str] = {}
         self._plans: list[dict[str, Any]] = []
-        self._machine = device.system.rpartition(" ")[2]
         self._android = "getprop" in device.tools
         self._kernels = ""
 
@@ -169,16 +173,15 @@ class NativeAsking(Asking):
                 todo="Name its folder with --ndk, and ONNX Runtime's archive for Android with --onnxruntime",
             )
         folder.mkdir(parents=True, exist_ok=True)
-        self.device.tell(f"building the runner for {self._machine}")
+        self.device.tell(f"building the runner for {self.machine}")
         given = {
             library.NAME: library.library(
-                self._machine, self._native.onnxruntime, folder, android=self._android
+                self.machine, self._native.onnxruntime, folder, android=self._android
             ),
-            build.PROGRAM: build.runner(self._machine, ndk=ndk),
+            build.PROGRAM: build.runner(self.machine, ndk=ndk),
         }
-        models = [self.subject.bundle.file(facts_of(one).file) for one in self.subject.artifacts]
-        if any(DOMAIN in imported_domains(model) for model in models):
-            given[build.LIBRARY] = build.kernels(self._machine, ndk=ndk)
+        if uses_native_operators(self.subject):
+            given[build.LIBRARY] = build.kernels(self.machine, ndk=ndk)
             self._kernels = f"./{build.LIBRARY}"
         (folder / _SCRIPT).write_text(shell.script("native"))
         self._wanted = {**given, _SCRIPT: folder / _SCRIPT}

@@ -9,9 +9,17 @@ from typing import Any
 
 from edgepack.runtime.devices import shell
 from edgepack.runtime.devices.device import Device, Run
+from edgepack.runtime.devices.native import build
 from edgepack.toolchain.answers import error_in, read_answer
 from edgepack.toolchain.devices import judging, subject
-from edgepack.toolchain.devices.asking import CHECK_LIMIT_S, Asking, Files, Outputs, fetched
+from edgepack.toolchain.devices.asking import (
+    CHECK_LIMIT_S,
+    Asking,
+    Files,
+    Outputs,
+    fetched,
+    uses_native_operators,
+)
 from edgepack.toolchain.devices.measured import measured
 from edgepack.toolchain.devices.results import Cluster, DeviceFacts, Measured
 from edgepack.toolchain.devices.settings import Settings
@@ -44,8 +52,18 @@ class PythonAsking(Asking):
         (folder / _REQUEST).write_text(json.dumps(request))
         own[_REQUEST] = folder / _REQUEST
         wanted[_SCRIPT] = shell.SCRIPTS / _SCRIPT
+        self._bring_kernels(wanted)
         self._gathered = wanted, own
         return self._gathered
+
+    def _bring_kernels(self, wanted: Files) -> None:
+        """The library of native operators for the device's processor: without it, functions run in their place."""
+        if not uses_native_operators(self.subject):
+            return
+        try:
+            wanted[build.LIBRARY] = build.kernels(self.machine)
+        except EdgepackError as error:
+            self.device.tell(f"the native operators run as functions of others there, slowly: {error.what}")
 
     def to_measure(self, folder: Path, units: Sequence[Mapping[str, Any]]) -> tuple[Files, Files]:
         # One request for both.

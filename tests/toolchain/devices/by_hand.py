@@ -66,5 +66,7 @@ def write(out: Path, model: onnx.ModelProto, feeds: Sequence[Arrays], reference:
 def spec(value: onnx.ValueInfoProto) -> TensorSpec:
     """A value of a graph as a signature has it."""
     kind = value.type.tensor_type
-    shape = tuple(dim.dim_param or dim.dim_value for dim in kind.shape.dim)
+    shape = tuple(
+        dim.dim_param or dim.dim_value or f"{value.name}_{axis}" for axis, dim in enumerate(kind.shape.dim)
+    )
     return TensorSpec(value.name, str(tensor_dtype_to_np_dtype(kind.elem_type)), shape)

@@ -108,7 +108,8 @@ def test_a_phone_s_files(small_bundle, workdir, tmp_path):
 
 
 @pytest.mark.slow
-def test_native_operators_go_along(tmp_path, workdir):
+@pytest.mark.parametrize("runner", ["native", "python"])
+def test_native_operators_go_along(tmp_path, workdir, runner):
     """A binary layer without a function to fall back on: only the kernels can run it."""
     from tests.runtime.kernels.layers import BinaryLayer
 
@@ -119,7 +120,9 @@ def test_native_operators_go_along(tmp_path, workdir):
     names = model.graph.input[0].name, model.graph.output[0].name
     bundle = by_hand.write(tmp_path / "bundle", model, [{names[0]: x}], [{names[1]: layer.expected(x)}])
     said: list[str] = []
-    (target,) = ask(bundle, workdir, tell=said.append).targets
+    (target,) = profiling.profile(
+        bundle, "local", SHORT, runner=runner, workdir=workdir, tell=said.append
+    ).targets
     assert target.parity["main"].passed
     assert target.parity["main"].max_abs_error == 0
     assert any(build.LIBRARY in sentence for sentence in said), said
