@@ -4,7 +4,7 @@
 # make bench-quality   accuracy and perplexity of every form, and the table in docs/quality.md
 # make bench-binary-accuracy   a binary network on all of Fashion-MNIST: accuracy, size, speed
 # make bench-peers     against other toolchains at the same quality, and the table in docs/peers.md
-# make bench-binary    binary layers against fp32 and int8, and the table in docs/binary-roofline.md
+# make bench-binary    binary layers against fp32 and int8, and the tables in docs/binary-roofline.md, -gain.md
 # make format  ruff's formatter                   make dist    sdist and wheel into dist/
 # make docs    the tables in README.md and docs/ that are written from the code
 # make clean   what was made, but the environment make distclean   the environment too
@@ -76,10 +76,11 @@ bench-peers: $(INSTALLED)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[test,peers]'
 	$(BIN)/python -m pytest tests/benchmarks/test_peers.py -m benchmark -s
 
-# The table is written when every bound holds.
+# The tables are written whether or not every bound holds.
 bench-binary: $(INSTALLED)
-	$(BIN)/python -m pytest tests/benchmarks/test_binary.py -m benchmark -s; held=$$?; \
-	    $(BIN)/python tools/binary_table.py docs/binary-roofline.md && exit $$held
+	$(BIN)/python -m pytest tests/benchmarks/test_binary.py tests/benchmarks/test_binary_gain.py -m benchmark -s; \
+	    held=$$?; $(BIN)/python tools/binary_table.py docs/binary-roofline.md \
+	    && $(BIN)/python tools/binary_gain_table.py docs/binary-gain.md && exit $$held
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

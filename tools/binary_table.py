@@ -29,6 +29,7 @@ _HEAD = (
     "vs int8",
     "Counting",
     "Reading",
+    "Calling",
     "Share of the limit",
     "",
 )
@@ -50,7 +51,7 @@ def _cells(line: dict[str, Any]) -> tuple[str, ...]:
         line["shape"],
         *(f"{times[name]:.1f}" for name in ("fp32", "int8", "1-bit")),
         *(f"{line['over'][name]:.1f}x" for name in ("fp32", "int8")),
-        *(f"{roofline[name]:.1f}" for name in ("counting", "reading")),
+        *(f"{roofline[name]:.1f}" for name in ("counting", "reading", "calling")),
         f"{100 * line['share_of_roofline']:.0f} %",
         f"**misses**: {'; '.join(line['missed'])}" if line["missed"] else "holds",
     )

@@ -2,9 +2,13 @@
 // bytes in sixteen cycles, 1024 products a cycle.
 //
 // Of the eight tiles four hold sums of 32 rows by 32 columns, two hold activations and two weights: a step
-// loads four tiles for four products. Weights are expanded from bits while the first two groups are
-// multiplied, a few steps ahead, by vector instructions that the products leave idle; the groups after
-// them find the bytes in the first cache.
+// loads four tiles for four products. Products leave the vector units idle, and these do what is left
+// meanwhile, a little at every step:
+//
+// - weights are expanded from bits during the first two groups, a few steps ahead; the groups after them
+//   find the bytes in the first cache, which rows of activations therefore pass by (tileloaddt1);
+// - the sums of the two groups before are scaled and written. Written at once they would wait for tiles to
+//   be stored, and every row of an output lies in another page.
 //
 // Instructions are written out: the compiler's own functions for them do not say that they read memory.
 #include <immintrin.h>
@@ -14,10 +18,11 @@
 namespace edgepack {
 namespace {
 
-constexpr size_t kSteps = 16;  // expanded at a time: 32 KiB
-constexpr size_t kGroups = 16; // whose sums are kept from one part of the steps to the next: 32 KiB
-constexpr size_t kAhead = 6;   // steps from the expansion of a tile to its first use: its stores are over by then
+constexpr size_t kSteps = 18;   // expanded at a time, at most: 36 KiB
+constexpr size_t kGroups = 16;  // whose sums are kept from one part of the steps to the next: 32 KiB
+constexpr size_t kAhead = 6;    // steps from the expansion of a tile to its first use: its stores are over by then
 constexpr size_t kStepBytes = 2 * kTileBytes;
+constexpr size_t kRowsAhead = 4;  // whose lines are asked for before they are written
 
 struct alignas(64) Configuration {
   uint8_t palette = 1;
@@ -37,6 +42,12 @@ void end() { __asm__ volatile("tilerelease"); }
 template <int kTile>
 inline void load(const void* from, size_t stride) {
   __asm__ volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(stride), "i"(kTile) : "memory");
+}
+
+// What is loaded so leaves the first cache to others.
+template <int kTile>
+inline void load_passing(const void* from, size_t stride) {
+  __asm__ volatile("tileloaddt1 (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(stride), "i"(kTile) : "memory");
 }
 
 template <int kTile>
@@ -108,34 +119,6 @@ inline void expand(const uint64_t* bits, int8_t* tiles) {
   }
 }
 
-// Steps from `first` to before `last` of one group or two; `tiles` holds their weights, or will.
-template <bool kConv, int kPair, bool kExpand>
-inline void add_products(const TileWork& work, size_t group, size_t first, size_t last, int8_t* tiles) {
-  const int8_t* activations = work.activations + group * work.group_bytes;
-  const uint64_t* bits = work.weights + first * 2 * kTileSide;
-  const size_t count = last - first;
-  if constexpr (kExpand) {
-    for (size_t i = 0; i < kAhead && i < count; ++i) expand(bits + i * 2 * kTileSide, tiles + i * kStepBytes);
-  }
-  for (size_t i = 0; i < count; ++i) {
-    const int8_t* at = activations + work.offsets[first + i];
-    load<6>(tiles + i * kStepBytes, kTileTerms);
-    load<4>(at, work.stride);
-    multiply_tiles<kConv, 0, 0>();
-    load<7>(tiles + i * kStepBytes + kTileBytes, kTileTerms);
-    multiply_tiles<kConv, 0, 1>();
-    if constexpr (kPair == 2) {
-      load<5>(at + work.group_bytes, work.stride);
-      multiply_tiles<kConv, 1, 0>();
-      multiply_tiles<kConv, 1, 1>();
-    }
-    if constexpr (kExpand) {
-      const size_t next = i + kAhead;
-      if (next < count) expand(bits + next * 2 * kTileSide, tiles + next * kStepBytes);
-    }
-  }
-}
-
 inline __m512 scaled(const int32_t* sums, __m512 alpha, __m512 bias) {
   return _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_load_si512(sums)), alpha), bias);
 }
@@ -144,84 +127,193 @@ inline __mmask16 first_lanes(size_t count) {
   return count >= kTileSide ? 0xffff : static_cast<__mmask16>((1u << count) - 1);
 }
 
-// A row of sums is a row of the output.
-void store_rows(const TileWork& work, size_t group, size_t pair, const Sums& sums) {
-  const size_t row = group * kTileSide;
-  const size_t rows = work.rows - row < pair * kTileSide ? work.rows - row : pair * kTileSide;
-  float* y = work.y + row * work.y_stride;
-  for (size_t half = 0; half < 2 && half * kTileSide < work.channels; ++half) {
-    const size_t channel = half * kTileSide;
-    const __mmask16 stored = first_lanes(work.channels - channel);
-    const __m512 alpha = _mm512_loadu_ps(work.alpha + channel);
-    const __m512 bias = _mm512_loadu_ps(work.bias + channel);
-    for (size_t i = 0; i < rows; ++i) {
-      const __m512 values = scaled(sums.of[i / kTileSide][half][i % kTileSide], alpha, bias);
-      _mm512_mask_storeu_ps(y + i * work.y_stride + channel, stored, values);
+inline size_t least(size_t a, size_t b) { return a < b ? a : b; }
+
+// Sums on their way into a matrix: a row of sums is a row of the output.
+class Rows {
+ public:
+  // What `write` then writes: one group or two of the panel that `work` stands at, of `channels` channels.
+  void begin(const TileWork& work, size_t group, size_t pair, size_t channels, const Sums& sums) {
+    const size_t row = group * kTileSide;
+    sums_ = &sums;
+    at_ = 0;
+    rows_ = least(work.rows - row, pair * kTileSide);
+    stride_ = work.y_stride;
+    y_ = work.y + row * stride_;
+    for (size_t half = 0; half < 2; ++half) {
+      stored_[half] = half * kTileSide < channels ? first_lanes(channels - half * kTileSide) : 0;
+      alpha_[half] = _mm512_loadu_ps(work.alpha + half * kTileSide);
+      bias_[half] = _mm512_loadu_ps(work.bias + half * kTileSide);
+    }
+    for (size_t i = 0; i < kRowsAhead; ++i) ask_for(i);
+  }
+
+  // The next `count` rows; 32 are always all.
+  void write(size_t count) {
+    const size_t last = least(at_ + count, rows_);
+    for (; at_ < last; ++at_, y_ += stride_) {
+      ask_for(kRowsAhead);
+      const auto& of = sums_->of[at_ / kTileSide];
+      _mm512_mask_storeu_ps(y_, stored_[0], scaled(of[0][at_ % kTileSide], alpha_[0], bias_[0]));
+      _mm512_mask_storeu_ps(y_ + kTileSide, stored_[1], scaled(of[1][at_ % kTileSide], alpha_[1], bias_[1]));
     }
   }
-}
 
-// A row of sums is a channel at sixteen positions.
-void store_positions(const TileWork& work, size_t group, size_t pair, const Sums& sums) {
-  for (size_t i = 0; i < pair; ++i) {
-    const __mmask16 stored = work.stored[group + i];
-    const __mmask16 written = first_lanes(static_cast<size_t>(__builtin_popcount(stored)));
-    float* y = work.y + work.starts[group + i];
-    for (size_t c = 0; c < work.channels; ++c, y += work.y_stride) {
-      const int32_t* row = sums.of[i][c / kTileSide][c % kTileSide];
-      const __m512 values = scaled(row, _mm512_set1_ps(work.alpha[c]), _mm512_set1_ps(work.bias[c]));
-      if (stored == 0xffff) {
-        _mm512_storeu_ps(y, values);
-      } else {
-        _mm512_mask_storeu_ps(y, written, _mm512_maskz_compress_ps(stored, values));
+ private:
+  void ask_for(size_t ahead) const {
+    const float* line = y_ + least(ahead, rows_ - 1 - at_) * stride_;
+    _m_prefetchw(const_cast<float*>(line));
+    _m_prefetchw(const_cast<float*>(line + kTileSide));
+  }
+
+  const Sums* sums_ = nullptr;
+  size_t at_ = 0;
+  size_t rows_ = 0;
+  size_t stride_ = 0;
+  float* y_ = nullptr;
+  __mmask16 stored_[2] = {};
+  __m512 alpha_[2] = {};
+  __m512 bias_[2] = {};
+};
+
+// Sums on their way into an image: a row of sums is a channel at sixteen positions.
+class Positions {
+ public:
+  void begin(const TileWork& work, size_t group, size_t pair, size_t channels, const Sums& sums) {
+    work_ = &work;
+    sums_ = &sums;
+    at_ = 0;
+    group_ = group;
+    pair_ = pair;
+    channels_ = channels;
+    y_ = work.y;
+    alpha_ = work.alpha;
+    bias_ = work.bias;
+  }
+
+  // The next `count` channels; 32 are always all.
+  void write(size_t count) {
+    const size_t last = least(at_ + count, channels_);
+    for (; at_ < last; ++at_, y_ += work_->y_stride) {
+      const __m512 alpha = _mm512_set1_ps(alpha_[at_]);
+      const __m512 bias = _mm512_set1_ps(bias_[at_]);
+      for (size_t i = 0; i < pair_; ++i) {
+        const __m512 values = scaled(sums_->of[i][at_ / kTileSide][at_ % kTileSide], alpha, bias);
+        const __mmask16 stored = work_->stored[group_ + i];
+        float* y = y_ + work_->starts[group_ + i];
+        if (stored == 0xffff) {
+          _mm512_storeu_ps(y, values);
+        } else {
+          const __mmask16 written = first_lanes(static_cast<size_t>(__builtin_popcount(stored)));
+          _mm512_mask_storeu_ps(y, written, _mm512_maskz_compress_ps(stored, values));
+        }
       }
     }
   }
-}
 
+ private:
+  const TileWork* work_ = nullptr;
+  const Sums* sums_ = nullptr;
+  size_t at_ = 0;
+  size_t group_ = 0;
+  size_t pair_ = 0;
+  size_t channels_ = 0;
+  float* y_ = nullptr;
+  const float* alpha_ = nullptr;
+  const float* bias_ = nullptr;
+};
+
+// A run over a panel's steps: some of them, where they are many.
 struct Part {
   size_t first;  // step
   size_t last;
   bool begins;
   bool ends;
+  bool expands;  // the weights: with the first groups only
 };
 
-template <bool kConv, int kPair>
-void one_pair(const TileWork& work, size_t group, const Part& part, bool expands, int8_t* tiles, Sums& sums) {
-  part.begins ? clear_sums<kPair>() : load_sums<kPair>(sums);
-  if (expands) {
-    add_products<kConv, kPair, true>(work, group, part.first, part.last, tiles);
-  } else {
-    add_products<kConv, kPair, false>(work, group, part.first, part.last, tiles);
+// One group or two; `tiles` holds the part's weights, or will. What waits in `before` is written meanwhile.
+template <bool kConv, int kPair, bool kExpand, typename Outputs>
+inline void add_products(const TileWork& work, size_t group, const Part& part, int8_t* tiles, Outputs& before) {
+  const int8_t* activations = work.activations + group * work.group_bytes;
+  const uint64_t* bits = work.weights + part.first * 2 * kTileSide;
+  const size_t count = part.last - part.first;
+  const size_t written = (2 * kTileSide + count - 1) / count;
+  if constexpr (kExpand) {
+    for (size_t i = 0; i < kAhead && i < count; ++i) expand(bits + i * 2 * kTileSide, tiles + i * kStepBytes);
   }
-  store_sums<kPair>(sums);
-  if (!part.ends) return;
-  if constexpr (kConv) {
-    store_positions(work, group, kPair, sums);
-  } else {
-    store_rows(work, group, kPair, sums);
+  for (size_t i = 0; i < count; ++i) {
+    const int8_t* at = activations + work.offsets[part.first + i];
+    load<6>(tiles + i * kStepBytes, kTileTerms);
+    // Taps of an image meet the same activations again.
+    kConv ? load<4>(at, work.stride) : load_passing<4>(at, work.stride);
+    multiply_tiles<kConv, 0, 0>();
+    load<7>(tiles + i * kStepBytes + kTileBytes, kTileTerms);
+    multiply_tiles<kConv, 0, 1>();
+    if constexpr (kPair == 2) {
+      kConv ? load<5>(at + work.group_bytes, work.stride) : load_passing<5>(at + work.group_bytes, work.stride);
+      multiply_tiles<kConv, 1, 0>();
+      multiply_tiles<kConv, 1, 1>();
+    }
+    before.write(written);
+    if constexpr (kExpand) {
+      const size_t next = i + kAhead;
+      if (next < count) expand(bits + next * 2 * kTileSide, tiles + next * kStepBytes);
+    }
   }
 }
 
-template <bool kConv>
-void all(const TileWork& work) {
-  alignas(64) int8_t tiles[kSteps * kStepBytes];
-  Sums sums[kGroups / 2];
+template <bool kConv, int kPair, typename Outputs>
+void one_pair(const TileWork& work, size_t group, size_t channels, const Part& part, int8_t* tiles, Sums& sums,
+              Outputs& before) {
+  part.begins ? clear_sums<kPair>() : load_sums<kPair>(sums);
+  if (part.expands) {
+    add_products<kConv, kPair, true>(work, group, part, tiles, before);
+  } else {
+    add_products<kConv, kPair, false>(work, group, part, tiles, before);
+  }
+  store_sums<kPair>(sums);
+  if (part.ends) before.begin(work, group, kPair, channels, sums);
+}
+
+// All groups of the panel that `work` stands at. `turn` changes the place of sums that are kept for no other part.
+template <bool kConv, typename Outputs>
+void one_panel(const TileWork& work, size_t channels, int8_t* tiles, Sums* sums, Outputs& before, size_t& turn) {
+  const size_t parts = (work.steps + kSteps - 1) / kSteps;
+  const size_t steps = (work.steps + parts - 1) / parts;
   for (size_t begin = 0; begin < work.groups; begin += kGroups) {
-    const size_t end = begin + kGroups < work.groups ? begin + kGroups : work.groups;
-    for (size_t first = 0; first < work.steps; first += kSteps) {
-      const size_t last = first + kSteps < work.steps ? first + kSteps : work.steps;
-      const Part part = {first, last, first == 0, last == work.steps};
+    const size_t end = least(begin + kGroups, work.groups);
+    for (size_t first = 0; first < work.steps; first += steps) {
+      const size_t last = least(first + steps, work.steps);
       for (size_t group = begin; group < end; group += 2) {
-        Sums& kept = sums[(group - begin) / 2];
+        const bool expands = parts == 1 ? group == 0 : group == begin;
+        const Part part = {first, last, first == 0, last == work.steps, expands};
+        Sums& kept = sums[parts == 1 ? ++turn % 2 : (group - begin) / 2];
         if (group + 1 < end) {
-          one_pair<kConv, 2>(work, group, part, group == begin, tiles, kept);
+          one_pair<kConv, 2>(work, group, channels, part, tiles, kept, before);
         } else {
-          one_pair<kConv, 1>(work, group, part, group == begin, tiles, kept);
+          one_pair<kConv, 1>(work, group, channels, part, tiles, kept, before);
         }
       }
     }
   }
+}
+
+template <bool kConv, typename Outputs>
+void all(const TileWork& work) {
+  alignas(64) int8_t tiles[kSteps * kStepBytes];
+  Sums sums[kGroups / 2];
+  Outputs before;
+  TileWork panel = work;
+  size_t turn = 0;
+  for (size_t left = work.channels; left > 0; left -= least(left, kTileChannels)) {
+    one_panel<kConv>(panel, least(left, kTileChannels), tiles, sums, before, turn);
+    panel.weights += work.steps * 2 * kTileSide;
+    panel.alpha += kTileChannels;
+    panel.bias += kTileChannels;
+    panel.y += kTileChannels * (kConv ? work.y_stride : 1);
+  }
+  before.write(2 * kTileSide);
 }
 
 void sign_rows(const float* x, const float* threshold, size_t k, size_t rows, int8_t* tiles) {
@@ -292,6 +384,6 @@ void sign_pixels(const TileSigns& work) {
 
 }  // namespace
 
-const TileKernel kAmxTiles = {begin, end, sign_rows, sign_pixels, all<false>, all<true>};
+const TileKernel kAmxTiles = {begin, end, sign_rows, sign_pixels, all<false, Rows>, all<true, Positions>};
 
 }  // namespace edgepack

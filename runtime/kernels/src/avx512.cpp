@@ -178,7 +178,7 @@ const BitKernel kAvx512 = {"avx512", [](const CpuFeatures& cpu) { return cpu.avx
                            pack_row, linear, pack_pixels, conv, nullptr};
 
 // Counts where the tiles are not worth their while, or where what they need is not given.
-const BitKernel kAmx = {"amx", [](const CpuFeatures& cpu) { return cpu.amx_int8; }, kLanes, pack_row,
+const BitKernel kAmx = {"amx", [](const CpuFeatures& cpu) { return cpu.amx_int8 && cpu.avx512_vpopcntdq; }, kLanes, pack_row,
                         linear, pack_pixels, conv, &kAmxTiles};
 
 }  // namespace edgepack

@@ -27,6 +27,7 @@
 #include "buffer.h"
 #include "choose.h"
 #include "conv_plan.h"
+#include "faster.h"
 #include "layer_operator.h"
 #include "tiled_conv.h"
 
@@ -113,13 +114,15 @@ class BinConv {
     const auto height = static_cast<size_t>(x.shape[2]);
     const auto width = static_cast<size_t>(x.shape[3]);
     const auto* from = static_cast<const float*>(x.data);
-    if (tiled_) {
-      tiled_->convolve(api_, context, from, threshold_.empty() ? nullptr : threshold_.data(), batch, height,
-                       width, static_cast<float*>(y));
-      return;
-    }
-    const std::shared_ptr<const ConvPlan> plan = plan_for(height, width);
-    convolve(context, *plan, from, batch, static_cast<float*>(y));
+    auto* to = static_cast<float*>(y);
+    const auto by_tiles = [&] {
+      const float* threshold = threshold_.empty() ? nullptr : threshold_.data();
+      tiled_->convolve(api_, context, from, threshold, batch, height, width, to);
+    };
+    const auto by_counting = [&] { convolve(context, *plan_for(height, width), from, batch, to); };
+    if (!tiled_) return by_counting();
+    if (forced_) return by_tiles();
+    faster_->run(static_cast<double>(batch * height * width), by_tiles, by_counting);
   }
 
  private:
@@ -292,7 +295,8 @@ class BinConv {
   std::vector<float> alpha_;      // [panels * 8]
   std::vector<float> bias_;       // [panels * 8]
   std::vector<float> threshold_;  // [C], or empty where there is no shift
-  std::unique_ptr<TiledConv> tiled_;  // null where tiles are not faster
+  std::unique_ptr<TiledConv> tiled_;  // null where tiles cannot be faster
+  std::unique_ptr<Faster> faster_ = std::make_unique<Faster>();  // of tiles and counting
   std::unique_ptr<LastPlan> last_ = std::make_unique<LastPlan>();
 };
 

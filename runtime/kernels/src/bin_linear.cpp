@@ -20,6 +20,7 @@
 #include <memory>
 
 #include "choose.h"
+#include "faster.h"
 #include "layer_operator.h"
 #include "packed_weights.h"
 #include "tiled_linear.h"
@@ -31,7 +32,7 @@ constexpr int64_t kLargestK = 1 << 24;
 
 // Below this many products a call is over before a second thread has begun.
 constexpr size_t kWorthThreads = size_t{1} << 22;
-// Rows from which tiles are faster: expanding the weights costs as much as counting some forty rows.
+// Rows from which tiles can be faster: expanding the weights costs as much as counting some forty rows.
 constexpr size_t kWorthTiles = 48;
 constexpr size_t kMostThreads = 64;
 constexpr size_t kRowsOfATask = 64;
@@ -83,22 +84,29 @@ class BinLinear {
   }
 
  private:
-  // The bits of the activations live for this call only: calls of one session may overlap.
+  // Signs live for a call only: calls of one session may overlap.
   void multiply(OrtKernelContext* context, const float* x, size_t rows, float* y) const {
-    const float* threshold = threshold_.empty() ? nullptr : threshold_.data();
-    if (tiled_ && (rows >= kWorthTiles || forced_)) {
-      TiledLinear::Call call(*tiled_, x, threshold, rows, y);
-      const size_t n = weights_->channels();
-      const size_t threads = rows * n * k_ < kWorthThreads ? 1 : std::min(call.most_threads(), kMostThreads);
-      if (threads == 1) return call.work();
-      ort::parallel_for(api_, context, threads, [&](size_t) { call.work(); });
-      return;
-    }
+    const auto by_tiles = [&] { multiply_tiles(context, x, rows, y); };
+    const auto by_counting = [&] { multiply_bits(context, x, rows, y); };
+    if (!tiled_ || (rows < kWorthTiles && !forced_)) return by_counting();
+    if (forced_) return by_tiles();
+    faster_->run(static_cast<double>(rows), by_tiles, by_counting);
+  }
+
+  void multiply_tiles(OrtKernelContext* context, const float* x, size_t rows, float* y) const {
+    TiledLinear::Call call(*tiled_, x, threshold(), rows, y);
+    const size_t threads =
+        rows * weights_->channels() * k_ < kWorthThreads ? 1 : std::min(call.most_threads(), kMostThreads);
+    if (threads == 1) return call.work();
+    ort::parallel_for(api_, context, threads, [&](size_t) { call.work(); });
+  }
+
+  void multiply_bits(OrtKernelContext* context, const float* x, size_t rows, float* y) const {
     const size_t words = words_of(k_);
     Buffer<uint32_t> bits(rows * words);
     const auto pack = [&](size_t first, size_t last) {
       for (size_t row = first; row < last; ++row) {
-        kernel_.pack_row(x + row * k_, threshold, k_, bits.data() + row * words);
+        kernel_.pack_row(x + row * k_, threshold(), k_, bits.data() + row * words);
       }
     };
     const size_t n = weights_->channels();
@@ -121,12 +129,15 @@ class BinLinear {
     });
   }
 
+  const float* threshold() const { return threshold_.empty() ? nullptr : threshold_.data(); }
+
   const OrtApi* api_;
   const BitKernel& kernel_;
   bool forced_;
   size_t k_ = 0;
   std::unique_ptr<PackedWeights> weights_;
   std::unique_ptr<TiledLinear> tiled_;  // null where the processor has no tiles
+  std::unique_ptr<Faster> faster_ = std::make_unique<Faster>();  // of tiles and counting
   std::vector<float> threshold_;  // [K], or empty where there is no shift
 };
 

@@ -5,7 +5,7 @@
 // no more memory than they did, and come from the cache eight times faster than bytes would. Activations
 // are signed to bytes, +1, -1, and 0 beyond K and around an image, where a product then adds nothing.
 //
-// The unit of work is a pair of halves, 32 output channels, over groups of sixteen rows (of a matrix of
+// Work goes by panels of 32 output channels, two halves, over groups of sixteen rows (of a matrix of
 // activations) or sixteen positions (of an image, see conv_plan.h). A step is 64 terms of every sum.
 #pragma once
 
@@ -16,7 +16,7 @@ namespace edgepack {
 
 inline constexpr size_t kTileTerms = 64;     // of a step
 inline constexpr size_t kTileSide = 16;      // rows, and columns, of a tile
-inline constexpr size_t kTileChannels = 32;  // output channels of a unit of work
+inline constexpr size_t kTileChannels = 32;  // output channels of a panel
 inline constexpr size_t kTileBytes = kTileSide * kTileTerms;
 
 // Activations of linear layers stand in tiles: [groups of 16 rows, steps, 16 rows, 64 terms].
@@ -27,10 +27,10 @@ struct TileWork {
   const size_t* offsets;      // [steps]: bytes from a group to its tile of a step
   size_t steps;
   size_t groups;
-  const uint64_t* weights;  // [steps, 2, 16]: bits of 64 bytes of a tile, 1 is -1
-  const float* alpha;       // [32]
-  const float* bias;        // [32]
-  size_t channels;          // that exist: 1 to 32
+  const uint64_t* weights;  // [panels, steps, 2, 16]: bits of 64 bytes of a tile, 1 is -1
+  const float* alpha;       // [panels, 32]
+  const float* bias;        // [panels, 32]
+  size_t channels;          // that exist, in all panels
   float* y;                 // of the first channel
   size_t y_stride;          // floats from a row (linear) or a channel (conv) of the output to the next
   size_t rows;              // linear: that exist in all groups

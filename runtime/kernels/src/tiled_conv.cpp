@@ -10,6 +10,7 @@ namespace {
 
 constexpr size_t kChannelsOfAWord = 4;
 constexpr size_t kGroupsOfATask = 64;  // of sixteen positions
+constexpr size_t kPanelsOfATask = 2;   // the sums of one are written while the next is multiplied
 constexpr size_t kLineWords = 16;      // of a cache line
 
 // Below this many products a call is over before a second thread has begun.
@@ -118,14 +119,15 @@ void TiledConv::convolve(const OrtApi* api, OrtKernelContext* context, const flo
     sign_plane(*plan, x + b * image, threshold, plane / words(), plane % words(),
                lines.data() + (adjacent ? 0 : task * width), signs.data() + task * plan->pitch);
   };
-  const size_t all_panels = shape_.groups * panels();
+  const size_t blocks_of_panels = ceil_div(panels(), kPanelsOfATask);  // of a group
   const size_t chunks = ceil_div(at.groups, kGroupsOfATask);
   const auto multiply_one = [&](size_t task) {
     const size_t chunk = task % chunks * kGroupsOfATask;
-    const size_t panel = task / chunks % all_panels;
-    const size_t b = task / chunks / all_panels;
-    const size_t group = panel / panels();
-    const size_t channel = panel % panels() * kTileChannels;
+    const size_t block = task / chunks % blocks_of_panels * kPanelsOfATask;
+    const size_t group = task / chunks / blocks_of_panels % shape_.groups;
+    const size_t b = task / chunks / blocks_of_panels / shape_.groups;
+    const size_t panel = group * panels() + block;
+    const size_t channel = block * kTileChannels;
     const uint32_t* from = signs.data() + b * sample + group * words() * plan->pitch + chunk * kPositions;
     TileWork work{};
     work.activations = reinterpret_cast<const int8_t*>(from);
@@ -137,15 +139,16 @@ void TiledConv::convolve(const OrtApi* api, OrtKernelContext* context, const flo
     work.weights = weights_.data() + panel * steps() * kTileChannels;
     work.alpha = alpha_.data() + panel * kTileChannels;
     work.bias = bias_.data() + panel * kTileChannels;
-    work.channels = std::min(kTileChannels, outputs() - channel);
+    work.channels = std::min(kPanelsOfATask * kTileChannels, outputs() - channel);
     work.y = y + (b * shape_.outputs + group * outputs() + channel) * pixels;
     work.y_stride = pixels;
     work.stored = at.stored.data() + chunk;
     work.starts = at.starts.data() + chunk;
     kernel_.conv(work);
   };
-  const size_t tasks = batch * all_panels * chunks;
-  if (tasks * kTileChannels * kGroupsOfATask * kPositions * steps() * kTileTerms < kWorthThreads) {
+  const size_t tasks = batch * shape_.groups * blocks_of_panels * chunks;
+  if (batch * shape_.groups * panels() * at.groups * kPositions * kTileChannels * steps() * kTileTerms <
+      kWorthThreads) {
     for (size_t task = 0; task < batch * planes; ++task) sign_one(task);
     kernel_.begin();
     for (size_t task = 0; task < tasks; ++task) multiply_one(task);

@@ -7,6 +7,7 @@ namespace edgepack {
 namespace {
 
 constexpr size_t kGroupsOfAPart = 16;  // rows that a panel of weights is expanded for, in sixteens
+constexpr size_t kPanelsOfAPart = 4;   // the sums of one are written while the next is multiplied
 
 size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
@@ -47,7 +48,7 @@ TiledLinear::Call::Call(const TiledLinear& layer, const float* x, const float* t
       signs_(ceil_div(rows, kTileSide) * layer.steps() * kTileBytes) {}
 
 size_t TiledLinear::Call::most_threads() const {
-  return layer_.panels() * ceil_div(ceil_div(rows_, kTileSide), kGroupsOfAPart);
+  return ceil_div(layer_.panels(), kPanelsOfAPart) * ceil_div(ceil_div(rows_, kTileSide), kGroupsOfAPart);
 }
 
 void TiledLinear::Call::work() {
@@ -69,7 +70,7 @@ void TiledLinear::Call::work() {
   if (part >= parts) return;
   layer_.kernel_.begin();
   for (; part < parts; part = next_part_.fetch_add(1)) {
-    const size_t panel = part / row_parts;
+    const size_t panel = part / row_parts * kPanelsOfAPart;
     const size_t first = part % row_parts * kGroupsOfAPart;
     const size_t channel = panel * kTileChannels;
     const size_t row = first * kTileSide;
@@ -83,7 +84,7 @@ void TiledLinear::Call::work() {
     work.weights = layer_.weights_.data() + panel * layer_.steps() * 2 * kTileSide;
     work.alpha = layer_.alpha_.data() + channel;
     work.bias = layer_.bias_.data() + channel;
-    work.channels = std::min(kTileChannels, layer_.n_ - channel);
+    work.channels = std::min(kPanelsOfAPart * kTileChannels, layer_.n_ - channel);
     work.y = y_ + row * layer_.n_ + channel;
     work.y_stride = layer_.n_;
     work.rows = std::min(work.groups * kTileSide, rows_ - row);

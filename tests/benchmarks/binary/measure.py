@@ -16,11 +16,12 @@ import onnx
 import onnxruntime
 
 from edgepack.runtime import kernels
-from tests.benchmarks.binary.models import Shape, models
+from tests.benchmarks.binary.models import Shape, models, nothing
 
 _ROUND_S = 2e-3
 _ROUNDS = 60
 _WARM = 5
+CALL = "calling"
 
 
 @dataclass(frozen=True)
@@ -61,14 +62,38 @@ def limits(folder: Path) -> Limits:
 def measure(shape: Shape, peak: Limits) -> dict[str, Any]:
     """Medians over rounds: microseconds by form and by limit, and each form's time over that of one bit.
 
-    The roofline is the longer of the time to count all products and the time to read activations and weights once from
-    the first two caches, where a benchmark has them; it is by processors' counting, whichever kernel ran.
+    The roofline is what the runtime takes for a call, and the longer of the time to count all products and the time to
+    read activations and weights once from the first two caches, where a benchmark has them; it is by processors'
+    counting, whichever kernel ran.
     """
+    least: dict[str, list[float]] = {"counting": [], "reading": []}
+
+    def limits_now() -> None:
+        for name, of in roofline_us(shape, peak.products(), peak.near()).items():
+            least[name].append(of)
+
     x = shape.x()
-    runs = {name: _bound(model, x, 1) for name, model in models(shape).items()}
+    runs = {name: bound(model, x) for name, model in models(shape).items()}
+    times = in_turn(runs | {CALL: call_of_nothing()}, limits_now)
+    bit = times["1-bit"]
+    limits = {name: np.array(of) for name, of in least.items()} | {CALL: times.pop(CALL)}
+    limit = np.maximum(limits["counting"], limits["reading"]) + limits[CALL]
+    return {
+        "shape": shape.title,
+        "threads": 1,
+        "us": medians(times),
+        "over": medians({name: of / bit for name, of in times.items() if name != "1-bit"}),
+        "roofline_us": medians(limits),
+        "share_of_roofline": float(np.median(limit / bit)),
+    }
+
+
+def in_turn(
+    runs: Mapping[str, Callable[[], Any]], between: Callable[[], None] = lambda: None
+) -> dict[str, np.ndarray]:
+    """Microseconds of process time of each, [rounds]; all of them take turns in every round."""
     clock = time.process_time
     times: dict[str, list[float]] = {name: [] for name in runs}
-    least: dict[str, list[float]] = {"counting": [], "reading": []}
     counts = {}
     for name, run in runs.items():
         for _ in range(_WARM):
@@ -82,18 +107,8 @@ def measure(shape: Shape, peak: Limits) -> dict[str, Any]:
             for _ in range(counts[name]):
                 run()
             times[name].append((clock() - begin) / counts[name] * 1e6)
-        for name, of in roofline_us(shape, peak.products(), peak.near()).items():
-            least[name].append(of)
-    bit = np.array(times["1-bit"])
-    limit = np.maximum(least["counting"], least["reading"])
-    return {
-        "shape": shape.title,
-        "threads": 1,
-        "us": _medians(times),
-        "over": _medians({name: np.array(of) / bit for name, of in times.items() if name != "1-bit"}),
-        "roofline_us": _medians(least),
-        "share_of_roofline": float(np.median(limit / bit)),
-    }
+        between()
+    return {name: np.array(of) for name, of in times.items()}
 
 
 def roofline_us(shape: Shape, products: float, near: float) -> dict[str, float]:
@@ -101,7 +116,8 @@ def roofline_us(shape: Shape, products: float, near: float) -> dict[str, float]:
     return {"counting": shape.products / products * 1e6, "reading": shape.bytes_read / near * 1e6}
 
 
-def _medians(values: Mapping[str, Any]) -> dict[str, float]:
+def medians(values: Mapping[str, Any]) -> dict[str, float]:
+    """The median of each."""
     return {name: float(np.median(of)) for name, of in values.items()}
 
 
@@ -111,7 +127,7 @@ def threads_gain(shape: Shape) -> dict[str, Any]:
     Only wall time can tell, and an interrupted call is no call of the kernel's: the shortest of each counts.
     """
     x, model = shape.x(), models(shape)["1-bit"]
-    runs = [_bound(model, x, threads) for threads in (1, 2)]
+    runs = [bound(model, x, threads) for threads in (1, 2)]
     times: list[list[float]] = [[], []]
     for _ in range(10 * _ROUNDS):
         for run, of in zip(runs, times, strict=True):
@@ -122,10 +138,18 @@ def threads_gain(shape: Shape) -> dict[str, Any]:
     return {"shape": shape.title, "threads": 2, "wall_us": [one, two], "gain": one / two}
 
 
-def _bound(model: onnx.ModelProto, x: np.ndarray, threads: int) -> Any:
+def call_of_nothing() -> Callable[[], Any]:
+    """A call of the runtime that computes nothing."""
+    return bound(nothing(), np.zeros(1, np.float32))
+
+
+def bound(
+    model: onnx.ModelProto, x: np.ndarray, threads: int = 1, *, native: bool = True
+) -> Callable[[], Any]:
+    """A call of a model with its input and output in place; without `native` its functions run."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    assert kernels.register(options), kernels.why_not()
+    assert not native or kernels.register(options), kernels.why_not()
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )

@@ -75,10 +75,15 @@ def models(shape: Shape) -> dict[str, onnx.ModelProto]:
     rng = np.random.default_rng(1)
     n, k = shape.outputs, shape.inputs
     if shape.conv:
-        binary = replace(random_convolution(rng, n, k), shift=None).model()
+        binary = replace(random_convolution(rng, n, k), shift=np.zeros(1, np.float32)).model()
         return {"fp32": _conv_fp32(rng, n, k), "int8": _conv_int8(rng, n, k), "1-bit": binary}
-    binary = BinaryLayer.random(rng, n, k, None).model()
+    binary = BinaryLayer.random(rng, n, k, "zero").model()
     return {"fp32": _linear_fp32(rng, n, k), "int8": _linear_int8(rng, n, k), "1-bit": binary}
+
+
+def nothing() -> onnx.ModelProto:
+    """What a call of the runtime costs: one operator that copies one number."""
+    return _model([helper.make_node("Identity", ["x"], ["y"])], 1)
 
 
 def _linear_fp32(rng: np.random.Generator, n: int, k: int) -> onnx.ModelProto:

@@ -15,7 +15,8 @@ FOUND = {"us": {"fp32": 1000.0, "int8": 200.0, "1-bit": 100.0}, "over": {"fp32":
 
 def line(shape: models.Shape, *missed: str) -> dict[str, Any]:
     least = measure.roofline_us(shape, PEAK["products"], PEAK["near"])
-    share = max(least.values()) / 100
+    share = (max(least.values()) + 4) / 100
+    least["calling"] = 4.0
     return {
         "shape": shape.title, **FOUND, "roofline_us": least, "share_of_roofline": share, "missed": missed,
     }  # fmt: skip
@@ -29,9 +30,7 @@ def test_a_run_becomes_a_table_that_the_page_has_a_place_for(tmp_path: Path) -> 
     spec.loader.exec_module(tool)
     lines = [line(models.SHAPES[0], "10.0x fp32, not 13x"), *map(line, models.SHAPES[1:])]
     made = tool.table({"cpu": "a processor", "limits": PEAK, "lines": lines})
-    first = (
-        "| linear 128, 768 to 768 | 1000.0 | 200.0 | 100.0 | 10.0x | 2.0x | 75.5 | 4.7 | 75 % | **misses**: "
-    )
+    first = "| linear 128, 768 to 768 | 1000.0 | 200.0 | 100.0 | 10.0x | 2.0x | 75.5 | 4.7 | 4.0 | 79 % | **misses**: "
     assert first + "10.0x fp32, not 13x |" in made
     assert made.count("| holds |") == len(models.SHAPES) - 1
     page = tmp_path / "page.md"
