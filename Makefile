@@ -45,7 +45,8 @@ demo: $(INSTALLED)
 	    && $(BIN)/edgepack export "$$model" --target $(TARGETS) --out $(OUT)
 
 system:
-	scripts/system-packages.sh chromium dataset-fashion-mnist g++-aarch64-linux-gnu qemu-user-static
+	scripts/system-packages.sh chromium dataset-fashion-mnist g++-aarch64-linux-gnu qemu-user-static \
+	    openssh-server adb adbd shellcheck
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgepack.toolchain.api import doctor, export, list_targets, load, open_program, verify
+    from edgepack.toolchain.api import doctor, export, list_targets, load, open_program, profile, verify
     from edgepack.toolchain.bundle import Bundle
     from edgepack.toolchain.errors import EdgepackError
     from edgepack.toolchain.recipe import Recipe
@@ -30,6 +30,7 @@ _HOMES = {
     "load": "edgepack.toolchain.api",
     "list_targets": "edgepack.toolchain.api",
     "open_program": "edgepack.toolchain.api",
+    "profile": "edgepack.toolchain.api",
     "verify": "edgepack.toolchain.api",
 }
 
@@ -43,6 +44,7 @@ __all__ = [
     "list_targets",
     "load",
     "open_program",
+    "profile",
     "verify",
 ]
 

@@ -6,9 +6,12 @@ import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from edgepack.runtime.statistics import P90_SAMPLES, P99_SAMPLES, median, median_interval, quantile
-from edgepack.toolchain.results import Latency
+
+if TYPE_CHECKING:
+    from edgepack.toolchain.results import Latency
 
 Clock = Callable[[], int]
 """Nanoseconds from any fixed moment, never going back (`time.perf_counter_ns`)."""
@@ -80,6 +83,8 @@ def summarize(
     notes: Sequence[str] = (),
 ) -> Latency:
     """Median with its interval, and those percentiles for which there are enough samples."""
+    from edgepack.toolchain.results import Latency
+
     interval = median_interval(samples)
     words = [*notes]
     if not warm.steady:

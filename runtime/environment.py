@@ -15,9 +15,12 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from edgepack.runtime._cpu import cpu_features, cpu_model
-from edgepack.toolchain.results import Environment
+
+if TYPE_CHECKING:
+    from edgepack.toolchain.results import Environment
 
 PACKAGES = (
     "edgepack",
@@ -46,27 +49,36 @@ def capture(threads: int, *, spinning: bool, root: Path = Path("/"), cores: int 
         root: Where /proc, /sys and /etc are.
         cores: Cores of that root's machine; None asks the system which ones this process may use.
     """
+    from edgepack.toolchain.results import Environment
+
+    return Environment(**facts(threads, spinning=spinning, root=root, cores=cores))
+
+
+def facts(
+    threads: int, *, spinning: bool, root: Path = Path("/"), cores: int | None = None
+) -> dict[str, Any]:
+    """The fields of `Environment`, by nothing but the standard library: a device has no more."""
     cpuinfo = _text(root / "proc/cpuinfo") or ""
-    return Environment(
-        cpu_model=cpu_model(cpuinfo, _text(root / "proc/device-tree/model")),
-        cpu_features=cpu_features(cpuinfo),
-        cores=cores if cores is not None else usable_cores(root),
-        threads=threads,
-        spinning=spinning,
-        governor=_governor(root),
-        load_average=_load_average(root),
-        temperature_c=_temperature(root),
-        memory_bytes=_memory(root),
-        os=_os(root),
-        python=platform.python_version(),
-        packages=_packages(),
-    )
+    return {
+        "cpu_model": cpu_model(cpuinfo, _text(root / "proc/device-tree/model")),
+        "cpu_features": cpu_features(cpuinfo),
+        "cores": cores if cores is not None else usable_cores(root),
+        "threads": threads,
+        "spinning": spinning,
+        "governor": _governor(root),
+        "load_average": _load_average(root),
+        "temperature_c": _temperature(root),
+        "memory_bytes": _memory(root),
+        "os": _os(root),
+        "python": platform.python_version(),
+        "packages": _packages(),
+    }
 
 
 def fingerprint(environment: Environment) -> str:
     """SHA-256 of what makes two timings comparable: all but load, temperature and the size of memory."""
-    facts = environment.model_dump(exclude=set(_VARYING))
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    lasting = environment.model_dump(exclude=set(_VARYING))
+    return hashlib.sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest()
 
 
 def usable_cores(root: Path = Path("/")) -> int:

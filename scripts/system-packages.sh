@@ -3,7 +3,12 @@
 # it says what is missing and goes on: those tests are skipped, and in CI (CI=true) they fail.
 #
 #     scripts/system-packages.sh chromium dataset-fashion-mnist [PACKAGE ...]
+#
+# adbd is of a newer Debian than may be installed here: it is unpacked into a folder of its own (adbd.sh).
 set -euo pipefail
+
+here=$(dirname "${BASH_SOURCE[0]}")
+adbd=/var/cache/edgepack-tests/adbd
 
 present() {
     case "$1" in
@@ -11,6 +16,8 @@ present() {
         g++-aarch64-linux-gnu) command -v aarch64-linux-gnu-g++ ;;
         qemu-user-static) command -v qemu-aarch64-static || command -v qemu-aarch64 ;;
         dataset-fashion-mnist) test -d /usr/share/datasets/fashion-mnist ;;
+        openssh-server) test -x /usr/sbin/sshd ;;
+        adbd) test -x "$adbd/adbd" ;;
         *) command -v "$1" || dpkg -s "$1" ;;
     esac >/dev/null 2>&1
 }
@@ -26,9 +33,22 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null 2>&1; then
     exit 0
 fi
 
+install() {
+    local packages=()
+    for package in "${missing[@]}"; do
+        [ "$package" = adbd ] || packages+=("$package")
+    done
+    if [ ${#packages[@]} -gt 0 ]; then
+        apt-get update -qq && apt-get install -y -qq --no-install-recommends "${packages[@]}" </dev/null || return
+    fi
+    if ! present adbd && [[ " ${missing[*]} " == *" adbd "* ]]; then
+        mkdir -p "$(dirname "$adbd")" && "$here/adbd.sh" "$adbd"
+    fi
+}
+
 export DEBIAN_FRONTEND=noninteractive
 for attempt in 1 2 3; do
-    if apt-get update -qq && apt-get install -y -qq --no-install-recommends "${missing[@]}" </dev/null; then
+    if install; then
         exit 0
     fi
     echo "apt-get failed (attempt $attempt of 3)" >&2

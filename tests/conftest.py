@@ -27,6 +27,8 @@ MISSING_PACKAGE = "missing system package"
 # Debian's package -> the programs, any of which shows that it is there
 PROGRAMS = {
     "chromium": ("chromium", "chromium-browser", "google-chrome"),
+    "openssh-server": ("/usr/sbin/sshd", "sshd"),
+    "adbd": ("/var/cache/edgepack-tests/adbd/adbd",),
     "g++-aarch64-linux-gnu": ("aarch64-linux-gnu-g++",),
     "qemu-user-static": ("qemu-aarch64-static", "qemu-aarch64"),
 }

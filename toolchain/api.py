@@ -14,8 +14,10 @@ from edgepack.toolchain.errors import EdgepackError
 if TYPE_CHECKING:
     from edgepack.toolchain.bundle import Bundle
     from edgepack.toolchain.cache import Cache
+    from edgepack.toolchain.devices.results import DeviceProfile
     from edgepack.toolchain.doctor import Finding
     from edgepack.toolchain.events import Listener
+    from edgepack.toolchain.farm.results import FarmReport
     from edgepack.toolchain.links import StatefulProgram
     from edgepack.toolchain.pipeline.verifying import Verification
 
@@ -145,6 +147,113 @@ def open_program(
     return opened(bundle, target, threads=threads)
 
 
+def profile(  # noqa: PLR0913 - options of one call, all by keyword
+    model: str | Path,
+    device: str,
+    *,
+    target: str | None = None,
+    precision: str | None = None,
+    preset: str = "quick",
+    sustain_s: float | None = None,
+    sweep: bool = False,
+    threads: int = 1,
+    prepare: bool = False,
+    runner: str = "auto",
+    python: str | None = None,
+    onnxruntime: Path | None = None,
+    ndk: Path | None = None,
+    workdir: str | None = None,
+    ssh_config: Path | None = None,
+    out: str | Path | None = None,
+    tell: Callable[[str], object] = lambda _: None,
+    **options: Any,
+) -> DeviceProfile:
+    """Measure a bundle's artifacts, or a model's, on a device; its outputs are checked there first.
+
+    Args:
+        model: A bundle's folder, or a model as `export` takes it.
+        device: "local", "ssh://[user@]host[:port]", "adb://SERIAL" or "adb://host:port".
+        target: Only this one; of a model `cpu:onnxruntime` unless named.
+        precision: Of a model; fp32 unless named.
+        preset: "quick", "single-stream" (by MLPerf Mobile's rules) or "sustained".
+        sustain_s: Measure each for so many seconds.
+        sweep: On one big core, all big, little, and all cores, too.
+        threads: Within one operator, where the system chooses the cores.
+        prepare: Fix the device's clocks before, as far as it allows, and restore them afterwards.
+        runner: "python", "native" (a program of ours, for ONNX Runtime's targets), or "auto": Python where it is.
+        python: The device's Python, which has numpy and the runtime; "python3" unless told.
+        onnxruntime: For "native": the device's libonnxruntime.so, or a wheel or an archive that holds it.
+        ndk: For "native" on Android: the folder of its native development kit.
+        workdir: edgepack's folder on the device.
+        ssh_config: A configuration file for ssh instead of the user's own.
+        out: Folder for profile.json and profile.html, and for the bundle of a model.
+        tell: Told in a sentence what happens.
+        options: For `export` of a model.
+
+    Raises:
+        DeviceError: The device cannot be reached, refused, or failed.
+        GateError: Its outputs are not those of the bundle.
+        EdgepackError: See `edgepack.toolchain.errors` for the tree.
+    """
+    import tempfile
+
+    from edgepack.runtime.devices.address import parse
+    from edgepack.toolchain.devices import opening, page, profiling, settings
+    from edgepack.toolchain.devices.asking_native import Native
+
+    # What is wrong with the request is said before a model is exported.
+    wanted = settings.make(preset, sustain_s=sustain_s, sweep=sweep, threads=threads)
+    parse(device)
+    with tempfile.TemporaryDirectory(prefix="edgepack-profile-") as scratch:
+        place = Path(out) / "bundle" if out is not None else Path(scratch) / "bundle"
+        bundle = opening.bundle_of(model, place, target=target, precision=precision, **options)
+        found = profiling.profile(
+            bundle, device, wanted, target=target, prepare=prepare, runner=runner, python=python,
+            native=Native(onnxruntime, ndk), workdir=workdir, ssh_config=ssh_config, tell=tell,
+        )  # fmt: skip
+    if out is not None:
+        page.write(found, Path(out))
+    return found
+
+
+def farm(
+    devices: str | Path, *, out: str | Path | None = None, tell: Callable[[str], object] = lambda _: None
+) -> FarmReport:
+    """Measure bundles on many devices, compare with the last good run, and keep the figures in a database.
+
+    Args:
+        devices: A file that names devices and bundles (docs/devices.md).
+        out: Folder for farm.html, farm.csv and farm.json.
+        tell: Told in a sentence what happens, from several threads.
+
+    Returns:
+        Every figure with its verdict; `report.worse` is what a build should fail for.
+
+    Raises:
+        UsageError: The file or a bundle is wrong, or the database cannot be used.
+    """
+    from edgepack.toolchain.farm import page, plan, run
+
+    report = run.run(plan.read(Path(devices)), tell)
+    if out is not None:
+        page.write(report, Path(out))
+    return report
+
+
+def accept_farm(devices: str | Path) -> int:
+    """Take what the last run of a farm found worse as good; returns how many figures.
+
+    Raises:
+        UsageError: The file is wrong, or the database cannot be used.
+    """
+    from edgepack.toolchain.farm.plan import read
+    from edgepack.toolchain.farm.store import Store
+
+    with Store(read(Path(devices)).database or "") as store:
+        last = store.last_run()
+        return 0 if last is None else store.accept(last)
+
+
 def list_targets() -> list[TargetInfo]:
     """All targets, installed or not, sorted by name; imports no toolchain."""
     from edgepack.targets.base import targets
@@ -174,11 +283,14 @@ def doctor() -> list[Finding]:
 
 __all__ = [
     "TargetInfo",
+    "accept_farm",
     "doctor",
     "export",
+    "farm",
     "list_targets",
     "load",
     "open_program",
+    "profile",
     "raise_failures",
     "verify",
 ]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from edgepack.toolchain import cli_bibench, cli_bisect, cli_claims, cli_search
+from edgepack.toolchain import cli_bibench, cli_bisect, cli_claims, cli_farm, cli_profile, cli_search
 from edgepack.toolchain import cli_options as opt
 from edgepack.toolchain.cli_shared import errors_shown, opened_cache, progress
 
@@ -32,6 +32,8 @@ cache_app = typer.Typer(help="Look at or empty the cache of finished stages.", n
 app.add_typer(cache_app, name="cache")
 cli_claims.add_to(app)
 cli_bisect.add_to(app)
+cli_profile.add_to(app)
+cli_farm.add_to(app)
 cli_search.add_to(app)
 cli_bibench.add_to(app)
 

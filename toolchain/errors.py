@@ -9,7 +9,9 @@
     ├── GateError                     exit 3   a quality gate failed
     ├── TargetError                   exit 4   a target's toolchain is missing or failed
     │   ├── ToolchainMissingError
-    │   └── ToolchainFailedError
+    │   ├── ToolchainFailedError
+    │   └── DeviceError                        a device refused, failed, or cannot be reached
+    │       └── LinkLostError                  the link broke: what was asked may or may not have been done
     └── SourceError                   exit 5   the model cannot be read
         └── ExportError                        the model was read and cannot be exported
 
@@ -113,6 +115,14 @@ class ToolchainMissingError(TargetError):
 
 class ToolchainFailedError(TargetError):
     """A vendor tool crashed, hung beyond its limit, or succeeded without writing its output."""
+
+
+class DeviceError(TargetError):
+    """A device over ssh or adb refused what was asked, failed at it, or cannot be reached."""
+
+
+class LinkLostError(DeviceError):
+    """The link to a device broke before an answer came: what was asked may or may not have been done."""
 
 
 class SourceError(EdgepackError):

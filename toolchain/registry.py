@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import threading
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Any, Generic, TypeVar
@@ -32,7 +33,9 @@ class Registry(Generic[T]):
         self._package = package
         self._group = group
         self._members: dict[str, T] = {}
-        self._loaded = False
+        self._loaded = self._loading = False
+        # Again by the same thread: a module that is being imported may ask for members.
+        self._lock = threading.RLock()
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator that files its argument under `name`; a name can be taken only once."""
@@ -75,14 +78,18 @@ class Registry(Generic[T]):
     def _load(self) -> None:
         if self._loaded:
             return
-        self._loaded = True
-        try:
-            _import_all(self._package)
-            if self._group:
-                self._load_entry_points(self._group)
-        except BaseException:
-            self._loaded = False
-            raise
+        with self._lock:
+            # Another thread waits until all members are there; this one, importing, sees those so far.
+            if self._loaded or self._loading:
+                return
+            self._loading = True
+            try:
+                _import_all(self._package)
+                if self._group:
+                    self._load_entry_points(self._group)
+                self._loaded = True
+            finally:
+                self._loading = False
 
     def _load_entry_points(self, group: str) -> None:
         for point in metadata.entry_points(group=group):

@@ -39,21 +39,31 @@ def build(library: Path, *options: str) -> Path:
     Raises:
         BuildError: A program is missing, or one of them failed.
     """
+    try:
+        return make(SOURCES, ("libedgepack_kernels.so", "libedgepack_kernels.dylib"), library, *options)
+    except BuildError as error:
+        raise BuildError(f"the native kernels cannot be built: {error}") from error
+
+
+def make(sources: Path, names: tuple[str, ...], target: Path, *options: str) -> Path:
+    """Build a folder of sources with CMake, and write that one of `names` that was made to `target`.
+
+    Raises:
+        BuildError: A program is missing, or one of them failed.
+    """
     if missing := what_is_missing():
-        raise BuildError(f"the native kernels cannot be built: there is no {missing}")
-    with tempfile.TemporaryDirectory(prefix="edgepack-kernels-") as folder:
+        raise BuildError(f"there is no {missing}")
+    with tempfile.TemporaryDirectory(prefix="edgepack-build-") as folder:
         generator = ["-G", "Ninja"] if shutil.which("ninja") else []
-        _run("cmake", "-S", str(SOURCES), "-B", folder, *generator, *options)
+        _run("cmake", "-S", str(sources), "-B", folder, *generator, *options)
         _run("cmake", "--build", folder)
-        (made,) = [
-            path for path in Path(folder).glob("libedgepack_kernels.*") if path.suffix in (".so", ".dylib")
-        ]
-        library.parent.mkdir(parents=True, exist_ok=True)
+        (made,) = [path for name in names if (path := Path(folder, name)).is_file()]
+        target.parent.mkdir(parents=True, exist_ok=True)
         # Replaced in one step, as a new file: a process that has the old one mapped keeps it.
-        beside = library.with_name(f".{library.name}.{os.getpid()}")
-        shutil.copyfile(made, beside)
-        beside.replace(library)
-    return library
+        beside = target.with_name(f".{target.name}.{os.getpid()}")
+        shutil.copy(made, beside)
+        beside.replace(target)
+    return target
 
 
 def _run(*command: str) -> None:
@@ -62,10 +72,10 @@ def _run(*command: str) -> None:
             command, capture_output=True, text=True, check=False, timeout=_LIMIT, stdin=subprocess.DEVNULL
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise BuildError(f"the native kernels cannot be built: {error}") from error
+        raise BuildError(str(error)) from error
     if done.returncode != 0:
         last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-20:])
-        raise BuildError(f"the native kernels cannot be built: {' '.join(command[:2])} failed:\n{last}")
+        raise BuildError(f"{' '.join(command[:2])} failed:\n{last}")
 
 
 if __name__ == "__main__":

@@ -8,10 +8,12 @@ once; the library then needs a glibc about as new as that compiler's own.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from edgepack.runtime.kernels.build import BuildError, build
@@ -37,19 +39,31 @@ def build_aarch64(library: Path, *options: str, compiler: str | None = None) -> 
     Raises:
         BuildError: A compiler or cmake is missing, or one of them failed.
     """
+    with toolchain(compiler) as chosen:
+        return build(library, *chosen, *options)
+
+
+@contextlib.contextmanager
+def toolchain(compiler: str | None = None) -> Iterator[tuple[str, ...]]:
+    """CMake's options for a compiler: ZIG or GCC, or the first of `compilers()`.
+
+    Raises:
+        BuildError: It is missing.
+    """
     installed = compilers()
     if (compiler or next(iter(installed), None)) not in installed:
         wanted = {None: "pip install ziglang", ZIG: "pip install ziglang", GCC: f"install {GCC}"}
-        raise BuildError(f"the native kernels cannot be built for aarch64: {wanted.get(compiler, compiler)}")
+        raise BuildError(f"the native code cannot be built for aarch64: {wanted.get(compiler, compiler)}")
     target = ("-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64")
     if (compiler or installed[0]) == GCC:
-        return build(library, *target, f"-DCMAKE_CXX_COMPILER={GCC}", *options)
+        yield (*target, f"-DCMAKE_CXX_COMPILER={GCC}")
+        return
     with tempfile.TemporaryDirectory(prefix="edgepack-zig-") as folder:
         # CMake wants a compiler that is one file.
         program = Path(folder) / "aarch64-c++"
         program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ziglang c++ -target {_TARGET} "$@"\n')
         program.chmod(0o755)
-        return build(library, *target, f"-DCMAKE_CXX_COMPILER={program}", *options)
+        yield (*target, f"-DCMAKE_CXX_COMPILER={program}")
 
 
 if __name__ == "__main__":

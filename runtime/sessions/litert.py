@@ -20,10 +20,11 @@ from edgepack.runtime.sessions.base import Session, sessions
 from edgepack.toolchain import tflite
 from edgepack.toolchain.errors import SourceError, ToolchainMissingError, UsageError
 from edgepack.toolchain.program import Signature
-from edgepack.toolchain.results import Tool
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from edgepack.toolchain.results import Tool
 
 _TO_FILE = (0, 2, 3, 1)  # [N, C, H, W] -> [N, H, W, C]
 
@@ -72,6 +73,8 @@ class LitertSession(Session):
     def tool(cls) -> Tool:
         """Name and version of the runtime."""
         from importlib import metadata
+
+        from edgepack.toolchain.results import Tool
 
         return Tool(name="ai-edge-litert", version=metadata.version("ai-edge-litert"))
 

@@ -2,6 +2,7 @@
 
 import sys
 import textwrap
+import threading
 
 import pytest
 
@@ -50,3 +51,19 @@ def test_a_name_is_taken_once():
     registry.register("same")(print)
     with pytest.raises(ValueError, match="registered twice"):
         registry.register("same")(len)
+
+
+def test_a_thread_waits_for_what_another_is_importing(package, tmp_path):
+    slow = (
+        "import time\nfrom kinds import kinds\ntime.sleep(0.3)\n@kinds.register('three')\ndef three(): ...\n"
+    )
+    (tmp_path / "kinds" / "three.py").write_text(slow)
+    import kinds
+
+    found: list[list[str]] = []
+    threads = [threading.Thread(target=lambda: found.append(kinds.kinds.names())) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert found == [["one", "three", "two"]] * 4

@@ -14,16 +14,17 @@ from edgepack.toolchain.results import Manifest
 
 def machine(manifest: Manifest) -> str:
     """The text of report.json."""
-    return json.dumps(_finite(manifest.model_dump(exclude={"files"})), indent=1, allow_nan=False) + "\n"
+    return json.dumps(finite(manifest.model_dump(exclude={"files"})), indent=1, allow_nan=False) + "\n"
 
 
-def _finite(value: object) -> object:
+def finite(value: object) -> object:
+    """The value with null for every figure that is not a finite number, ready for JSON."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     if isinstance(value, (str, int)) or value is None:
         return value
     return str(value)  # a recipe may hold paths and the like

@@ -1,4 +1,5 @@
-// The part of ONNX Runtime's C interface that the operators of this folder use.
+// The part of ONNX Runtime's C interface that the operators of this folder and the runner for devices
+// (runtime/devices/native) use.
 //
 // ONNX Runtime hands a library of operators one table of function pointers (OrtApi). The table only
 // grows at its end: an entry keeps its place in every later release, so a place and a type are all
@@ -20,6 +21,10 @@ struct OrtKernelContext;
 struct OrtSessionOptions;
 struct OrtCustomOpDomain;
 struct OrtTensorTypeAndShapeInfo;
+struct OrtEnv;
+struct OrtMemoryInfo;
+struct OrtRunOptions;
+struct OrtSession;
 
 // The table, read by place; see `entry` below.
 struct OrtApi {
@@ -46,6 +51,10 @@ enum OrtCustomOpInputOutputCharacteristic : int {
 };
 
 enum OrtMemType : int { OrtMemTypeDefault = 0 };
+
+enum OrtAllocatorType : int { OrtDeviceAllocator = 0 };
+
+enum OrtLoggingLevel : int { ORT_LOGGING_LEVEL_FATAL = 4 };
 
 // An operator as the runtime sees it, in the layout of version 17. The entries without a V2 of the
 // same name came first and are not called when `version` is 16 or more.
@@ -91,22 +100,42 @@ struct Entry {
 
 using CreateStatus = Entry<0, OrtStatus*, OrtErrorCode, const char*>;
 using GetErrorMessage = Entry<2, const char*, const OrtStatus*>;
+using CreateEnv = Entry<3, OrtStatus*, OrtLoggingLevel, const char*, OrtEnv**>;
+using CreateSession =
+    Entry<7, OrtStatus*, const OrtEnv*, const char*, const OrtSessionOptions*, OrtSession**>;
+using Run = Entry<9, OrtStatus*, OrtSession*, const OrtRunOptions*, const char* const*,
+                  const OrtValue* const*, size_t, const char* const*, size_t, OrtValue**>;
+using CreateSessionOptions = Entry<10, OrtStatus*, OrtSessionOptions**>;
+using SetSessionLogSeverityLevel = Entry<22, OrtStatus*, OrtSessionOptions*, int>;
+using SetIntraOpNumThreads = Entry<24, OrtStatus*, OrtSessionOptions*, int>;
+using SetInterOpNumThreads = Entry<25, OrtStatus*, OrtSessionOptions*, int>;
 using CreateCustomOpDomain = Entry<26, OrtStatus*, const char*, OrtCustomOpDomain**>;
 using CustomOpDomainAdd = Entry<27, OrtStatus*, OrtCustomOpDomain*, const OrtCustomOp*>;
 using AddCustomOpDomain = Entry<28, OrtStatus*, OrtSessionOptions*, OrtCustomOpDomain*>;
+using RegisterCustomOpsLibrary = Entry<29, OrtStatus*, OrtSessionOptions*, const char*, void**>;
+using CreateTensorWithDataAsOrtValue =
+    Entry<49, OrtStatus*, const OrtMemoryInfo*, void*, size_t, const int64_t*, size_t,
+          ONNXTensorElementDataType, OrtValue**>;
 using GetTensorMutableData = Entry<51, OrtStatus*, OrtValue*, void**>;
 using GetTensorElementType =
     Entry<60, OrtStatus*, const OrtTensorTypeAndShapeInfo*, ONNXTensorElementDataType*>;
 using GetDimensionsCount = Entry<61, OrtStatus*, const OrtTensorTypeAndShapeInfo*, size_t*>;
 using GetDimensions = Entry<62, OrtStatus*, const OrtTensorTypeAndShapeInfo*, int64_t*, size_t>;
 using GetTensorTypeAndShape = Entry<65, OrtStatus*, const OrtValue*, OrtTensorTypeAndShapeInfo**>;
+using CreateCpuMemoryInfo = Entry<69, OrtStatus*, OrtAllocatorType, OrtMemType, OrtMemoryInfo**>;
 using KernelInfoGetAttributeInt64 = Entry<86, OrtStatus*, const OrtKernelInfo*, const char*, int64_t*>;
 using KernelContextGetInput = Entry<90, OrtStatus*, const OrtKernelContext*, size_t, const OrtValue**>;
 using KernelContextGetOutput =
     Entry<91, OrtStatus*, OrtKernelContext*, size_t, const int64_t*, size_t, OrtValue**>;
+using ReleaseEnv = Entry<92, void, OrtEnv*>;
 using ReleaseStatus = Entry<93, void, OrtStatus*>;
+using ReleaseMemoryInfo = Entry<94, void, OrtMemoryInfo*>;
+using ReleaseSession = Entry<95, void, OrtSession*>;
+using ReleaseValue = Entry<96, void, OrtValue*>;
 using ReleaseTensorTypeAndShapeInfo = Entry<99, void, OrtTensorTypeAndShapeInfo*>;
+using ReleaseSessionOptions = Entry<100, void, OrtSessionOptions*>;
 using ReleaseCustomOpDomain = Entry<101, void, OrtCustomOpDomain*>;
+using AddSessionConfigEntry = Entry<130, OrtStatus*, OrtSessionOptions*, const char*, const char*>;
 using KernelInfoGetAttributeArrayInt64 =
     Entry<163, OrtStatus*, const OrtKernelInfo*, const char*, int64_t*, size_t*>;
 using KernelInfoGetInputCount = Entry<230, OrtStatus*, const OrtKernelInfo*, size_t*>;

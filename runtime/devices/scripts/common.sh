@@ -1,0 +1,50 @@
+#!/bin/sh
+# What the scripts here share. It is put in front of each of them; POSIX sh, for dash, busybox, mksh and toybox.
+umask 077
+
+# SHA-256 of a file, in hexadecimal; fails where there is no tool for it.
+sha256_of() {
+    if command -v sha256sum >/dev/null 2>&1; then
+        set -- "$(sha256sum <"$1")"
+    elif command -v shasum >/dev/null 2>&1; then
+        set -- "$(shasum -a 256 <"$1")"
+    else
+        return 1
+    fi
+    printf '%s\n' "${1%% *}"
+}
+
+# When a process began, in the kernel's ticks: tells it from a later one of the same number. One that ended and
+# that nobody asked after yet (a zombie) is "ended".
+start_of() {
+    begun=$(cat "/proc/$1/stat" 2>/dev/null) || { echo -; return; }
+    # The name stands in parentheses and may hold anything; field 22 is the twentieth behind it.
+    # shellcheck disable=SC2086
+    set -- ${begun##*)}
+    case "$1" in
+        Z | X) echo ended ;;
+        *) echo "${20}" ;;
+    esac
+}
+
+# Whether the process of a file "pid start" still lives.
+alive() {
+    read -r number begun_then <"$1" 2>/dev/null || return 1
+    kill -0 "$number" 2>/dev/null || [ -d "/proc/$number" ] || return 1
+    [ "$begun_then" = - ] || [ "$(start_of "$number")" = "$begun_then" ]
+}
+
+# A run's folder: $1 is edgepack's, $2 the run's number. Nothing else is ever removed.
+folder_of() {
+    case "$2" in
+        '' | *[!0-9a-f-]*) echo "not a run's number: $2" >&2; return 1 ;;
+    esac
+    printf '%s/runs/%s\n' "$1" "$2"
+}
+
+# Whether a name stays inside the folder that it is put into.
+name_inside() {
+    case "/$1/" in
+        *//* | */../* | */./*) echo "not a name inside the run's folder: $1" >&2; return 1 ;;
+    esac
+}

@@ -1,0 +1,122 @@
+"""`edgepack profile`: a bundle's artifacts on a device: checked there first, then measured."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgepack.runtime.devices.device import Device, opened
+from edgepack.runtime.devices.preparing import prepared
+from edgepack.toolchain.devices.asking import Asking
+from edgepack.toolchain.devices.asking_native import Native, NativeAsking
+from edgepack.toolchain.devices.asking_python import PythonAsking
+from edgepack.toolchain.devices.results import DeviceProfile
+from edgepack.toolchain.devices.settings import Settings
+from edgepack.toolchain.devices.subject import subjects
+from edgepack.toolchain.errors import DeviceError, UnknownNameError
+
+if TYPE_CHECKING:
+    from edgepack.toolchain.bundle import Bundle
+
+Tell = Callable[[str], object]
+PYTHON, NATIVE, AUTO = "python", "native", "auto"
+RUNNERS = (AUTO, PYTHON, NATIVE)
+
+
+def profile(  # noqa: PLR0913 - options of one call, all by keyword
+    bundle: Bundle,
+    address: str,
+    settings: Settings,
+    *,
+    target: str | None = None,
+    prepare: bool = False,
+    runner: str = AUTO,
+    python: str | None = None,
+    native: Native | None = None,
+    workdir: str | None = None,
+    ssh_config: Path | None = None,
+    root: str = "/",
+    tell: Tell = lambda _: None,
+) -> DeviceProfile:
+    """Profile a bundle's artifacts on a device.
+
+    Args:
+        bundle: From `edgepack.load`.
+        address: As `runtime.devices.address.parse` takes it.
+        settings: How long and where.
+        target: Only this one.
+        prepare: Fix the device's clocks before, as far as it allows, and restore them afterwards.
+        runner: "python", "native" (our program over ONNX Runtime's C interface), or "auto": Python where it is.
+        python: The device's Python, with the runtime; "python3" unless told, here this process's own.
+        native: What the native runner is made of.
+        workdir: edgepack's folder on the device.
+        ssh_config: A configuration file for ssh.
+        root: Where the device's /proc and /sys are.
+        tell: Told in a sentence what happens.
+
+    Raises:
+        UsageError: The address, the target or the bundle is none.
+        DeviceError: The device cannot be reached, or failed.
+        GateError: Its outputs are not those of the bundle.
+    """
+    if runner not in RUNNERS:
+        raise UnknownNameError("runner", runner, RUNNERS, where="--runner")
+    chosen, left = subjects(bundle, target)
+    with contextlib.ExitStack() as stack:
+        device = stack.enter_context(opened(address, workdir=workdir, config=ssh_config, tell=tell))
+        interpreter = python or _own_python(device)
+        without = runner == NATIVE or (runner == AUTO and python is None and not _has_python(device))
+        targets, facts, lost = [], None, 0
+        asked: Asking
+        notes = stack.enter_context(prepared(device)) if prepare else []
+        for one in chosen:
+            asked = (
+                NativeAsking(device, one, settings, root, native or Native())
+                if without
+                else PythonAsking(device, one, settings, root, interpreter)
+            )
+            try:
+                targets.append(asked.profile())
+            except (KeyError, TypeError, ValueError) as error:
+                raise DeviceError(
+                    f"What came from the device is not what its runner writes: {type(error).__name__}",
+                    where=address,
+                    todo="Look at what else writes into edgepack's folder there",
+                ) from error
+            facts, lost = facts or asked.facts, lost + asked.links_lost
+    assert facts is not None  # noqa: S101 - there is at least one subject
+    return DeviceProfile(
+        edgepack=metadata.version("edgepack"),
+        bundle=str(bundle.path),
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        command=_command(bundle, address, settings, target),
+        settings=settings.as_json(),
+        device=facts,
+        targets=targets,
+        left_out=left,
+        links_lost=lost,
+        notes=notes,
+    )
+
+
+def _own_python(device: Device) -> str:
+    return sys.executable if device.transport.address.scheme == "local" else "python3"
+
+
+def _has_python(device: Device) -> bool:
+    return device.transport.address.scheme == "local" or "python3" in device.tools
+
+
+def _command(bundle: Bundle, address: str, settings: Settings, target: str | None) -> str:
+    words = ["edgepack", "profile", str(bundle.path), "--device", address]
+    words += ["--target", target] if target else []
+    words += ["--preset", settings.preset] if settings.preset != "quick" else []
+    words += ["--sweep"] if len(settings.plans) > 1 else []
+    words += ["--threads", str(settings.threads)] if settings.threads != 1 else []
+    return shlex.join(words)
