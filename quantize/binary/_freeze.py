@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from edgepack.quantize.binary._attention import BinaryAttention
 from edgepack.quantize.binary._graph import Neighbours
 from edgepack.quantize.binary._layer import BinaryLayer
+from edgepack.quantize.binary._methods.reactnet import RPReLU
 from edgepack.quantize.binary._packed import PackedLayer
 from edgepack.toolchain.errors import UsageError, not_finite
 
@@ -33,7 +34,8 @@ def freeze(model: ModuleT, *, fold_norms: bool = True) -> ModuleT:
 
     Args:
         model: From `convert`, trained; it is not changed.
-        fold_norms: Whether a BatchNorm that alone reads a layer is folded into its alpha and bias.
+        fold_norms: Whether a BatchNorm that alone reads a layer is folded into its alpha and bias, and the origin of an
+            RPReLU into its bias.
 
     Raises:
         UsageError: The model has no binary layer.
@@ -52,6 +54,10 @@ def freeze(model: ModuleT, *, fold_norms: bool = True) -> ModuleT:
             packed = _packed(layer)
             if layer.norm is not None:
                 _inner_norm(layer, packed, fold=fold_norms)
+            if fold_norms and isinstance(packed.after, RPReLU):
+                origin = packed.after.origin.double()
+                packed.fold(torch.ones_like(origin), origin, torch.zeros_like(origin))
+                packed.after = packed.after.frozen()
             behind = neighbours.norm_behind(name) if neighbours is not None else None
             if behind is not None and packed.after is None:
                 norm = model.get_submodule(behind)

@@ -178,3 +178,26 @@ def test_what_cannot_be_frozen_is_refused():
     layer(model, "conv").weight.data[0] = torch.inf
     with pytest.raises(SourceError, match=r"NaN or infinity: conv \(the model to freeze"):
         freeze(model)
+
+
+@pytest.mark.parametrize("slope", [0.25, -0.5, 1.0, 1.5])
+@pytest.mark.parametrize("shortcut", [True, False])
+def test_a_frozen_rprelu_bends_where_the_trained_one_does(slope: float, shortcut: bool) -> None:
+    """Its origin is in the layer's bias; a maximum takes PRelu's place where no slope is above 1."""
+    from edgepack.quantize.binary._geometry import Geometry
+    from edgepack.quantize.binary._methods.reactnet import RPReLU
+    from edgepack.quantize.binary._shortcut import Shortcut
+
+    geometry = Geometry.of(nn.Conv2d(8, 8, 3, padding=1))
+    made = RPReLU(geometry, Shortcut(geometry) if shortcut else None, torch.float32)
+    random = torch.Generator().manual_seed(5)
+    with torch.no_grad():
+        made.slope[1:3] = slope
+        for parameter in (made.origin, made.target):
+            parameter.copy_(torch.randn(8, generator=random))
+        y, values = torch.randn(2, 2, 8, 5, 5, generator=random)
+        y[0, :, 0, 0] = made.origin  # on the bend
+        frozen = made.frozen()
+        assert frozen.as_maximum == (shortcut and slope <= 1)
+        got = frozen(y - geometry.per_channel(made.origin), values)
+        torch.testing.assert_close(got, made(y, values), rtol=1e-6, atol=1e-6)
