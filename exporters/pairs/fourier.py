@@ -3,10 +3,11 @@
     X_k = sum_j x_j w^(jk),  w = exp(-2 pi i / n)
 
 A runtime multiplies matrices anywhere; its DFT operator, where there is one, is slower up to about n = 1000
-and, for lengths that are no power of two, inexact (ONNX Runtime 1.31, n = 1000: 0.03 of values around 30,
-the product 0.00004; tests/benchmarks/test_choices.py). A long known length n = a b is split: b transforms of length
-a, a rotation, a transforms of length b (Cooley and Tukey, 1965). A length that varies has its matrix computed when the graph runs: n^2 numbers.
-The integer jk is taken modulo n before it becomes an angle, which keeps float32 exact for any n.
+and, for lengths that are no power of two, inexact (ONNX Runtime 1.31, n = 1000: 0.03 of values around 30, the
+product 0.00004; tests/benchmarks/test_choices.py). A long known length n = a b is split: b transforms of length
+a, a rotation, a transforms of length b (Cooley and Tukey, 1965). A length that varies has its matrix computed
+when the graph runs: n^2 numbers. The integer jk is taken modulo n before it becomes an angle, which keeps
+float32 exact for any n.
 """
 
 from __future__ import annotations
