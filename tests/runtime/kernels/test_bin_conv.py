@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,22 @@ def test_it_is_exact_at_random_sizes(kernel: str, opened: Callable[..., Any]) ->
         layer, x = made(rng, shape, group * int(rng.integers(1, 20)), size, rest)
         (y,) = opened(layer.model()).run(None, {"x": x})
         np.testing.assert_array_equal(y, layer.expected(x), err_msg=f"{shape} {size} {rest}")
+
+
+@pytest.mark.parametrize("shift", [False, True])
+def test_the_sign_of_every_odd_value(kernel: str, shift: bool, opened: Callable[..., Any]) -> None:
+    """Zero, minus zero and NaN are +1, wherever in an image they stand; with shifts too, infinite ones among them."""
+    rng = np.random.default_rng(12)
+    odd = np.array([0.0, -0.0, 1e-45, -1e-45, np.inf, -np.inf, np.nan, -np.nan], np.float32)
+    layer = random_convolution(rng, 9, 70)
+    values = np.resize(np.append(odd, np.float32(0.5)), 70)
+    layer = replace(layer, shift=np.where(np.isnan(values), 1, values).astype(np.float32) if shift else None)
+    x = rng.standard_normal((2, 70, 7, 19)).astype(np.float32)
+    x[rng.random(x.shape) < 0.4] = 0
+    where = rng.random(x.shape) < 0.5
+    x[where] = rng.choice(odd, int(where.sum()))
+    (y,) = opened(layer.model()).run(None, {"x": x})
+    np.testing.assert_array_equal(y, layer.expected(x))
 
 
 def test_images_of_many_sizes_in_one_session(kernel: str, opened: Callable[..., Any]) -> None:
