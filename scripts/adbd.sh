@@ -12,8 +12,13 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 mkdir -p "$work/lists/partial" "$work/archives/partial" "$work/parts"
 : >"$work/status"
-printf 'deb [signed-by=%s] http://deb.debian.org/debian trixie main\n' \
-    /usr/share/keyrings/debian-archive-keyring.gpg >"$work/sources.list"
+# The archive that this system is installed from has its newer releases too.
+# shellcheck disable=SC2016 # apt fills these in
+archive=$(apt-get indextargets --format '$(COMPONENT) $(RELEASE) $(SITE)' 'Created-By: Packages' |
+    awk '$1 == "main" && $2 !~ /-/ && !found { found = 1; print $3 }')
+[ -n "$archive" ] || { echo "apt names no archive of Debian's" >&2; exit 1; }
+printf 'deb [signed-by=%s] %s trixie main\n' \
+    /usr/share/keyrings/debian-archive-keyring.gpg "$archive" >"$work/sources.list"
 cat >"$work/apt.conf" <<CONF
 Dir::Etc::sourcelist "$work/sources.list";
 Dir::Etc::sourceparts "$work/parts";
