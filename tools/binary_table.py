@@ -31,6 +31,7 @@ _HEAD = (
     "vs fp32",
     "vs int8",
     "Counting",
+    "Tiles",
     "Reading",
     "Calling",
     "Share of the limit",
@@ -45,6 +46,7 @@ def table(run: dict[str, Any]) -> str:
     limits = run["limits"]
     facts = (
         f"{run['cpu']}, one thread: {limits['products'] / 1e12:.2f} T products/s counted, "
+        f"{limits['tiles'] / 1e12:.2f} by tiles at best, "
         f"{limits['near'] / 1e9:.0f} GB/s read from 64 KiB, {limits['far'] / 1e9:.0f} GB/s from 64 MiB.\n"
     )
     return f"{facts}\n{markdown.table(_HEAD, map(_cells, run['lines']), right=range(1, len(_HEAD) - 1))}"
@@ -56,7 +58,9 @@ def _cells(line: dict[str, Any]) -> tuple[str, ...]:
         line["shape"],
         *(f"{times[name]:.1f}" for name in ("fp32", "int8", "1-bit")),
         *(f"{line['over'][name]:.1f}x" for name in ("fp32", "int8")),
-        *(f"{roofline[name]:.1f}" for name in ("counting", "reading", "calling")),
+        f"{roofline['counting']:.1f}",
+        f"{line['tiles_us']:.1f}",
+        *(f"{roofline[name]:.1f}" for name in ("reading", "calling")),
         f"{100 * line['share_of_roofline']:.0f} %",
         _outcome(line),
     )

@@ -3,12 +3,19 @@
 //
 // Of the eight tiles four hold sums of 32 rows by 32 columns, two hold activations and two weights: a step
 // loads four tiles for four products. Products leave the vector units idle, and these do what is left
-// meanwhile, a little at every step:
+// meanwhile, a little behind every product:
 //
-// - weights are expanded from bits during the first two groups, a few steps ahead; the groups after them
-//   find the bytes in the first cache, which rows of activations therefore pass by (tileloaddt1);
-// - the sums of the two groups before are scaled and written. Written at once they would wait for tiles to
-//   be stored, and every row of an output lies in another page.
+// - weights are expanded from bits into a ring, a few steps ahead: eight bits of each of eight bytes become 64
+//   bytes by one affine map (GF2P8AFFINEQB with a row of the matrix for each bit of a byte: rows 1 to 7 choose
+//   the bit, row 0 gives nothing, and 1 is added; so 0 becomes 0x01 and 1 becomes 0xff);
+// - the sums of the panel before are scaled and written. Written at once they would wait for tiles to be
+//   stored, and every row of an output lies in another page.
+//
+// Two groups meet all panels before the next two come: their activations, the ring and the sums then stay
+// in the first cache together (40 of 48 KiB where a row has 768 terms), and the weights are expanded anew
+// for each two. That takes a port for stores that had little to do, and tiles loaded from the second cache are what
+// a core that is shared with another thread is slowest at. Where few steps meet many groups, as in large images of
+// few channels, outputs need that port, and a panel's weights are expanded once for all groups instead.
 //
 // Instructions are written out: the compiler's own functions for them do not say that they read memory.
 #include <immintrin.h>
@@ -18,10 +25,9 @@
 namespace edgepack {
 namespace {
 
-constexpr size_t kSteps = 18;   // expanded at a time, at most: 36 KiB
-constexpr size_t kGroups = 16;  // whose sums are kept from one part of the steps to the next: 32 KiB
-constexpr size_t kAhead = 6;    // steps from the expansion of a tile to its first use: its stores are over by then
 constexpr size_t kStepBytes = 2 * kTileBytes;
+constexpr size_t kRing = 4;       // steps whose weights are expanded: 8 KiB
+constexpr size_t kAhead = 3;      // steps from the expansion of a tile to its use: its stores are over by then
 constexpr size_t kRowsAhead = 4;  // whose lines are asked for before they are written
 
 struct alignas(64) Configuration {
@@ -42,12 +48,6 @@ void end() { __asm__ volatile("tilerelease"); }
 template <int kTile>
 inline void load(const void* from, size_t stride) {
   __asm__ volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(stride), "i"(kTile) : "memory");
-}
-
-// What is loaded so leaves the first cache to others.
-template <int kTile>
-inline void load_passing(const void* from, size_t stride) {
-  __asm__ volatile("tileloaddt1 (%0,%1,1), %%tmm%c2" : : "r"(from), "r"(stride), "i"(kTile) : "memory");
 }
 
 template <int kTile>
@@ -81,16 +81,6 @@ struct alignas(64) Sums {
 };
 
 template <int kPair>
-inline void load_sums(const Sums& sums) {
-  load<0>(sums.of[0][0], 64);
-  load<1>(sums.of[0][1], 64);
-  if constexpr (kPair == 2) {
-    load<2>(sums.of[1][0], 64);
-    load<3>(sums.of[1][1], 64);
-  }
-}
-
-template <int kPair>
 inline void clear_sums() {
   clear<0>();
   clear<1>();
@@ -110,12 +100,18 @@ inline void store_sums(Sums& sums) {
   }
 }
 
-// Both halves of a step: a row of 64 bytes for every 64 bits.
-inline void expand(const uint64_t* bits, int8_t* tiles) {
-  const __m512i plus = _mm512_set1_epi8(1);
-  const __m512i minus = _mm512_set1_epi8(-1);
-  for (size_t i = 0; i < 2 * kTileSide; ++i) {
-    _mm512_store_si512(tiles + i * kTileTerms, _mm512_mask_blend_epi8(_cvtu64_mask64(bits[i]), plus, minus));
+// Of the affine map for each eight bytes: the first eight take bit 0 of what they are given, and so on.
+inline __m512i chosen_bits() {
+  const __m512i bits = _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0);
+  return _mm512_sllv_epi64(_mm512_set1_epi64(0x0001010101010101), bits);  // the last row is that of bit 0
+}
+
+// A quarter of a step: a row of 64 bytes for every 64 bits.
+inline void expand(const uint64_t* bits, int8_t* tiles, size_t quarter, __m512i chosen) {
+  constexpr size_t kRows = 2 * kTileSide / 4;
+  for (size_t i = quarter * kRows; i < (quarter + 1) * kRows; ++i) {
+    const __m512i row = _mm512_set1_epi64(static_cast<long long>(bits[i]));
+    _mm512_store_si512(tiles + i * kTileTerms, _mm512_gf2p8affine_epi64_epi8(row, chosen, 1));
   }
 }
 
@@ -196,12 +192,14 @@ class Positions {
     y_ = work.y;
     alpha_ = work.alpha;
     bias_ = work.bias;
+    for (size_t i = 0; i < kRowsAhead; ++i) ask_for(i);
   }
 
   // The next `count` channels; 32 are always all.
   void write(size_t count) {
     const size_t last = least(at_ + count, channels_);
     for (; at_ < last; ++at_, y_ += work_->y_stride) {
+      ask_for(kRowsAhead);
       const __m512 alpha = _mm512_set1_ps(alpha_[at_]);
       const __m512 bias = _mm512_set1_ps(bias_[at_]);
       for (size_t i = 0; i < pair_; ++i) {
@@ -226,6 +224,11 @@ class Positions {
   }
 
  private:
+  void ask_for(size_t ahead) const {
+    const float* line = y_ + least(ahead, channels_ - 1 - at_) * work_->y_stride;
+    for (size_t i = 0; i < pair_; ++i) _m_prefetchw(const_cast<float*>(line + work_->starts[group_ + i]));
+  }
+
   const TileWork* work_ = nullptr;
   const Sums* sums_ = nullptr;
   size_t at_ = 0;
@@ -239,93 +242,107 @@ class Positions {
 
 #include "amx_bits.inc"
 
-// A run over a panel's steps: some of them, where they are many.
-struct Part {
-  size_t first;  // step
-  size_t last;
-  bool begins;
-  bool ends;
-  bool expands;  // the weights: with the first groups only
+// Weights on their way from bits to tiles, step by step; a step's place is taken again `places` steps later.
+struct Weights {
+  const uint64_t* bits;
+  size_t steps;
+  int8_t* tiles;
+  size_t places;
 };
 
-// One group or two; `tiles` holds the part's weights, or will. What waits in `before` is written meanwhile.
-template <bool kConv, int kPair, bool kExpand, typename Outputs>
-inline void add_products(const TileWork& work, size_t group, const Part& part, int8_t* tiles, Outputs& before) {
-  const int8_t* activations = work.activations + group * work.group_bytes;
-  const uint64_t* bits = work.weights + part.first * 2 * kTileSide;
-  const size_t count = part.last - part.first;
-  const size_t written = (2 * kTileSide + count - 1) / count;
-  if constexpr (kExpand) {
-    for (size_t i = 0; i < kAhead && i < count; ++i) expand(bits + i * 2 * kTileSide, tiles + i * kStepBytes);
-  }
-  for (size_t i = 0; i < count; ++i) {
-    const int8_t* at = activations + work.offsets[part.first + i];
-    load<6>(tiles + i * kStepBytes, kTileTerms);
-    // Taps of an image meet the same activations again.
-    kConv ? load<4>(at, work.stride) : load_passing<4>(at, work.stride);
-    multiply_tiles<kConv, 0, 0>();
-    load<7>(tiles + i * kStepBytes + kTileBytes, kTileTerms);
-    multiply_tiles<kConv, 0, 1>();
-    if constexpr (kPair == 2) {
-      kConv ? load<5>(at + work.group_bytes, work.stride) : load_passing<5>(at + work.group_bytes, work.stride);
-      multiply_tiles<kConv, 1, 0>();
-      multiply_tiles<kConv, 1, 1>();
-    }
-    before.write(written);
-    if constexpr (kExpand) {
-      const size_t next = i + kAhead;
-      if (next < count) expand(bits + next * 2 * kTileSide, tiles + next * kStepBytes);
-    }
+inline void expand(const Weights& weights, size_t step, size_t place, size_t quarter, __m512i chosen) {
+  expand(weights.bits + step * 2 * kTileSide, weights.tiles + place * kStepBytes, quarter, chosen);
+}
+
+// The first steps, before any is multiplied.
+inline void begin_expanding(const Weights& weights) {
+  const __m512i chosen = chosen_bits();
+  for (size_t step = 0; step < least(kAhead, weights.steps); ++step) {
+    for (size_t quarter = 0; quarter < 4; ++quarter) expand(weights, step, step % weights.places, quarter, chosen);
   }
 }
 
-template <bool kConv, int kPair, typename Outputs>
-void one_pair(const TileWork& work, size_t group, size_t channels, const Part& part, int8_t* tiles, Sums& sums,
-              Outputs& before) {
-  part.begins ? clear_sums<kPair>() : load_sums<kPair>(sums);
-  if (part.expands) {
-    add_products<kConv, kPair, true>(work, group, part, tiles, before);
-  } else {
-    add_products<kConv, kPair, false>(work, group, part, tiles, before);
+// One group or two with the panel that `work` stands at, whose first step is `at` of the weights. What waits in
+// `before` is written meanwhile.
+template <bool kConv, int kPair, bool kExpand, typename Outputs>
+inline void one_pair(const TileWork& work, size_t group, size_t channels, const Weights& weights, size_t at,
+                     Sums& sums, Outputs& before) {
+  const int8_t* activations = work.activations + group * work.group_bytes;
+  const size_t written = (2 * kTileSide + work.steps - 1) / work.steps;
+  const __m512i chosen = chosen_bits();
+  size_t place = at % weights.places;
+  size_t next_place = (at + kAhead) % weights.places;
+  clear_sums<kPair>();
+  for (size_t step = 0; step < work.steps; ++step) {
+    const int8_t* tiles = weights.tiles + place * kStepBytes;
+    const int8_t* from = activations + work.offsets[step];
+    const size_t next = at + step + kAhead;
+    const auto expand_next = [&](size_t quarter) {
+      if (kExpand && next < weights.steps) expand(weights, next, next_place, quarter, chosen);
+    };
+    load<6>(tiles, kTileTerms);
+    load<4>(from, work.stride);
+    multiply_tiles<kConv, 0, 0>();
+    expand_next(0);
+    load<7>(tiles + kTileBytes, kTileTerms);
+    multiply_tiles<kConv, 0, 1>();
+    expand_next(1);
+    if constexpr (kPair == 2) {
+      load<5>(from + work.group_bytes, work.stride);
+      multiply_tiles<kConv, 1, 0>();
+    }
+    expand_next(2);
+    if constexpr (kPair == 2) multiply_tiles<kConv, 1, 1>();
+    expand_next(3);
+    before.write(written);
+    if (++place == weights.places) place = 0;
+    if (++next_place == weights.places) next_place = 0;
   }
   store_sums<kPair>(sums);
-  if (part.ends) before.begin(work, group, kPair, channels, sums);
+  before.begin(work, group, kPair, channels, sums);
 }
 
-// All groups of the panel that `work` stands at. `turn` changes the place of sums that are kept for no other part.
-template <bool kConv, typename Outputs>
-void one_panel(const TileWork& work, size_t channels, int8_t* tiles, Sums* sums, Outputs& before, size_t& turn) {
-  const size_t parts = (work.steps + kSteps - 1) / kSteps;
-  const size_t steps = (work.steps + parts - 1) / parts;
-  for (size_t begin = 0; begin < work.groups; begin += kGroups) {
-    const size_t end = least(begin + kGroups, work.groups);
-    for (size_t first = 0; first < work.steps; first += steps) {
-      const size_t last = least(first + steps, work.steps);
-      for (size_t group = begin; group < end; group += 2) {
-        const bool expands = parts == 1 ? group == 0 : group == begin;
-        const Part part = {first, last, first == 0, last == work.steps, expands};
-        Sums& kept = sums[parts == 1 ? ++turn % 2 : (group - begin) / 2];
-        if (group + 1 < end) {
-          one_pair<kConv, 2>(work, group, channels, part, tiles, kept, before);
-        } else {
-          one_pair<kConv, 1>(work, group, channels, part, tiles, kept, before);
-        }
-      }
-    }
+template <bool kConv, bool kExpand, typename Outputs>
+inline void one_or_two(const TileWork& work, size_t group, size_t channels, const Weights& weights, size_t at,
+                       Sums& sums, Outputs& before) {
+  if (group + 1 < work.groups) {
+    one_pair<kConv, 2, kExpand>(work, group, channels, weights, at, sums, before);
+  } else {
+    one_pair<kConv, 1, kExpand>(work, group, channels, weights, at, sums, before);
   }
 }
 
 template <bool kConv, typename Outputs>
 void all(const TileWork& work) {
-  alignas(64) int8_t tiles[kSteps * kStepBytes];
-  Sums sums[kGroups / 2];
-  Outputs before;
-  TileWork panel = work;
+  alignas(64) int8_t tiles[kTileStepsKept * kStepBytes];
+  Sums sums[2];
   size_t turn = 0;
-  for (size_t left = work.channels; left > 0; left -= least(left, kTileChannels)) {
-    one_panel<kConv>(panel, least(left, kTileChannels), tiles, sums, before, turn);
-    panel.weights += work.steps * 2 * kTileSide;
-    Outputs::advance(panel);
+  TileWork panel = work;  // what waits to be written refers to it
+  Outputs before;
+  if (work.steps <= kTileStepsKept && work.groups >= kTileGroupsKept) {
+    for (size_t left = work.channels; left > 0; left -= least(left, kTileChannels)) {
+      const Weights weights = {panel.weights, work.steps, tiles, work.steps};
+      const size_t channels = least(left, kTileChannels);
+      begin_expanding(weights);
+      one_or_two<kConv, true>(panel, 0, channels, weights, 0, sums[++turn % 2], before);
+      for (size_t group = 2; group < work.groups; group += 2) {
+        one_or_two<kConv, false>(panel, group, channels, weights, 0, sums[++turn % 2], before);
+      }
+      panel.weights += work.steps * 2 * kTileSide;
+      Outputs::advance(panel);
+    }
+    return before.write(2 * kTileSide);
+  }
+  const size_t panels = (work.channels + kTileChannels - 1) / kTileChannels;
+  const Weights weights = {work.weights, panels * work.steps, tiles, kRing};
+  for (size_t group = 0; group < work.groups; group += 2) {
+    panel = work;
+    begin_expanding(weights);
+    for (size_t i = 0; i < panels; ++i) {
+      const size_t channels = least(work.channels - i * kTileChannels, kTileChannels);
+      one_or_two<kConv, true>(panel, group, channels, weights, i * work.steps, sums[++turn % 2], before);
+      Outputs::advance(panel);
+    }
   }
   before.write(2 * kTileSide);
 }

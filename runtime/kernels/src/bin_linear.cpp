@@ -113,9 +113,9 @@ class BinLinear {
   }
 
   void multiply_tiles(OrtKernelContext* context, const In* x, size_t rows, Out* y) const {
-    TiledLinear::Call call(*tiled_, tile_input(x, threshold_), rows, tile_output(y));
-    const size_t threads =
-        rows * weights_->channels() * k_ < kWorthThreads ? 1 : std::min(call.most_threads(), kMostThreads);
+    const bool alone = rows * weights_->channels() * k_ < kWorthThreads;
+    const size_t threads = alone ? 1 : std::min(tiled_->most_threads(rows), kMostThreads);
+    TiledLinear::Call call(*tiled_, tile_input(x, threshold_), rows, tile_output(y), threads == 1);
     if (threads == 1) return call.work();
     ort::parallel_for(api_, context, threads, [&](size_t) { call.work(); });
   }

@@ -55,7 +55,7 @@ CpuFeatures detect() {
   const bool vpopcntdq = (c >> 14) & 1;
   found.avx512_vpopcntdq = found.avx2 && avx512 && vpopcntdq && (saved & kZmm) == kZmm;
   constexpr uint64_t kTiles = 0x60000;  // their configuration and their data
-  const bool amx = ((d >> 24) & 1) && ((d >> 25) & 1);  // AMX-TILE, AMX-INT8
+  const bool amx = ((d >> 24) & 1) && ((d >> 25) & 1) && ((c >> 8) & 1);  // AMX-TILE, AMX-INT8, GFNI
   found.amx_int8 = found.avx512_vpopcntdq && amx && (saved & kTiles) == kTiles && tiles_allowed();
   return found;
 }

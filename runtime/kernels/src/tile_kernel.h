@@ -5,8 +5,8 @@
 // no more memory than they did, and come from the cache eight times faster than bytes would. Activations
 // are signed to bytes, +1, -1, and 0 beyond K and around an image, where a product then adds nothing.
 //
-// Work goes by panels of 32 output channels, two halves, over groups of sixteen rows (of a matrix of
-// activations) or sixteen positions (of an image, see conv_plan.h). A step is 64 terms of every sum.
+// Work goes over groups of sixteen rows (of a matrix of activations) or sixteen positions (of an image, see
+// conv_plan.h), two at a time, by panels of 32 output channels, two halves. A step is 64 terms of every sum.
 #pragma once
 
 #include <stddef.h>
@@ -17,6 +17,10 @@ namespace edgepack {
 inline constexpr size_t kTileTerms = 64;     // of a step
 inline constexpr size_t kTileSide = 16;      // rows, and columns, of a tile
 inline constexpr size_t kTileChannels = 32;  // output channels of a panel
+inline constexpr size_t kTileGroups = 2;     // that meet a panel together
+// A panel of at most so many steps (36 KiB of bytes) stays expanded for at least so many groups.
+inline constexpr size_t kTileStepsKept = 18;
+inline constexpr size_t kTileGroupsKept = 16;
 inline constexpr size_t kTileBytes = kTileSide * kTileTerms;
 
 // What goes into a layer and comes out of it: numbers, or bits in bytes. The other is null.
@@ -38,7 +42,7 @@ struct TileWork {
   const size_t* offsets;      // [steps]: bytes from a group to its tile of a step
   size_t steps;
   size_t groups;
-  const uint64_t* weights;  // [panels, steps, 2, 16]: bits of 64 bytes of a tile, 1 is -1
+  const uint64_t* weights;  // [panels, steps, 2, 16]: bits of 64 bytes of a tile, 1 is -1, ordered as in tile_bits.h
   const float* alpha;       // [panels, 32]
   const float* bias;        // [panels, 32]
   size_t channels;          // that exist, in all panels

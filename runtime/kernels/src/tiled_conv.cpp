@@ -4,13 +4,20 @@
 #include <cstring>
 
 #include "bit_kernel.h"
+#include "tile_bits.h"
 
 namespace edgepack {
 namespace {
 
 constexpr size_t kChannelsOfAWord = 4;
-constexpr size_t kGroupsOfATask = 64;  // of sixteen positions
-constexpr size_t kPanelsOfATask = 2;   // the sums of one are written while the next is multiplied
+// Groups of sixteen positions and panels of a task: many groups where a panel's weights are expanded once for
+// them, and more panels otherwise. The sums of one are written while the next is multiplied.
+struct Task {
+  size_t groups;
+  size_t panels;
+};
+constexpr Task kOfFewSteps = {64, 2};
+constexpr Task kOfManySteps = {8, 4};
 constexpr size_t kLineWords = 16;      // of a cache line
 
 // Below this many products a call is over before a second thread has begun.
@@ -58,6 +65,7 @@ TiledConv::TiledConv(const TileKernel& kernel, const ConvShape& shape, const uin
       }
     }
   }
+  for (size_t i = 0; i < weights_.size(); ++i) weights_.data()[i] = mirrored(weights_.data()[i]);
 }
 
 std::shared_ptr<const TiledConv::Plan> TiledConv::plan_for(size_t height, size_t width) const {
@@ -137,11 +145,12 @@ void TiledConv::convolve(const OrtApi* api, OrtKernelContext* context, const Til
     sign_plane(*plan, sample_x, plane / words(), plane % words(),
                lines.data() + (adjacent ? 0 : task * width), signs.data() + task * plan->pitch);
   };
-  const size_t blocks_of_panels = ceil_div(panels(), kPanelsOfATask);  // of a group
-  const size_t chunks = ceil_div(at.groups, kGroupsOfATask);
+  const Task of_a_task = steps() <= kTileStepsKept ? kOfFewSteps : kOfManySteps;
+  const size_t blocks_of_panels = ceil_div(panels(), of_a_task.panels);  // of a group
+  const size_t chunks = ceil_div(at.groups, of_a_task.groups);
   const auto multiply_one = [&](size_t task) {
-    const size_t chunk = task % chunks * kGroupsOfATask;
-    const size_t block = task / chunks % blocks_of_panels * kPanelsOfATask;
+    const size_t chunk = task % chunks * of_a_task.groups;
+    const size_t block = task / chunks % blocks_of_panels * of_a_task.panels;
     const size_t group = task / chunks / blocks_of_panels % shape_.groups;
     const size_t b = task / chunks / blocks_of_panels / shape_.groups;
     const size_t panel = group * panels() + block;
@@ -153,9 +162,9 @@ void TiledConv::convolve(const OrtApi* api, OrtKernelContext* context, const Til
     work.stride = plan->pitch * sizeof(uint32_t);
     work.offsets = plan->offsets.data();
     work.steps = steps();
-    work.groups = std::min(kGroupsOfATask, at.groups - chunk);
+    work.groups = std::min(of_a_task.groups, at.groups - chunk);
     work.weights = weights_.data() + panel * steps() * kTileChannels;
-    work.channels = std::min(kPanelsOfATask * kTileChannels, outputs() - channel);
+    work.channels = std::min(of_a_task.panels * kTileChannels, outputs() - channel);
     const size_t output = group * outputs() + channel;
     if (y.bits != nullptr) {  // each group begins with a byte
       work.low = low_.data() + panel * kTileChannels;

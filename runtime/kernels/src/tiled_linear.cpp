@@ -3,11 +3,14 @@
 #include <algorithm>
 #include <thread>
 
+#include "tile_bits.h"
+
 namespace edgepack {
 namespace {
 
-constexpr size_t kGroupsOfAPart = 16;  // rows that a panel of weights is expanded for, in sixteens
-constexpr size_t kPanelsOfAPart = 4;   // the sums of one are written while the next is multiplied
+constexpr size_t kParts = 4;         // of two groups of rows, where there are several threads
+constexpr size_t kFewestPanels = 4;  // of a part: the sums of one are written while the next is multiplied
+constexpr size_t kRowsOfAPair = kTileGroups * kTileSide;
 
 size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
@@ -46,56 +49,72 @@ TiledLinear::TiledLinear(const TileKernel& kernel, size_t n, size_t k, const uin
       tiles[i / kTileSide * 2 * kTileSide + i % kTileSide] |= four << (channel % kTileSide * 4);
     }
   }
+  for (size_t i = 0; i < weights_.size(); ++i) weights_.data()[i] = mirrored(weights_.data()[i]);
 }
 
-TiledLinear::Call::Call(const TiledLinear& layer, const TileInput& x, size_t rows, const TileOutput& y)
+size_t TiledLinear::most_threads(size_t rows) const {
+  return ceil_div(rows, kRowsOfAPair) * std::min(kParts, ceil_div(panels(), kFewestPanels));
+}
+
+TiledLinear::Call::Call(const TiledLinear& layer, const TileInput& x, size_t rows, const TileOutput& y, bool alone)
     : layer_(layer),
       x_(x),
       rows_(rows),
       y_(y),
-      signs_(ceil_div(rows, kTileSide) * layer.steps() * kTileBytes) {}
-
-size_t TiledLinear::Call::most_threads() const {
-  return ceil_div(layer_.panels(), kPanelsOfAPart) * ceil_div(ceil_div(rows_, kTileSide), kGroupsOfAPart);
-}
+      panels_(alone ? layer.panels() : std::max(kFewestPanels, ceil_div(layer.panels(), kParts))),
+      parts_(ceil_div(layer.panels(), panels_)),
+      signs_(ceil_div(rows, kTileSide) * layer.steps() * kTileBytes),
+      pairs_(ceil_div(rows, kRowsOfAPair)) {}
 
 void TiledLinear::Call::work() {
-  const size_t groups = ceil_div(rows_, kTileSide);
-  const size_t group_bytes = layer_.steps() * kTileBytes;
-  size_t group = next_group_.fetch_add(1);
-  for (; group < groups; group = next_group_.fetch_add(1)) {
-    const size_t row = group * kTileSide;
-    const size_t count = std::min(kTileSide, rows_ - row);
-    int8_t* signs = signs_.data() + group * group_bytes;
+  if (nothing_left_.load(std::memory_order_relaxed)) return;
+  layer_.kernel_.begin();
+  size_t pair = next_pair_.fetch_add(1);
+  for (; pair < pairs_.size(); pair = next_pair_.fetch_add(1)) {
+    sign(pair);
+    pairs_[pair].is_signed.store(true, std::memory_order_release);
+    multiply(pair);
+  }
+  for (pair = 0; pair < pairs_.size(); ++pair) {
+    if (pairs_[pair].next_part.load(std::memory_order_relaxed) >= parts_) continue;
+    // Another thread is at it, and it is short.
+    while (!pairs_[pair].is_signed.load(std::memory_order_acquire)) std::this_thread::yield();
+    multiply(pair);
+  }
+  nothing_left_.store(true, std::memory_order_relaxed);
+  layer_.kernel_.end();
+}
+
+void TiledLinear::Call::sign(size_t pair) {
+  const size_t end = std::min(rows_, (pair + 1) * kRowsOfAPair);
+  for (size_t row = pair * kRowsOfAPair; row < end; row += kTileSide) {
+    const size_t count = std::min(kTileSide, end - row);
+    int8_t* signs = signs_.data() + row / kTileSide * layer_.steps() * kTileBytes;
     if (x_.bits != nullptr) {
       layer_.kernel_.expand_rows(x_.bits + row * ceil_div(layer_.k_, 8), layer_.k_, count, signs);
     } else {
       layer_.kernel_.sign_rows(x_.numbers + row * layer_.k_, x_.threshold, layer_.k_, count, signs);
     }
-    signed_groups_.fetch_add(1, std::memory_order_release);
   }
-  // All groups are taken: what is left is in work on other threads, and short.
-  while (signed_groups_.load(std::memory_order_acquire) < groups) std::this_thread::yield();
+}
 
-  const size_t parts = most_threads();
-  const size_t row_parts = ceil_div(groups, kGroupsOfAPart);
-  size_t part = next_part_.fetch_add(1);
-  if (part >= parts) return;
-  layer_.kernel_.begin();
-  for (; part < parts; part = next_part_.fetch_add(1)) {
-    const size_t panel = part / row_parts * kPanelsOfAPart;
-    const size_t first = part % row_parts * kGroupsOfAPart;
+// What is left of two groups of rows.
+void TiledLinear::Call::multiply(size_t pair) {
+  const size_t row = pair * kRowsOfAPair;
+  size_t part = pairs_[pair].next_part.fetch_add(1);
+  for (; part < parts_; part = pairs_[pair].next_part.fetch_add(1)) {
+    const size_t panel = part * panels_;
     const size_t channel = panel * kTileChannels;
-    const size_t row = first * kTileSide;
     TileWork work{};
-    work.activations = signs_.data() + first * group_bytes;
-    work.group_bytes = group_bytes;
+    work.rows = std::min(kRowsOfAPair, rows_ - row);
+    work.groups = ceil_div(work.rows, kTileSide);
+    work.group_bytes = layer_.steps() * kTileBytes;
+    work.activations = signs_.data() + row / kTileSide * work.group_bytes;
     work.stride = kTileTerms;
     work.offsets = layer_.offsets_.data();
     work.steps = layer_.steps();
-    work.groups = std::min(kGroupsOfAPart, groups - first);
     work.weights = layer_.weights_.data() + panel * layer_.steps() * 2 * kTileSide;
-    work.channels = std::min(kPanelsOfAPart * kTileChannels, layer_.n_ - channel);
+    work.channels = std::min(panels_ * kTileChannels, layer_.n_ - channel);
     if (y_.bits != nullptr) {
       work.bits_stride = ceil_div(layer_.n_, 8);
       work.bits = y_.bits + row * work.bits_stride + channel / 8;
@@ -107,10 +126,8 @@ void TiledLinear::Call::work() {
       work.y = y_.numbers + row * layer_.n_ + channel;
       work.y_stride = layer_.n_;
     }
-    work.rows = std::min(work.groups * kTileSide, rows_ - row);
     layer_.kernel_.linear(work);
   }
-  layer_.kernel_.end();
 }
 
 }  // namespace edgepack

@@ -7,8 +7,10 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -26,18 +28,19 @@ CALL = "calling"
 
 @dataclass(frozen=True)
 class Limits:
-    """Loops that do nothing else; each call gives a rate a second of process time.
+    """Loops that do nothing else; each call gives a rate a second of its thread's time.
 
     They take turns with the forms: a rate of another minute says little on a machine whose clock moves.
     """
 
     products: Callable[[], float]
+    tiles: Callable[[], float]
     near: Callable[[], float]
     far: Callable[[], float]
 
 
 def limits(folder: Path) -> Limits:
-    """Products counted, bytes read from 64 KiB, bytes read from 64 MiB.
+    """Products counted, products by tiles (0 without AMX), bytes read from 64 KiB, bytes read from 64 MiB.
 
     Raises:
         subprocess.CalledProcessError: The compiler lacks the instructions.
@@ -48,12 +51,14 @@ def limits(folder: Path) -> Limits:
     flags = ["-O2", "-shared", "-fPIC", "-mavx512f", "-mavx512vpopcntdq"]
     subprocess.run([os.environ.get("CXX", "c++"), *flags, str(source), "-o", str(library)], check=True)
     loops = ctypes.CDLL(str(library))
-    loops.popcount_products.restype = loops.bytes_read.restype = ctypes.c_double
-    loops.popcount_products.argtypes = [ctypes.c_size_t]
+    loops.popcount_products.restype = loops.bytes_read.restype = loops.tile_products.restype = ctypes.c_double
+    loops.popcount_products.argtypes = loops.tile_products.argtypes = [ctypes.c_size_t]
     loops.bytes_read.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_size_t]
     near, far = np.ones(1 << 16, np.uint8), np.ones(1 << 26, np.uint8)
+    tiled = "amx" in kernels.available()
     return Limits(
         products=lambda: float(loops.popcount_products(20_000)),
+        tiles=lambda: float(loops.tile_products(2_000)) if tiled else 0.0,
         near=lambda: float(loops.bytes_read(near.ctypes.data, near.size, 200)),
         far=lambda: float(loops.bytes_read(far.ctypes.data, far.size, 1)),
     )
@@ -64,11 +69,16 @@ def measure(shape: Shape, peak: Limits) -> dict[str, Any]:
 
     The roofline is what the runtime takes for a call, and the longer of the time to count all products and the time to
     read activations and weights once from the first two caches, where a benchmark has them; it is by processors'
-    counting, whichever kernel ran.
+    counting, whichever kernel ran. `tiles_us` is what all products take a loop of tiles that does nothing else, 0
+    without AMX: it says what other threads of the core left at the time.
     """
     least: dict[str, list[float]] = {"counting": [], "reading": []}
 
+    tiles: list[float] = []
+
     def limits_now() -> None:
+        rate = peak.tiles()
+        tiles.append(shape.products / rate * 1e6 if rate else 0.0)
         for name, of in roofline_us(shape, peak.products(), peak.near()).items():
             least[name].append(of)
 
@@ -85,6 +95,7 @@ def measure(shape: Shape, peak: Limits) -> dict[str, Any]:
         "over": medians({name: of / bit for name, of in times.items() if name != "1-bit"}),
         "roofline_us": medians(limits),
         "share_of_roofline": float(np.median(limit / bit)),
+        "tiles_us": float(np.median(tiles)),
     }
 
 
@@ -136,6 +147,30 @@ def threads_gain(shape: Shape) -> dict[str, Any]:
             of.append((time.perf_counter() - begin) * 1e6)
     one, two = (min(of[_WARM:]) for of in times)
     return {"shape": shape.title, "threads": 2, "wall_us": [one, two], "gain": one / two}
+
+
+def two_cores(peak: Limits) -> dict[str, float]:
+    """What a second core adds where there is nothing but one loop on each: the sum of two rates over one, medians.
+
+    A processor whose cores shared their tiles would give 1 for them.
+    """
+    together = Barrier(2)
+
+    def rate(loop: Callable[[], float]) -> float:
+        return sum(loop() for _ in range(10)) / 10
+
+    def rate_together(loop: Callable[[], float]) -> float:
+        together.wait()
+        return rate(loop)
+
+    gains: dict[str, list[float]] = {}
+    with ThreadPoolExecutor(2) as threads:
+        for name, loop in (("counting", peak.products), ("tiles", peak.tiles)):
+            for _ in range(_ROUNDS):
+                alone = threads.submit(rate, loop).result()
+                total = sum(threads.map(rate_together, [loop, loop]))
+                gains.setdefault(name, []).append(total / alone if alone else 0.0)
+    return medians(gains)
 
 
 def call_of_nothing() -> Callable[[], Any]:
