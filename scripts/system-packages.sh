@@ -5,10 +5,15 @@
 #     scripts/system-packages.sh chromium dataset-fashion-mnist [PACKAGE ...]
 #
 # adbd is of a newer Debian than may be installed here: it is unpacked into a folder of its own (adbd.sh).
+# aarch64-wheels, aarch64-debian and aarch64-sshd are no packages: ONNX Runtime, a Python and an ssh server for 64-bit
+# ARM, in folders of their own (scripts of those names), the last two by mmdebstrap.
 set -euo pipefail
 
 here=$(dirname "${BASH_SOURCE[0]}")
 adbd=/var/cache/edgepack-tests/adbd
+wheels=/var/cache/edgepack-tests/aarch64-wheels
+debian=/var/cache/edgepack-tests/aarch64-debian
+sshd=/var/cache/edgepack-tests/aarch64-sshd
 
 present() {
     case "$1" in
@@ -18,6 +23,10 @@ present() {
         dataset-fashion-mnist) test -d /usr/share/datasets/fashion-mnist ;;
         openssh-server) test -x /usr/sbin/sshd ;;
         adbd) test -x "$adbd/adbd" ;;
+        aarch64-wheels) ls "$wheels"/onnxruntime-*aarch64.whl ;;
+        aarch64-debian) test -d "$debian" ;;
+        aarch64-sshd) test -d "$sshd" ;;
+        qemu-user) command -v qemu-aarch64 ;;
         *) command -v "$1" || dpkg -s "$1" ;;
     esac >/dev/null 2>&1
 }
@@ -36,13 +45,25 @@ fi
 install() {
     local packages=()
     for package in "${missing[@]}"; do
-        [ "$package" = adbd ] || packages+=("$package")
+        case "$package" in
+            adbd | aarch64-*) ;;
+            *) packages+=("$package") ;;
+        esac
     done
     if [ ${#packages[@]} -gt 0 ]; then
         apt-get update -qq && apt-get install -y -qq --no-install-recommends "${packages[@]}" </dev/null || return
     fi
     if ! present adbd && [[ " ${missing[*]} " == *" adbd "* ]]; then
-        mkdir -p "$(dirname "$adbd")" && "$here/adbd.sh" "$adbd"
+        mkdir -p "$(dirname "$adbd")" && "$here/adbd.sh" "$adbd" || return
+    fi
+    if ! present aarch64-wheels && [[ " ${missing[*]} " == *" aarch64-wheels "* ]]; then
+        "$here/aarch64-wheels.sh" "$wheels" || return
+    fi
+    if ! present aarch64-debian && [[ " ${missing[*]} " == *" aarch64-debian "* ]]; then
+        "$here/aarch64-debian.sh" "$debian" || return
+    fi
+    if ! present aarch64-sshd && [[ " ${missing[*]} " == *" aarch64-sshd "* ]]; then
+        "$here/aarch64-sshd.sh" "$sshd"
     fi
 }
 

@@ -27,6 +27,15 @@ def farm(
         bool,
         typer.Option("--accept", help="Measure nothing: take what the last run found worse as good."),
     ] = False,
+    executor: Annotated[
+        str, typer.Option(help="local, or ray: workers of a Ray cluster (extra farm-ray).")
+    ] = "local",
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS", help="A Ray cluster, host:port [default: one of this machine's own]."
+        ),
+    ] = None,
     json_: opt.Json = False,  # noqa: FBT002 - typer
     quiet: opt.Quiet = False,  # noqa: FBT002 - typer
     debug: opt.Debug = False,  # noqa: FBT002 - typer
@@ -44,6 +53,8 @@ def farm(
         report = api.farm(
             devices,
             out=out,
+            executor=executor,
+            cluster=cluster,
             tell=(lambda _: None) if quiet else (lambda text: typer.echo(text, err=True)),
         )
         if json_:

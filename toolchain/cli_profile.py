@@ -26,7 +26,9 @@ def profile(  # noqa: PLR0913 - options of a command
     device: Annotated[
         str,
         typer.Option(
-            "--device", "-d", help="local, ssh://[user@]host[:port], adb://SERIAL or adb://host:port."
+            "--device",
+            "-d",
+            help="local, ssh://[user@]host[:port], adb://SERIAL, adb://host:port or board://NAME.",
         ),
     ],
     target: Annotated[str | None, typer.Option("--target", "-t", help="Only this target.")] = None,
@@ -34,6 +36,12 @@ def profile(  # noqa: PLR0913 - options of a command
         str | None, typer.Option("--precision", "-p", help="Of a MODEL [default: fp32].")
     ] = None,
     preset: Annotated[str, typer.Option(help="quick, single-stream or sustained.")] = "quick",
+    scenario: Annotated[
+        str | None,
+        typer.Option(
+            help="single-stream or offline: MLPerf's rules, by its LoadGen where the device has it."
+        ),
+    ] = None,
     sustain: Annotated[
         float | None, typer.Option(metavar="SECONDS", help="Measure each for so long, with a plot over time.")
     ] = None,
@@ -53,6 +61,12 @@ def profile(  # noqa: PLR0913 - options of a command
         typer.Option(help="For native: the device's libonnxruntime.so, or a wheel or archive that holds it."),
     ] = None,
     ndk: Annotated[Path | None, typer.Option(help="For native on Android: the NDK's folder.")] = None,
+    benchmark_model: Annotated[
+        Path | None, typer.Option(help="LiteRT's tool, built for the device: measures .tflite files.")
+    ] = None,
+    executor_runner: Annotated[
+        Path | None, typer.Option(help="ExecuTorch's tool, built for the device: measures .pte files.")
+    ] = None,
     workdir: Annotated[str | None, typer.Option(help="edgepack's folder on the device.")] = None,
     ssh_config: Annotated[
         Path | None, typer.Option(help="A configuration for ssh instead of your own.")
@@ -75,8 +89,10 @@ def profile(  # noqa: PLR0913 - options of a command
 
         folder = _folder(out, subject)
         found = api.profile(
-            subject, device, target=target, precision=precision, preset=preset, sustain_s=sustain, sweep=sweep,
-            threads=threads, prepare=prepare, runner=runner, python=python, onnxruntime=onnxruntime, ndk=ndk,
+            subject, device, target=target, precision=precision, preset=preset, scenario=scenario,
+            sustain_s=sustain, sweep=sweep, threads=threads, prepare=prepare, runner=runner,
+            python=python, onnxruntime=onnxruntime, ndk=ndk,
+            tools=_given(benchmark_model=benchmark_model, executor_runner=executor_runner),
             workdir=workdir, ssh_config=ssh_config, out=folder,
             tell=(lambda _: None) if quiet else (lambda text: typer.echo(text, err=True)),
             **opt.given(trust_pickle=trust_pickle or None, trust_remote_code=trust_remote_code or None),
@@ -87,6 +103,10 @@ def profile(  # noqa: PLR0913 - options of a command
             typer.echo(page.machine(found).rstrip())
         elif not quiet:
             _print(found, folder)
+
+
+def _given(**tools: Path | None) -> dict[str, Path]:
+    return {name: path for name, path in tools.items() if path is not None}
 
 
 def _folder(out: Path | None, subject: str) -> Path:

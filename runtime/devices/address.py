@@ -1,4 +1,4 @@
-"""Where a device is: `local`, `ssh://[user@]host[:port]`, `adb://SERIAL` or `adb://host:port`.
+"""Where a device is: `local`, `ssh://[user@]host[:port]`, `adb://SERIAL`, `adb://host:port` or `board://NAME`.
 
 An address becomes arguments of ssh and adb, and ssh puts host and user into commands of its own
 (`ProxyCommand` with %h and %r). So the letters that a host, a user or a serial may have are counted out
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from edgepack.toolchain.errors import UsageError
 
-FORMS = "local, ssh://[user@]host[:port], adb://SERIAL or adb://host:port"
+FORMS = "local, ssh://[user@]host[:port], adb://SERIAL, adb://host:port or board://NAME"
 _HOST = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?"
 _BRACKETED = r"\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9_.-]+)?\]"  # RFC 4007's zone after the per cent sign
 _SSH = re.compile(
@@ -21,6 +21,7 @@ _SSH = re.compile(
 _ADB_NETWORK = re.compile(rf"(?P<host>{_HOST}|{_BRACKETED}):(?P<port>[0-9]{{1,5}})")
 # "R58M12ABCDE", "emulator-5554", "adb-R58M._adb-tls-connect._tcp", "usb:1-2.3"
 _SERIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]*")
+_BOARD = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _LARGEST_PORT = 65535
 
 
@@ -29,11 +30,11 @@ class Address:
     """A device's place.
 
     Attributes:
-        scheme: Name of the transport: "local", "ssh" or "adb".
+        scheme: Name of the transport: "local", "ssh", "adb" or "board".
         host: Name or IP address, brackets removed; None for a serial, and here.
         port: TCP port, when one was given.
         user: Account of ssh, when one was given.
-        serial: adb's name of a device that is plugged in.
+        serial: adb's name of a device that is plugged in, or an emulated board's name.
     """
 
     scheme: str
@@ -61,7 +62,7 @@ def parse(text: str) -> Address:
     if text == "local":
         return Address("local")
     scheme, colon, rest = text.partition("://")
-    if not colon or scheme not in {"ssh", "adb"}:
+    if not colon or scheme not in {"ssh", "adb", "board"}:
         raise _wrong(text, f"Write it as {FORMS}")
     rest = rest.removesuffix("/")
     if ":" in rest.rpartition("@")[0]:
@@ -69,6 +70,10 @@ def parse(text: str) -> Address:
             f"A device's address must not hold a password ({scheme}://...@{_printable(rest.rpartition('@')[2])})",
             todo="Use a key: ssh-copy-id puts yours on the device, and ssh-agent holds its passphrase",
         )
+    if scheme == "board":
+        if _BOARD.fullmatch(rest) is None:
+            raise _wrong(text, "Write it as board://NAME; `edgepack board list` lists the names")
+        return Address("board", serial=rest)
     if scheme == "ssh":
         found = _SSH.fullmatch(rest)
         if found is None:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from edgepack.runtime.devices.client import Spoken
+    from edgepack.toolchain.results import Tool
 
 SHORT_S, LONG_S = 60.0, 3600.0
 """Seconds that a question may take, and that a file may."""
@@ -37,6 +38,16 @@ class Transport(ABC):
 
     default_workdir = ""
     """Where edgepack's folder lies on the device unless told; empty for the account's cache folder."""
+    root = "/"
+    """Where the device's /proc and /sys are."""
+    emulated: str | None = None
+    """What plays the device, where it is none: then no time that is measured there means anything."""
+    emulator: Tool | None = None
+    """The program that does."""
+    uncounted = ""
+    """Why an emulated device counts no instructions."""
+    onnxruntime: Path | None = None
+    """ONNX Runtime's library for it, where the device brings one."""
 
     def __init__(self, address: Address, *, config: Path | None = None) -> None:
         self.address = address

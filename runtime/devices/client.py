@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgepack.runtime.devices.shell import printable
@@ -54,7 +54,14 @@ def find(program: str, install: str) -> str:
     return path
 
 
-def call(command: Sequence[str], *, given: bytes = b"", limit_s: float, cwd: str | None = None) -> Spoken:
+def call(
+    command: Sequence[str],
+    *,
+    given: bytes = b"",
+    limit_s: float,
+    cwd: str | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Spoken:
     """Run a client to its end, or end it and its children at the limit or on Ctrl-C.
 
     Args:
@@ -62,6 +69,7 @@ def call(command: Sequence[str], *, given: bytes = b"", limit_s: float, cwd: str
         given: Its standard input.
         limit_s: Seconds.
         cwd: Its working folder.
+        env: Its environment, this process's own unless given.
 
     Raises:
         ToolchainFailedError: It cannot be started.
@@ -73,6 +81,7 @@ def call(command: Sequence[str], *, given: bytes = b"", limit_s: float, cwd: str
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             cwd=cwd,
+            env=env,
             start_new_session=True,
         )
     except OSError as error:

@@ -14,6 +14,7 @@ whichever machine started it; the kernel gives it back when the run ends, howeve
 from __future__ import annotations
 
 import contextlib
+import platform
 import secrets
 import tempfile
 import time
@@ -46,6 +47,7 @@ class Device:
         base: edgepack's folder on it.
         system: Kernel, release and machine ("Linux 6.1.0 aarch64").
         tools: Those programs that matter here and that it has.
+        owner: Whose runs these are: one process of this machine at a time has this name.
         tell: Told in a sentence what happens.
     """
 
@@ -53,6 +55,7 @@ class Device:
     base: str
     system: str
     tools: frozenset[str]
+    owner: str
     tell: Tell = field(default=lambda _: None)
 
     @contextlib.contextmanager
@@ -62,7 +65,7 @@ class Device:
         number = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(6)}"
         with tempfile.TemporaryDirectory(prefix="edgepack-run-") as here:
             run = Run(self, number, Path(here))
-            run.insist("begin", what="A folder for the run cannot be made")
+            run.insist("begin", self.owner, what="A folder for the run cannot be made")
             try:
                 yield run
             finally:
@@ -188,12 +191,12 @@ def opened(
     if workdir is not None and not (workdir.startswith("/") and workdir.isprintable()):
         raise UsageError("A folder on the device is an absolute path", where=f"--workdir {workdir!r}")
     transport = transport_to(address, config=config)
-    with _alone(transport.address, wait_s, tell), transport:
-        yield _prepared(transport, workdir or transport.default_workdir, tell)
+    with _alone(transport.address, wait_s, tell) as owner, transport:
+        yield _prepared(transport, workdir or transport.default_workdir, owner, tell)
 
 
-def _prepared(transport: Transport, workdir: str, tell: Tell) -> Device:
-    answer = transport.run("workspace", workdir)
+def _prepared(transport: Transport, workdir: str, owner: str, tell: Tell) -> Device:
+    answer = transport.run("workspace", workdir, owner)
     facts = [line.partition(" ") for line in answer.stdout.splitlines()]
     base = next((value for key, _, value in facts if key == "base"), "")
     if answer.code != 0 or not base:
@@ -212,13 +215,20 @@ def _prepared(transport: Transport, workdir: str, tell: Tell) -> Device:
             )
     if "flock" not in tools:
         tell("the device has no flock: runs that other machines start there are not kept apart")
+    for key, _, number in facts:
+        if key == "removed":
+            tell(f"removed what a process that died had left on the device: run {number}")
     system = next((value for key, _, value in facts if key == "system"), "unknown")
-    return Device(transport, base, system, tools, tell)
+    return Device(transport, base, system, tools, owner, tell)
 
 
 @contextlib.contextmanager
-def _alone(address: Address, wait_s: float, tell: Tell) -> Iterator[None]:
-    """One process of this machine at a time; the system unlocks the file when a process dies."""
+def _alone(address: Address, wait_s: float, tell: Tell) -> Iterator[str]:
+    """One process of this machine at a time; the system unlocks the file when a process dies.
+
+    Yields:
+        The name of whoever holds this lock: another for every address, machine and folder of locks.
+    """
     from filelock import Timeout
 
     folder = default_root() / "devices"
@@ -238,6 +248,17 @@ def _alone(address: Address, wait_s: float, tell: Tell) -> Iterator[None]:
                 f"Another process has used the device for {wait_s:g} s", where=str(address), todo="Try later"
             ) from error
     try:
-        yield
+        yield files.digest(f"{_number_of(folder)} {platform.node()} {address}")[:32]
     finally:
         lock.release()
+
+
+def _number_of(folder: Path) -> str:
+    """A random number that belongs to a folder of locks."""
+    place = folder / "number"
+    if not place.is_file():
+        # A rename: whoever finds the file finds all of it.
+        beside = folder / f".{secrets.token_hex(8)}"
+        beside.write_text(secrets.token_hex(16))
+        beside.replace(place)
+    return place.read_text()

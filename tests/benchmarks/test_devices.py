@@ -12,12 +12,15 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, save
 
+import edgepack
 from edgepack.runtime._timing_steps import timed_ms, without_collector
+from edgepack.runtime.devices.board import boards, making
 from edgepack.runtime.devices.device import opened
 from edgepack.runtime.devices.native import build
 from edgepack.runtime.devices.native.library import library
 from edgepack.runtime.devices.native.request import Part, Plan, Request, Unit
 from edgepack.runtime.devices.runner import parts
+from tests.conftest import data_of
 from tests.runtime.devices.sshd import server
 
 pytestmark = pytest.mark.benchmark
@@ -25,6 +28,7 @@ pytestmark = pytest.mark.benchmark
 ROUNDS, CALLS = 60, 200
 LIMIT_US = 10.0  # 1 % of a model that takes 1 ms
 MEGABYTES, LEAST_MB_PER_S = 64, 50.0
+BOARD_S = 120.0
 
 
 def test_the_harness_costs_less_than_a_hundredth_of_a_millisecond(tmp_path):
@@ -106,6 +110,23 @@ def _tiny(folder):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return path, onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+@pytest.mark.system("g++-aarch64-linux-gnu", "qemu-user", "aarch64-wheels")
+def test_a_model_on_the_emulated_board_in_two_minutes(tmp_path, monkeypatch):
+    """From a model's file to the report, with nothing built before: export, runner, plugin, check and count."""
+    monkeypatch.setenv("EDGEPACK_CACHE", str(tmp_path / "cache"))
+    making.create("timed", onnxruntime=data_of("aarch64-wheels"))
+    model, _ = _tiny(tmp_path)
+    begin = time.perf_counter()
+    boards.start("timed")
+    found = edgepack.profile(model, "board://timed", out=tmp_path / "out")
+    took = time.perf_counter() - begin
+    boards.remove("timed")
+    print(f"\nfrom a model to its report on the board: {took:.0f} s")
+    assert found.targets[0].measured[0].counted
+    assert (tmp_path / "out" / "profile.html").is_file()
+    assert took < BOARD_S
 
 
 @pytest.mark.system("openssh-server")

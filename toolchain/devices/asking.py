@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgepack.runtime.devices.device import Device, Run
 from edgepack.runtime.kernels._domains import imported_domains
 from edgepack.toolchain import files
-from edgepack.toolchain.devices import judging, subject
+from edgepack.toolchain.devices import host, judging, subject
 from edgepack.toolchain.devices.results import DeviceFacts, Measured, TargetProfile
 from edgepack.toolchain.devices.settings import Settings
 from edgepack.toolchain.devices.subject import Subject
@@ -59,20 +59,37 @@ class Asking(ABC):
                 sent = run.place(wanted, own)
                 sent_bytes = sum({**wanted, **own}[name].stat().st_size for name in sent)
                 self.device.tell(f"checking {one.target} on the device")
-                parity = judging.judge(one, self.check(run))
-            wanted, own = self.to_measure(folder, units)
-            with self.device.run() as run:
-                run.place(wanted, own)
-                self.device.tell(f"measuring {one.target} on the device")
-                found = self.measure(run, units)
+                outputs = self.check(run)
+                parity = judging.judge(one, outputs)
+            beside = host.agreement(one, outputs) if self.emulated else {}
+            found = self._counted(folder, units) if self.emulated else self._measured(folder, units)
             return TargetProfile(
                 target=one.target,
                 precisions={artifact.part: artifact.precision for artifact in one.artifacts},
                 size_bytes=sum(artifact.size_bytes for artifact in one.artifacts),
                 sent_bytes=sent_bytes,
                 parity=parity,
+                host=beside,
                 measured=found,
             )
+
+    def _measured(self, folder: Path, units: Sequence[Mapping[str, Any]]) -> list[Measured]:
+        wanted, own = self.to_measure(folder, units)
+        with self.device.run() as run:
+            run.place(wanted, own)
+            self.device.tell(f"measuring {self.subject.target} on the device")
+            return self.measure(run, units)
+
+    def _counted(self, folder: Path, units: Sequence[Mapping[str, Any]]) -> list[Measured]:
+        """What an emulator gives: no times, but instructions, or why there are none."""
+        why = self.device.transport.uncounted or self.uncountable
+        if why:
+            return [Measured(unit=unit["name"], plan="as-is", emulated=True, skipped=why) for unit in units]
+        wanted, own = self.to_measure(folder, units)
+        with self.device.run() as run:
+            run.place(wanted, own)
+            self.device.tell(f"counting the instructions of {self.subject.target} in the emulator")
+            return self.count(run, units)
 
     @abstractmethod
     def to_check(self, folder: Path, units: Sequence[Mapping[str, Any]]) -> tuple[Files, Files]:
@@ -89,6 +106,20 @@ class Asking(ABC):
     @abstractmethod
     def measure(self, run: Run, units: Sequence[Mapping[str, Any]]) -> list[Measured]:
         """Every unit on every plan."""
+
+    def count(self, run: Run, units: Sequence[Mapping[str, Any]]) -> list[Measured]:
+        """Executed instructions of every unit, on an emulated device, where `uncountable` says nothing against it."""
+        raise NotImplementedError
+
+    @property
+    def uncountable(self) -> str:
+        """Why this kind of runner cannot count instructions; empty where it can."""
+        return "the runner in Python sets no marks for the emulator; --runner native does"
+
+    @property
+    def emulated(self) -> bool:
+        """Whether the device is none: then nothing is timed."""
+        return self.device.transport.emulated is not None
 
     @property
     def machine(self) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgepack.runtime import environment
 from edgepack.runtime.devices import shell
+from edgepack.runtime.devices.board import counting
 from edgepack.runtime.devices.device import Device, Run
 from edgepack.runtime.devices.native import answers, build, library, request
 from edgepack.runtime.devices.runner import plans, readings
@@ -23,6 +24,7 @@ from edgepack.toolchain.devices.asking import (
     fetched,
     uses_native_operators,
 )
+from edgepack.toolchain.devices.counted import counted
 from edgepack.toolchain.devices.measured import measured
 from edgepack.toolchain.devices.native_units import check_units, measure_units, parts_of
 from edgepack.toolchain.devices.results import NO_PYTHON, Cluster, DeviceFacts, Measured
@@ -110,6 +112,7 @@ class NativeAsking(Asking):
             system=self.device.system,
             environment=Environment(**facts),
             clusters=[Cluster(**cluster) for cluster in clusters],
+            emulated=self.device.transport.emulated,
         )
         self._plans = [plans.resolve(name, clusters, self.settings.threads) for name in self.settings.plans]
         found = {}
@@ -138,6 +141,20 @@ class NativeAsking(Asking):
                 samples = None if "skipped" in entry else fetched(run, file, hashes[file])
                 found.append(measured(self._entry(entry, unit, plan), unit, samples, self.settings))
         return found
+
+    @property
+    def uncountable(self) -> str:
+        return ""
+
+    def count(self, run: Run, units: Sequence[Mapping[str, Any]]) -> list[Measured]:
+        tool = self.device.transport.emulator
+        assert tool is not None  # noqa: S101 - only an emulated device is asked
+        answer, hashes = self._answer(run, "count", self.measure_limit_s)
+        if counting.FILE not in hashes:
+            raise DeviceError("The emulator left no counts", where=str(self.device.transport.address))
+        marks = fetched(run, counting.FILE, hashes[counting.FILE]).read_text()
+        costs = counting.read(marks, [int(entry["repetitions"]) for entry in answer["counted"]])
+        return [counted(unit["name"], cost, tool) for unit, cost in zip(units, costs, strict=True)]
 
     def _entry(
         self, entry: Mapping[str, Any], unit: Mapping[str, Any], plan: Mapping[str, Any]

@@ -76,6 +76,7 @@ class PythonAsking(Asking):
             system=self.device.system,
             environment=Environment(**answer["facts"]),
             clusters=[Cluster(**cluster) for cluster in answer["clusters"]],
+            emulated=self.device.transport.emulated,
         )
         return {
             part: judging.read_outputs(fetched(run, str(facts["file"]), facts["sha256"]), part)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from edgepack.runtime._timing_steps import WarmUp, summarize
 from edgepack.runtime.statistics import P90_SAMPLES, median, quantile
 from edgepack.toolchain.devices.results import DeviceMemory, Energy, Measured, Reading, Window
+from edgepack.toolchain.devices.scenarios import judged
 from edgepack.toolchain.devices.settings import Settings
 from edgepack.toolchain.errors import DeviceError
 from edgepack.toolchain.results import Latency
@@ -70,6 +72,7 @@ def measured(
         },
         calls_per_s=1e3 * len(totals) / sum(totals) if sum(totals) > 0 else None,
         memory=DeviceMemory(**entry["memory"]),
+        scenario=judged(settings, totals, windows[-1].s, entry.get("loadgen"), metadata.version("edgepack")),
         slowdown=_slowdown(windows),
         energy=_energy(windows, totals),
         windows=windows,

@@ -12,6 +12,7 @@ from edgepack.toolchain.devices import shown
 from edgepack.toolchain.devices.results import DeviceProfile, Measured
 from edgepack.toolchain.report import bars, text
 from edgepack.toolchain.report.bars import Bar, Figure
+from edgepack.toolchain.report.cells import Table
 from edgepack.toolchain.report.document import rendered
 from edgepack.toolchain.report.machine import finite
 
@@ -61,11 +62,18 @@ def html(profile: DeviceProfile) -> bytes:
         "profile": profile,
         "sentences": shown.sentences(profile),
         "conditions": shown.conditions(profile),
-        "tables": [shown.figures(profile), shown.parts(profile), shown.checked(profile)],
+        "tables": _tables(profile),
         "latency": latency if rows else None,
         "over_time": over_time,
     }
     return rendered(TEMPLATE, view, [*([latency] if rows else []), *over_time])
+
+
+def _tables(profile: DeviceProfile) -> list[Table]:
+    """Those that say something of the device: of an emulated one nothing was timed."""
+    timed = [] if profile.device.emulated else [shown.figures(profile), shown.parts(profile)]
+    others = [one for one in (shown.by_tools(profile), shown.counts(profile)) if one.rows]
+    return [*timed, *others, shown.checked(profile)]
 
 
 def _bar(label: str, one: Measured) -> Bar:

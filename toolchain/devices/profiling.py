@@ -6,20 +6,24 @@ import contextlib
 import shlex
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgepack.runtime.devices.device import Device, opened
 from edgepack.runtime.devices.preparing import prepared
+from edgepack.toolchain.devices import android
+from edgepack.toolchain.devices import tools as runtime_tools
 from edgepack.toolchain.devices.asking import Asking
 from edgepack.toolchain.devices.asking_native import Native, NativeAsking
 from edgepack.toolchain.devices.asking_python import PythonAsking
+from edgepack.toolchain.devices.asking_tool import ToolAsking
 from edgepack.toolchain.devices.results import DeviceProfile
 from edgepack.toolchain.devices.settings import Settings
-from edgepack.toolchain.devices.subject import subjects
-from edgepack.toolchain.errors import DeviceError, UnknownNameError
+from edgepack.toolchain.devices.subject import facts_of, subjects
+from edgepack.toolchain.errors import DeviceError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from edgepack.toolchain.bundle import Bundle
@@ -39,9 +43,10 @@ def profile(  # noqa: PLR0913 - options of one call, all by keyword
     runner: str = AUTO,
     python: str | None = None,
     native: Native | None = None,
+    tools: Mapping[str, Path] | None = None,
     workdir: str | None = None,
     ssh_config: Path | None = None,
-    root: str = "/",
+    root: str | None = None,
     tell: Tell = lambda _: None,
 ) -> DeviceProfile:
     """Profile a bundle's artifacts on a device.
@@ -55,9 +60,10 @@ def profile(  # noqa: PLR0913 - options of one call, all by keyword
         runner: "python", "native" (our program over ONNX Runtime's C interface), or "auto": Python where it is.
         python: The device's Python, with the runtime; "python3" unless told, here this process's own.
         native: What the native runner is made of.
+        tools: Name in `devices.tools` -> program, built for the device: runs the files of its kind.
         workdir: edgepack's folder on the device.
         ssh_config: A configuration file for ssh.
-        root: Where the device's /proc and /sys are.
+        root: Where the device's /proc and /sys are, instead of where the device says.
         tell: Told in a sentence what happens.
 
     Raises:
@@ -67,20 +73,37 @@ def profile(  # noqa: PLR0913 - options of one call, all by keyword
     """
     if runner not in RUNNERS:
         raise UnknownNameError("runner", runner, RUNNERS, where="--runner")
-    chosen, left = subjects(bundle, target)
+    programs = {runtime_tools.tools.get(name)(): path for name, path in (tools or {}).items()}
+    chosen, left = subjects(bundle, target, [one.suffix for one in programs])
     with contextlib.ExitStack() as stack:
         device = stack.enter_context(opened(address, workdir=workdir, config=ssh_config, tell=tell))
         interpreter = python or _own_python(device)
         without = runner == NATIVE or (runner == AUTO and python is None and not _has_python(device))
+        if device.transport.emulated:
+            if prepare:
+                raise UsageError(
+                    "An emulated board has no clocks to fix",
+                    where=f"--prepare, {address}",
+                    todo="Leave it out",
+                )
+            # Only our own runner's instructions can be counted.
+            without = without or (runner == AUTO and python is None)
+        parts = native or Native()
+        if parts.onnxruntime is None:
+            parts = replace(parts, onnxruntime=device.transport.onnxruntime)
+        place = root or device.transport.root
         targets, facts, lost = [], None, 0
-        asked: Asking
+        asked: Asking | ToolAsking
         notes = stack.enter_context(prepared(device)) if prepare else []
+        before = android.state(device)
         for one in chosen:
-            asked = (
-                NativeAsking(device, one, settings, root, native or Native())
-                if without
-                else PythonAsking(device, one, settings, root, interpreter)
-            )
+            tool = runtime_tools.of_file(facts_of(one.artifacts[0]).file, list(programs))
+            if tool is not None:
+                asked = ToolAsking(device, one, settings, place, tool, programs[tool])
+            elif without:
+                asked = NativeAsking(device, one, settings, place, parts)
+            else:
+                asked = PythonAsking(device, one, settings, place, interpreter)
             try:
                 targets.append(asked.profile())
             except (KeyError, TypeError, ValueError) as error:
@@ -90,6 +113,7 @@ def profile(  # noqa: PLR0913 - options of one call, all by keyword
                     todo="Look at what else writes into edgepack's folder there",
                 ) from error
             facts, lost = facts or asked.facts, lost + asked.links_lost
+        after = android.state(device)
     assert facts is not None  # noqa: S101 - there is at least one subject
     return DeviceProfile(
         edgepack=metadata.version("edgepack"),
@@ -100,6 +124,8 @@ def profile(  # noqa: PLR0913 - options of one call, all by keyword
         device=facts,
         targets=targets,
         left_out=left,
+        android_before=before,
+        android_after=after,
         links_lost=lost,
         notes=notes,
     )
@@ -116,7 +142,10 @@ def _has_python(device: Device) -> bool:
 def _command(bundle: Bundle, address: str, settings: Settings, target: str | None) -> str:
     words = ["edgepack", "profile", str(bundle.path), "--device", address]
     words += ["--target", target] if target else []
-    words += ["--preset", settings.preset] if settings.preset != "quick" else []
+    if settings.scenario:
+        words += ["--scenario", settings.scenario]
+    elif settings.preset != "quick":
+        words += ["--preset", settings.preset]
     words += ["--sweep"] if len(settings.plans) > 1 else []
     words += ["--threads", str(settings.threads)] if settings.threads != 1 else []
     return shlex.join(words)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,12 +64,15 @@ class Subject:
         return found
 
 
-def subjects(bundle: Bundle, target: str | None) -> tuple[list[Subject], dict[str, str]]:
-    """The targets of a bundle that a device's Python runs, and why the others do not.
+def subjects(
+    bundle: Bundle, target: str | None, suffixes: Collection[str] = ()
+) -> tuple[list[Subject], dict[str, str]]:
+    """The targets of a bundle that a device's Python runs, or a tool there, and why the others do not.
 
     Args:
         bundle: Loaded.
         target: Only this one.
+        suffixes: Of the files that tools run.
 
     Raises:
         UnknownNameError: The bundle has no such target.
@@ -81,7 +84,7 @@ def subjects(bundle: Bundle, target: str | None) -> tuple[list[Subject], dict[st
     found, left = [], {}
     for name in names if target is None else [target]:
         artifacts = tuple(artifact for artifact in bundle.artifacts if artifact.target == name)
-        why = _why_not(name, artifacts)
+        why = _why_not(name, artifacts, suffixes)
         if why:
             left[name] = why
             continue
@@ -97,12 +100,14 @@ def subjects(bundle: Bundle, target: str | None) -> tuple[list[Subject], dict[st
     return found, left
 
 
-def _why_not(name: str, artifacts: tuple[ArtifactResult, ...]) -> str | None:
+def _why_not(name: str, artifacts: tuple[ArtifactResult, ...], suffixes: Collection[str]) -> str | None:
     if name.partition(":")[0] == _NO_PROCESSOR:
         return "its accelerator is not what the device's Python would run it on"
     for artifact in artifacts:
         if artifact.run is None:
             return "the manifest does not say how it is run"
+        if artifact.run.file.endswith(tuple(suffixes)):
+            continue
         if artifact.run.session not in SESSIONS:
             return f"the runner has no {artifact.run.session}; it has {', '.join(SESSIONS)}"
     return None

@@ -3,6 +3,10 @@ r"""Is a figure worse than the last good one?
     worse    p50 > (1 + t) p50'  and  low > high'      or  peak > (1 + t) peak'
     faster   p50 < p50' / (1 + t)  and  high < low'
 
+and on an emulated board, which has no times, with the counted instructions n
+
+    worse    n > (1 + t) n'                               faster   n < n' / (1 + t)
+
 with the 95 % intervals [low, high] of the medians and the tolerance t. Both are asked for: the interval says
 that the two medians differ, the tolerance that it matters; two days of one device differ by more than the
 samples of one run show. Without an interval (few samples) the tolerance alone decides.
@@ -28,7 +32,11 @@ def judged(now: FarmResult, good: FarmResult | None, tolerance: float) -> FarmRe
         verdict = "no figure" if now.error else "first"
         why = "there is no good run to compare with"
         return now.model_copy(update={"verdict": verdict, "why": why})
-    before = {"before_ms": good.p50_ms, "before_created": good.created}
+    before = {
+        "before_ms": good.p50_ms,
+        "before_instructions": good.instructions,
+        "before_created": good.created,
+    }
     if now.error:
         return now.model_copy(update={**before, "verdict": "failed", "why": f"it ran on {good.created}"})
     verdict, why = _verdict(now, good, tolerance)
@@ -38,6 +46,8 @@ def judged(now: FarmResult, good: FarmResult | None, tolerance: float) -> FarmRe
 def _verdict(now: FarmResult, good: FarmResult, tolerance: float) -> tuple[str, str]:
     if now.peak_bytes and good.peak_bytes and now.peak_bytes > (1 + tolerance) * good.peak_bytes:
         return "worse", f"peak memory {text.size(now.peak_bytes)} after {text.size(good.peak_bytes)}"
+    if now.instructions is not None and good.instructions:
+        return _counted(now.instructions / good.instructions, good.created, tolerance)
     if now.p50_ms is None or not good.p50_ms:
         return "same", "no median to compare"
     ratio = now.p50_ms / good.p50_ms
@@ -48,6 +58,14 @@ def _verdict(now: FarmResult, good: FarmResult, tolerance: float) -> tuple[str, 
     if ratio < 1 / (1 + tolerance) and faster:
         return "faster", said
     return "same", said
+
+
+def _counted(ratio: float, before: str, tolerance: float) -> tuple[str, str]:
+    """Instructions repeat: there is no interval to ask."""
+    said = f"{text.ratio(ratio)} the instructions of {before}"
+    if ratio > 1 + tolerance:
+        return "worse", said
+    return ("faster", said) if ratio < 1 / (1 + tolerance) else ("same", said)
 
 
 def _apart(small: FarmResult, large: FarmResult) -> bool:

@@ -96,30 +96,49 @@ def _what(one: FarmResult) -> str:
 
 def compared(report: FarmReport) -> Table:
     """Every result beside the last good one."""
+    emulated = any(one.emulated for one in report.results)
     rows = [
         [
             cells.name(one.bundle),
             Cell(_what(one)),
-            cells.name(one.device),
+            cells.name(one.device, one.emulated),
             _median(one),
             cells.time(one.p90_ms),
             cells.size(one.peak_bytes),
-            cells.time(one.before_ms, one.before_created or ""),
+            *([cells.number(one.instructions, _millions(one.instructions))] if emulated else []),
+            _before(one),
             _verdict(one),
         ]
         for one in sorted(report.results, key=lambda one: (one.bundle, _what(one), one.device))
     ]
-    head = ("Model", "Form", "Device", "#Median", "#p90", "#Peak memory", "#Last good", "Verdict")
+    head = (
+        "Model", "Form", "Device", "#Median", "#p90", "#Peak memory", *(["#Instructions"] if emulated else []),
+        "#Last good", "Verdict",
+    )  # fmt: skip
     return table("compared", "Every device and form", head, rows)
 
 
 def _median(one: FarmResult) -> Cell:
     if one.error:
         return cells.missing(one.error)
+    if one.emulated:
+        return cells.missing("emulated: nothing was timed")
     note = ""
     if one.ci_low_ms is not None and one.ci_high_ms is not None:
         note = f"{text.milliseconds(one.ci_low_ms)} to {text.milliseconds(one.ci_high_ms)}"
     return cells.time(one.p50_ms, note)
+
+
+def _before(one: FarmResult) -> Cell:
+    if one.emulated and one.before_instructions is not None:
+        return cells.number(
+            one.before_instructions, _millions(one.before_instructions), one.before_created or ""
+        )
+    return cells.time(one.before_ms, one.before_created or "")
+
+
+def _millions(count: float | None) -> str:
+    return "" if count is None else f"{text.significant(count / 1e6)} M"
 
 
 def _verdict(one: FarmResult) -> Cell:
@@ -142,6 +161,10 @@ def sentences(report: FarmReport) -> list[str]:
     found = [f"{one.bundle} on {one.device}, {_what(one)}: {one.verdict}, {one.why}" for one in report.worse]
     new = [one for one in report.failed if one.verdict == "no figure"]
     found += [f"{one.bundle} on {one.device} gave no figure: {one.error}" for one in new]
+    emulated = {one.device: one.emulated for one in report.results if one.emulated}
     if not found:
         found.append(f"Nothing is worse than before by more than {100 * report.tolerance:g} %")
+    found += [
+        f"{name} is emulated ({what}): instructions, no times" for name, what in sorted(emulated.items())
+    ]
     return found

@@ -26,6 +26,7 @@ class FarmDevice(BaseModel):
         ndk: For "native" on Android.
         workdir: edgepack's folder on it.
         ssh_config: A configuration file for ssh.
+        resources: What a worker of a Ray cluster must have to reach it, in Ray's terms: {"bench-3": 1}.
     """
 
     model_config = ConfigDict(extra="forbid", defer_build=True)
@@ -38,6 +39,7 @@ class FarmDevice(BaseModel):
     ndk: Path | None = None
     workdir: str | None = None
     ssh_config: Path | None = None
+    resources: dict[str, float] = Field(default_factory=dict)
 
 
 class FarmPlan(BaseModel):
@@ -48,6 +50,7 @@ class FarmPlan(BaseModel):
         bundles: Folders, by such names.
         targets: Only these of each bundle; all that run there unless named.
         preset: Of `edgepack profile`.
+        scenario: Of `edgepack profile`, instead of a preset.
         sustain_s: Seconds of each measurement.
         sweep: On several choices of cores.
         threads: Within one operator.
@@ -61,6 +64,7 @@ class FarmPlan(BaseModel):
     bundles: dict[str, Path] = Field(min_length=1)
     targets: list[str] | None = None
     preset: str = "quick"
+    scenario: str | None = None
     sustain_s: float | None = None
     sweep: bool = False
     threads: int = 1
@@ -73,7 +77,13 @@ class FarmPlan(BaseModel):
         Raises:
             UsageError: A number or a name that makes no sense.
         """
-        return settings.make(self.preset, sustain_s=self.sustain_s, sweep=self.sweep, threads=self.threads)
+        return settings.make(
+            self.preset,
+            scenario=self.scenario,
+            sustain_s=self.sustain_s,
+            sweep=self.sweep,
+            threads=self.threads,
+        )
 
 
 def read(path: Path) -> FarmPlan:

@@ -28,6 +28,8 @@ class FarmResult(Result):
     runtime: str = ""
     fingerprint: str = Field("", description="SHA-256 of the bundle's manifest")
     error: str | None = Field(None, description="why there is no figure")
+    emulated: str = Field("", description="what plays the device, where it is none; then it has no times")
+    instructions: float | None = Field(None, description="of one call, counted by the emulator")
     p50_ms: float | None = None
     ci_low_ms: float | None = None
     ci_high_ms: float | None = None
@@ -42,6 +44,7 @@ class FarmResult(Result):
     created: str = Field("", description="UTC, ISO 8601")
     verdict: Verdict = "first"
     before_ms: float | None = Field(None, description="median of the last good run")
+    before_instructions: float | None = Field(None, description="of the last good run")
     before_created: str | None = None
     why: str = Field("", description="the verdict in words")
 

@@ -18,6 +18,8 @@ GLOBS = (
     "proc/device-tree/model",
     "proc/loadavg",
     "proc/meminfo",
+    "proc/sys/kernel/arch",
+    "proc/sys/kernel/osrelease",
     "sys/fs/cgroup/cpu.max",
     "sys/devices/system/cpu/cpu[0-9]*",
     "sys/devices/system/cpu/cpu[0-9]*/cpu_capacity",

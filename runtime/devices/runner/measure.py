@@ -1,29 +1,26 @@
 """Times of one part, or of the program's calls in a row, on given cores, in a process made for it.
 
-A repetition is one call of a part, or all recorded calls of the program from a fresh state. Between two of
-them, once in `every_s` seconds and never within one, the samples are written to a file and the device's
-clocks and sensors are read; the repetition after that finds caches that this work left, and is not counted.
-The file is a row of 64-bit floats, milliseconds, repetition by repetition; memory does not grow with it.
+A repetition is one call of a part, or all recorded calls of the program from a fresh state. The repetition after
+a reading of clocks and sensors (`samples.py`) finds caches that this work left, and is not counted.
 """
 
 from __future__ import annotations
 
 import time
-from array import array
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgepack.runtime._memory_child import high_water_bytes
-from edgepack.runtime._timing_steps import Clock, timed_ms, warm_up, without_collector
-from edgepack.runtime.devices.runner import parts, plans, readings
+from edgepack.runtime._timing_steps import Clock, warm_up, without_collector
+from edgepack.runtime.devices.runner import loadgen, parts, plans, readings
+from edgepack.runtime.devices.runner.samples import Samples, Step, told
 from edgepack.toolchain import files
 from edgepack.toolchain.errors import DeviceError
 from edgepack.toolchain.links import StatefulProgram
 
 _WARM_UP_SHARE = 0.25  # of max_seconds, as on the host
 _FEWEST = 1
-Step = Callable[[], object]
 
 
 def measure(request: Mapping[str, Any], clock: Clock = time.perf_counter_ns) -> dict[str, Any]:
@@ -33,7 +30,8 @@ def measure(request: Mapping[str, Any], clock: Clock = time.perf_counter_ns) -> 
         load_ms, warm_up: As `timing` has them.
         memory: VmHWM in bytes after imports, loading, warm-up, and at the end.
         samples: File, SHA-256, and how many steps a repetition has.
-        windows: Of every flush the seconds since the first, repetitions so far, and what the device said.
+        windows: Of every writing the seconds since the first, repetitions so far, and what the device said.
+        loadgen: What MLPerf's LoadGen says, where a scenario was asked for and this Python has it; else None.
         before, after: What the device said.
         Or {"skipped": why} when the system refuses the cores.
     """
@@ -61,7 +59,7 @@ def measure(request: Mapping[str, Any], clock: Clock = time.perf_counter_ns) -> 
             before = readings.reading(root)
             warm = warm_up(_repetition(steps, reset), clock, request["max_seconds"] * _WARM_UP_SHARE)
             memory["peak_bytes"] = high_water_bytes()
-            windows = _sample(request, steps, reset, clock, root)
+            windows, by_loadgen = _sample(request, steps, reset, clock, root, warm.typical_ms)
             after = readings.reading(root)
         memory["end_bytes"] = high_water_bytes()
     return {
@@ -79,6 +77,7 @@ def measure(request: Mapping[str, Any], clock: Clock = time.perf_counter_ns) -> 
             "steps": len(steps),
         },
         "windows": windows,
+        "loadgen": by_loadgen,
         "before": before,
         "after": after,
     }
@@ -109,41 +108,38 @@ def _repetition(steps: list[Step], reset: Step | None) -> Step:
 
 
 def _sample(
-    request: Mapping[str, Any], steps: list[Step], reset: Step | None, clock: Clock, root: Path
-) -> list[dict[str, Any]]:
-    """Repeat until there are enough samples and seconds, or the limit is reached."""
-    fewest, least_ns = max(_FEWEST, request["min_samples"]), request["min_seconds"] * 1e9
-    every_ns, most_ns = request["every_s"] * 1e9, request["max_seconds"] * 1e9
-    whole = _repetition(steps, reset)
-    windows: list[dict[str, Any]] = []
-    done = 0
+    request: Mapping[str, Any],
+    steps: list[Step],
+    reset: Step | None,
+    clock: Clock,
+    root: Path,
+    typical_ms: float,
+) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+    """Repeat until there are enough samples and seconds, or the limit is reached; by LoadGen where it is to and can."""
     with Path(request["samples"]).open("wb") as file:
-        buffer = array("d")
-        began = flushed = clock()
-        while True:
-            if reset is not None:
-                reset()
-            for step in steps:
-                buffer.append(timed_ms(step, clock))
-            done += 1
-            now = clock()
-            over = (done >= fewest and now - began >= least_ns) or now - began >= most_ns
-            if not over and now - flushed < every_ns:
-                continue
-            buffer.tofile(file)
-            del buffer[:]
-            windows.append({"s": (now - began) / 1e9, "done": done, **readings.reading(root)})
-            if over:
-                break
-            _told(done, fewest, (now - began) / 1e9, request["min_seconds"])
-            whole()
-            flushed = clock()
-    if not done:
+        samples = Samples(steps, reset, file, clock=clock, root=root, every_s=request["every_s"])
+        generator = loadgen.load() if request.get("scenario") else None
+        by_loadgen = None
+        if generator is not None:
+            by_loadgen = loadgen.generate(generator, request, samples, typical_ms)
+        else:
+            _repeat(request, samples, _repetition(steps, reset))
+    if not samples.done:
         raise DeviceError("Nothing was measured")
-    return windows
+    return samples.windows, by_loadgen
 
 
-def _told(done: int, fewest: int, seconds: float, least: float) -> None:
-    """A line for who watches; a full disk is for the samples to notice."""
-    with Path("progress").open("a") as file:
-        file.write(f"{done} of at least {fewest} samples, {seconds:.0f} of at least {least:g} s\n")
+def _repeat(request: Mapping[str, Any], samples: Samples, whole: Step) -> None:
+    fewest, least_s = max(_FEWEST, request["min_samples"]), request["min_seconds"]
+    while True:
+        samples.take()
+        seconds = samples.seconds
+        over = (samples.done >= fewest and seconds >= least_s) or seconds >= request["max_seconds"]
+        if not over and not samples.due:
+            continue
+        samples.write()
+        if over:
+            return
+        told(samples.done, fewest, seconds, least_s)
+        whole()
+        samples.resume()

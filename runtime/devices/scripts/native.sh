@@ -1,5 +1,5 @@
 #!/bin/sh
-# native.sh check|measure: runs edgepack's runner without Python in this folder; its result is result.json, which
+# native.sh check|measure|count: runs edgepack's runner without Python in this folder; its result is result.json, which
 # names every file that it left with its SHA-256. Each line of the file `hashes` is a SHA-256 and the name of a file
 # that was sent; they are compared before any of them is opened.
 while read -r hash name; do
@@ -8,11 +8,11 @@ done <hashes
 chmod 700 edgepack_runner
 # Fewer surprises between two runs: no thread count and no library from outside.
 unset OMP_NUM_THREADS OMP_WAIT_POLICY KMP_AFFINITY LD_PRELOAD
-./edgepack_runner "$1" request.bin || exit
+${EDGEPACK_EMULATOR:+"$EDGEPACK_EMULATOR"} ./edgepack_runner "$1" request.bin || exit
 {
     printf '{"files": {'
     comma=
-    for file in answer.json outputs-*.bin samples-*.f64; do
+    for file in answer.json outputs-*.bin samples-*.f64 counts.txt; do
         [ -f "$file" ] || continue
         printf '%s"%s": "%s"' "$comma" "$file" "$(sha256_of "$file")"
         comma=', '

@@ -27,11 +27,13 @@ class Sshd:
         folder: Its keys and configuration, and the client's.
         port: Of loopback.
         config: A client's configuration that knows its host key and has the account's key.
+        command: The server's program, with what stands before its options.
     """
 
     folder: Path
     port: int
     config: Path
+    command: tuple[str, ...]
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -39,7 +41,14 @@ class Sshd:
         return f"ssh://{getpass.getuser()}@127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        command = [sshd(), "-D", "-f", str(self.folder / "sshd_config"), "-E", str(self.folder / "log")]
+        command = [
+            *self.command,
+            "-D",
+            "-f",
+            str(self.folder / "sshd_config"),
+            "-E",
+            str(self.folder / "log"),
+        ]
         self.process = subprocess.Popen(command)
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
@@ -62,7 +71,7 @@ class Sshd:
                         text[text.index("(") + 1 : text.rindex(")")],
                         text.rpartition(")")[2].split(),
                     )
-                    if int(fields[1]) == parent and name.startswith("sshd"):
+                    if int(fields[1]) == parent and name.startswith(("sshd", "qemu-aarch64")):
                         pending.append(int(entry.parent.name))
                         found.append(pending[-1])
         return found
@@ -91,9 +100,15 @@ def sshd() -> str:
 
 
 @contextlib.contextmanager
-def server(folder: Path) -> Iterator[Sshd]:
-    """A running server."""
-    sshd()
+def server(folder: Path, *command: str, more: str = "") -> Iterator[Sshd]:
+    """A running server.
+
+    Args:
+        folder: For its keys and configurations.
+        command: Its program, the system's own unless told.
+        more: Lines for its configuration.
+    """
+    own = sshd()
     for name in ("host", "user", "stranger"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)], check=True)
     with socket.socket() as probe:
@@ -105,9 +120,10 @@ def server(folder: Path) -> Iterator[Sshd]:
         f"ListenAddress 127.0.0.1\nPort {port}\nHostKey {folder}/host\nPidFile {folder}/pid\n"
         f"AuthorizedKeysFile {folder}/authorized_keys\nUsePAM no\nStrictModes no\nPermitRootLogin yes\n"
         "PasswordAuthentication no\nKbdInteractiveAuthentication no\nSubsystem sftp internal-sftp\n"
+        f"{more}"
     )
     config = write_config(folder, "user", "known_hosts")
-    one = Sshd(folder, port, config)
+    one = Sshd(folder, port, config, command or (own,))
     one.start()
     try:
         yield one

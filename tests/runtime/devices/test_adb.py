@@ -1,17 +1,15 @@
-"""Devices over adb, with Android's own daemon and client: crashes, refusals, full disks, hostile names."""
+"""Devices over adb, with Android's own daemon and client: crashes, refusals, and what stays connected."""
 
 from __future__ import annotations
 
-import json
 import os
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from edgepack.runtime.devices.device import opened
-from edgepack.toolchain.errors import DeviceError, LinkLostError, ToolchainMissingError
+from edgepack.toolchain.errors import DeviceError, LinkLostError
 from tests.runtime.devices.android import network
 
 pytestmark = [pytest.mark.system("adb", "adbd")]
@@ -39,37 +37,10 @@ def runs(base):
     return sorted(path.name for path in Path(base, "runs").iterdir())
 
 
-def test_files_travel_whole_whatever_their_names(phone, workdir, tmp_path):
-    content = os.urandom(1 << 20)
-    names = ["-s other.bin", 'a "b" \\ [c]*.bin', "it's; rm -rf $HOME.bin", "é \u202e.bin"]
-    wanted = {}
-    for name in names:
-        (tmp_path / name).write_bytes(content + name.encode())
-        wanted[name] = tmp_path / name
-    with opened(phone.address, workdir=workdir) as device:
-        with device.run() as run:
-            assert run.place(wanted) == set(names)
-            for name in names:
-                run.pull(name, tmp_path / "back")
-                assert (tmp_path / "back").read_bytes() == content + name.encode()
-            words = ["a b", "", "$HOME", "`id`", "'\"", "\\", "new\nline", "*", "-n", "--", "é", "!x"]
-            program = 'import json, sys; json.dump(sys.argv[1:], open("result.json", "w"))'
-            result = run.start(["python3", "-c", program, *words]).wait(60)
-            assert json.loads(result.read_text()) == words
-        assert runs(device.base) == []
-        with device.run() as run:
-            assert run.place(wanted) == set(), "the device has them"
-    assert not (tmp_path / "x").exists()
-
-
-def test_exit_codes_and_complaints_arrive(phone, workdir):
-    with (
-        opened(phone.address, workdir=workdir) as device,
-        device.run() as run,
-        pytest.raises(DeviceError, match=r"exit code 7.*went wrong"),
-    ):
-        run.start(["sh", "-c", "echo went wrong >&2; exit 7"]).wait(60)
-    assert "127.0.0.1:5555" not in phone.adb("devices"), "what was connected here is disconnected"
+def test_a_device_that_was_connected_here_is_disconnected(phone, workdir):
+    with opened(phone.address, workdir=workdir):
+        assert "127.0.0.1:5555\tdevice" in phone.adb("devices")
+    assert "127.0.0.1:5555" not in phone.adb("devices")
 
 
 def test_a_device_that_was_connected_stays_so(phone, workdir):
@@ -139,56 +110,6 @@ def test_a_device_that_refuses_our_key(phone):
     assert not isinstance(error.value, LinkLostError)
 
 
-def test_nobody_there(phone):
-    with pytest.raises(LinkLostError, match="cannot be reached"), opened("adb://127.0.0.1:5603"):
-        pass
-
-
 def test_an_unknown_serial(phone):
     with pytest.raises(DeviceError, match="not found"), opened("adb://NOSUCHSERIAL"):
-        pass
-
-
-def test_two_clients_at_once_take_turns(phone, workdir, tmp_path):
-    log = tmp_path / "log"
-    results = []
-
-    def use(address):
-        with opened(address, workdir=workdir) as device, device.run() as run:
-            command = f"echo begin >>'{log}'; sleep 0.7; echo end >>'{log}'; echo '{{}}' >result.json"
-            results.append(run.start(["sh", "-c", command]).wait(60).read_text())
-
-    addresses = [phone.address, "adb://localhost:5555", phone.address]
-    threads = [threading.Thread(target=use, args=(address,)) for address in addresses]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert log.read_text().split() == ["begin", "end"] * 3
-    assert results == ["{}\n"] * 3
-
-
-def test_a_full_disk(phone, small_disk, tmp_path):
-    big = tmp_path / "big.onnx"
-    big.write_bytes(os.urandom(2 << 20))
-    with opened(phone.address, workdir=str(small_disk)) as device:
-        with device.run() as run, pytest.raises(DeviceError, match=r"disk is full: big.onnx takes 2.1 MB"):
-            run.place({"big.onnx": big})
-        assert runs(device.base) == []
-        assert list(Path(device.base, "store").iterdir()) == []
-        with device.run() as run, pytest.raises(DeviceError, match="disk is full"):
-            run.start(["sh", "-c", "head -c 3000000 /dev/zero >filling; echo '{}' >result.json"]).wait(60)
-        assert runs(device.base) == []
-
-
-def test_a_device_that_lies_about_success(phone, workdir):
-    with opened(phone.address, workdir=workdir) as device, device.run() as run:
-        job = run.start(["sh", "-c", "printf '%032d 0 %064d\\n' 0 0 >done; sleep 5"])
-        with pytest.raises(DeviceError, match="not believed"):
-            job.wait(60)
-
-
-def test_adb_that_is_not_installed(phone, monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ToolchainMissingError, match="apt install adb"), opened(phone.address):
         pass

@@ -22,6 +22,7 @@ from edgepack.toolchain.errors import UsageError
         ("adb://usb:1", Address("adb", serial="usb:1")),
         ("adb://adb-R58M._adb-tls-connect._tcp", Address("adb", serial="adb-R58M._adb-tls-connect._tcp")),
         ("adb://192.168.1.7:5555", Address("adb", "192.168.1.7", 5555)),
+        ("board://my-board_2", Address("board", serial="my-board_2")),
     ],
 )
 def test_addresses_and_their_spelling(text, expected):

@@ -6,8 +6,11 @@ import json
 import os
 import signal
 import stat
+import subprocess
+import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,7 +111,7 @@ def test_nothing_else_is_removed(device, number):
         ("echo went wrong >&2; exit 7", "exit code 7.*went wrong"),
         ("exit 0", "left no result"),
         ("kill -9 $PPID; sleep 9", "process is gone"),
-        ('rm -rf "$PWD"', "vanished"),
+        ('rm -rf "$PWD"', "vanished|process is gone"),  # what is looked at first, folder or process
         ("exit 255", "exit code 255"),
     ],
 )
@@ -181,12 +184,48 @@ def test_an_error_here_ends_the_run_there(device):
     assert left(device) == []
 
 
+# Begins a run that takes a minute, says so, and is killed.
+DIES = """
+import sys, time
+from edgepack.runtime.devices.device import opened
+with opened("local", workdir=sys.argv[1]) as device, device.run() as run:
+    run.start(["sh", "-c", "echo $$ >number; sleep 60"])
+    while not open(run.folder + "/number", "a+").tell():
+        time.sleep(0.05)
+    print(run.number, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_what_a_process_that_was_killed_left_is_ended_and_removed(workdir):
+    """By the next one of this machine, and nothing else: not the run of another machine."""
+    said: list[str] = []
+    process = subprocess.Popen([sys.executable, "-c", DIES, workdir], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    number = process.stdout.readline().strip()
+    process.kill()
+    process.communicate()
+    left_over = Path(workdir, "runs", number)
+    sleeper = int((left_over / "number").read_text())
+    os.kill(sleeper, 0)
+    foreign = Path(workdir, "runs", "20260101-000000-abcdef")
+    foreign.mkdir()
+    (foreign / "owner").write_text("another machine\n")
+    (left_over.parent / "not a run").mkdir()
+    with opened("local", workdir=workdir, tell=said.append) as device:
+        assert left(device) == [foreign.name, "not a run"]
+        assert not Path(f"/proc/{sleeper}/exe").exists()
+        with device.run(), device.run():
+            assert len(left(device)) == 4, "those of this process are its own"
+    assert [sentence for sentence in said if number in sentence]
+
+
 def test_two_runs_from_two_machines_take_turns(device, workdir, tmp_path):
     """The lock here is passed by, as another machine would: the one on the device keeps them apart."""
     log = tmp_path / "log"
     said: list[str] = []
     command = f"echo begin >>'{log}'; sleep 1; echo end >>'{log}'; echo '{{}}' >result.json"
-    other = devices.Device(device.transport, device.base, device.system, device.tools, said.append)
+    other = replace(device, tell=said.append)
     with device.run() as first, other.run() as second:
         jobs = [run.start(["sh", "-c", command]) for run in (first, second)]
         for job in jobs:

@@ -1,8 +1,7 @@
-"""Devices over ssh, with OpenSSH's own server: links that break, keys that are refused, disks that fill."""
+"""Devices over ssh, with OpenSSH's own server: links that break, keys that are refused, files that arrive wrong."""
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import subprocess
@@ -15,7 +14,7 @@ import pytest
 from edgepack.runtime.devices.device import opened
 from edgepack.runtime.devices.transports.ssh import SshTransport, _quoted
 from edgepack.toolchain import files
-from edgepack.toolchain.errors import DeviceError, LinkLostError, ToolchainMissingError, UsageError
+from edgepack.toolchain.errors import DeviceError, LinkLostError, UsageError
 from tests.runtime.devices.sshd import server, write_config
 
 pytestmark = pytest.mark.system("openssh-server")
@@ -36,29 +35,6 @@ def workdir(tmp_path):
 
 def runs(base):
     return sorted(path.name for path in Path(base, "runs").iterdir())
-
-
-def test_files_travel_whole_whatever_their_names(sshd, workdir, tmp_path):
-    content = os.urandom(1 << 20)
-    names = ["-o ProxyCommand=x.bin", 'a "b" \\ [c]*.bin', "it's; rm -rf $HOME.bin", "ü\u202e.bin"]
-    wanted = {}
-    for name in names:
-        (tmp_path / name).write_bytes(content + name.encode())
-        wanted[name] = tmp_path / name
-    with opened(sshd.address, workdir=workdir, config=sshd.config) as device:
-        with device.run() as run:
-            assert run.place(wanted) == set(names)
-            for name in names:
-                run.pull(name, tmp_path / "back")
-                assert (tmp_path / "back").read_bytes() == content + name.encode()
-            words = ["a b", "", "$HOME", "`id`", "'\"", "\\", "new\nline", "*", "-n", "--", "é", "!x"]
-            program = 'import json, sys; json.dump(sys.argv[1:], open("result.json", "w"))'
-            result = run.start(["python3", "-c", program, *words]).wait(60)
-            assert json.loads(result.read_text()) == words
-        assert runs(device.base) == []
-        with device.run() as run:
-            assert run.place(wanted) == set(), "the device has them"
-    assert not (tmp_path / "x").exists()
 
 
 def test_one_connection_carries_everything_and_is_closed(sshd, workdir):
@@ -118,28 +94,6 @@ def test_a_server_that_stays_away_is_an_error_that_names_what_is_left(sshd, work
         sshd.start()
 
 
-def test_two_clients_at_once_take_turns(sshd, workdir, tmp_path):
-    """From one machine by its lock here, from two by the one on the device (two spellings of the address)."""
-    log = tmp_path / "log"
-    results = {}
-
-    def use(address):
-        with opened(address, workdir=workdir, config=sshd.config) as device, device.run() as run:
-            command = f"echo begin >>'{log}'; sleep 0.7; echo end >>'{log}'; echo '{{}}' >result.json"
-            results[address] = run.start(["sh", "-c", command]).wait(60).read_text()
-
-    addresses = [sshd.address, sshd.address.replace("127.0.0.1", "localhost")]
-    known = sshd.folder / "known_hosts"
-    known.write_text(known.read_text() + known.read_text().replace("127.0.0.1", "localhost"))
-    threads = [threading.Thread(target=use, args=(address,)) for address in (*addresses, addresses[0])]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert log.read_text().split() == ["begin", "end"] * 3
-    assert results == dict.fromkeys(addresses, "{}\n")
-
-
 REFUSED = {
     "a key that the device does not know": (
         "stranger",
@@ -163,27 +117,6 @@ def test_refusals_are_said_with_their_cure_and_nothing_is_tried_again(sshd, case
         pass
     assert not isinstance(error.value, LinkLostError)
     assert (sshd.folder / "empty").read_text() == "", "no host key is accepted on its own"
-
-
-def test_nobody_there(sshd):
-    with (
-        pytest.raises(LinkLostError, match="Connection refused"),
-        opened("ssh://127.0.0.1:9", config=sshd.config),
-    ):
-        pass
-
-
-def test_a_full_disk(sshd, small_disk, tmp_path):
-    big = tmp_path / "big.onnx"
-    big.write_bytes(os.urandom(2 << 20))
-    with opened(sshd.address, workdir=str(small_disk), config=sshd.config) as device:
-        with device.run() as run, pytest.raises(DeviceError, match=r"disk is full: big.onnx takes 2.1 MB"):
-            run.place({"big.onnx": big})
-        assert runs(device.base) == []
-        assert list(Path(device.base, "store").iterdir()) == []
-        with device.run() as run, pytest.raises(DeviceError, match="disk is full"):
-            run.start(["sh", "-c", "head -c 3000000 /dev/zero >filling; echo '{}' >result.json"]).wait(60)
-        assert runs(device.base) == []
 
 
 def test_a_transfer_that_says_it_went_well_and_did_not(sshd, workdir, tmp_path, monkeypatch):
@@ -246,7 +179,8 @@ def test_a_link_that_breaks_while_a_file_is_sent(sshd, workdir, tmp_path):
         assert run.place({"main.onnx": file}) == {"main.onnx"}
         cutter.join()
         assert Path(run.folder, "main.onnx").read_bytes() == file.read_bytes()
-        assert len(list(Path(run.folder).iterdir())) == 1, "no half of a file is left"
+        found = sorted(path.name for path in Path(run.folder).iterdir())
+        assert found == ["main.onnx", "owner"], "no half of a file is left"
     assert sizes
     assert sizes[0] < file.stat().st_size, "the first cut was in the middle"
 
@@ -262,15 +196,6 @@ def test_keys_are_never_logged(sshd, workdir, caplog, capfd):
         run.start(["sh", "-c", "echo {} >result.json"]).wait(60)
     out, err = capfd.readouterr()
     assert secret not in " ".join([caplog.text, out, err, *said])
-
-
-def test_ssh_that_is_not_installed(sshd, monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with (
-        pytest.raises(ToolchainMissingError, match="apt install openssh-client"),
-        opened(sshd.address, config=sshd.config),
-    ):
-        pass
 
 
 def test_a_configuration_that_is_not_there(sshd, tmp_path):

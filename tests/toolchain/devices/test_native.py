@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -137,9 +138,7 @@ def test_over_adb_with_no_python_there(small_bundle, workdir, tmp_path, monkeypa
 
     def without(*given):
         found = prepared(*given)
-        return devices.Device(
-            found.transport, found.base, found.system, found.tools - {"python3"}, found.tell
-        )
+        return replace(found, tools=found.tools - {"python3"})
 
     monkeypatch.setattr(devices, "_prepared", without)
     with network(tmp_path) as android:
@@ -207,9 +206,7 @@ def test_what_is_missing_is_said(small_bundle, workdir, monkeypatch, tools):
 
     def other(*given):
         found = prepared(*given)
-        return devices.Device(
-            found.transport, found.base, "Linux 5.4 aarch64", found.tools | tools, found.tell
-        )
+        return replace(found, system="Linux 5.4 aarch64", tools=found.tools | tools)
 
     monkeypatch.setattr(devices, "_prepared", other)
     monkeypatch.setattr(os, "uname", lambda: os.uname_result(("Linux", "h", "5", "v", "x86_64")))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import BrowserContext
@@ -14,7 +13,7 @@ from edgepack.toolchain.devices.measured import measured
 from edgepack.toolchain.devices.results import Cluster, DeviceFacts, DeviceProfile, TargetProfile
 from edgepack.toolchain.report.text import cleaned
 from edgepack.toolchain.results import Parity
-from tests.toolchain.browsing import PHONE, SMALL_PHONE, WIDE, Visit, browser
+from tests.toolchain.browsing import Visit
 from tests.toolchain.devices.test_measured import ALONE, QUIET, entry
 
 pytestmark = pytest.mark.system("chromium")
@@ -64,12 +63,6 @@ def visit(context: BrowserContext, shown: DeviceProfile, folder) -> Visit:
     return Visit(context, folder / "profile.html")
 
 
-@pytest.fixture(scope="module")
-def context(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
-    with browser(chromium, tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
-
-
 def test_it_draws_fits_and_can_be_read(context, tmp_path):
     view = visit(context, profile(tmp_path), tmp_path)
     figures = view.page.evaluate("() => [...document.querySelectorAll('.plot')].map((e) => e.dataset.figure)")
@@ -80,19 +73,10 @@ def test_it_draws_fits_and_can_be_read(context, tmp_path):
     assert "the device slows down" in text
     assert "all alike" in text
     assert "cpu0=schedutil" in text
-    for size in (PHONE, SMALL_PHONE, WIDE):
-        view.resize(size)
-        assert view.probe("overflow") <= 0
-    for scheme in ("light", "dark"):
-        view.page.emulate_media(color_scheme=scheme)
-        view.settle()
-        assert view.probe("lowContrast")["bad"] == []
-    structure = view.probe("structure")
-    assert structure.pop("levels").count(1) == 1
-    assert {name: wrong for name, wrong in structure.items() if wrong} == {}
-    view.page.close()
-    assert view.said == []
-    assert view.requests == [view.url]
+    view.check_fits()
+    view.check_can_be_read()
+    view.check_structure()
+    view.close()
 
 
 def test_hostile_names_neither_run_nor_ask_nor_spread(context, tmp_path):
@@ -100,12 +84,8 @@ def test_hostile_names_neither_run_nor_ask_nor_spread(context, tmp_path):
     shown.bundle = shown.command = shown.device.address = shown.device.environment.cpu_model = EVIL
     shown.notes, shown.left_out = [EVIL], {EVIL: EVIL}
     view = visit(context, shown, tmp_path)
-    assert view.page.locator("a:not([href^='#']), svg a, img[src='x']").count() == 0
-    view.resize(PHONE)
-    assert view.probe("overflow") <= 0
-    view.page.close()
-    assert view.said == []
-    assert view.requests == [view.url]
+    view.check_names_stayed_names()
+    view.close()
 
 
 def test_without_measurements_it_is_a_page_too(context, tmp_path):
@@ -113,5 +93,4 @@ def test_without_measurements_it_is_a_page_too(context, tmp_path):
     shown.targets = []
     view = visit(context, shown, tmp_path)
     assert view.page.locator(".plot").count() == 0
-    view.page.close()
-    assert view.said == []
+    view.close()

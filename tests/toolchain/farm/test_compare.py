@@ -32,6 +32,19 @@ def test_against_a_good_one(now, verdict):
     assert found.why
 
 
+@pytest.mark.parametrize(
+    ("count", "verdict"), [(1000, "same"), (1099, "same"), (1101, "worse"), (900, "faster")]
+)
+def test_an_emulated_board_by_its_instructions(count, verdict):
+    good, now = (
+        result(None, peak_bytes=None, emulated="QEMU", instructions=float(one)) for one in (1000, count)
+    )
+    found = judged(now, good, 0.1)
+    assert found.verdict == verdict
+    assert "instructions" in found.why
+    assert (found.before_ms, found.before_instructions) == (None, 1000)
+
+
 def test_the_tolerance_is_the_user_s():
     assert judged(result(1.12), result(1.0), 0.2).verdict == "same"
     assert judged(result(1.06), result(1.0), 0.0).verdict == "worse"

@@ -1,4 +1,5 @@
-// `edgepack_runner check|measure REQUEST` in the run's folder: outputs of recorded calls, or times.
+// `edgepack_runner check|measure|count REQUEST` in the run's folder: outputs of recorded calls, times, or, in an
+// emulator that counts instructions, calls between marks.
 //
 //     answer.json       what was found, or {"ok": false, "what": "why not"}
 //     outputs-N.bin     check: outputs of unit N, call by call, output by output:
@@ -17,6 +18,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "count.h"
 #include "device.h"
 #include "json.h"
 #include "measure.h"
@@ -131,12 +133,21 @@ std::string measure_all(const Request& request) {
   return json::Object().add("ok", "true").add("measured", json::list(found)).done();
 }
 
-int run(const char* word, const char* path) {
-  const bool checks = std::strcmp(word, "check") == 0;
+using Work = std::string (*)(const Request&);
+
+// What a word of the command line asks for; null where it is none.
+Work work_of(const char* word) {
+  if (std::strcmp(word, "check") == 0) return check;
+  if (std::strcmp(word, "measure") == 0) return measure_all;
+  if (std::strcmp(word, "count") == 0) return count;
+  return nullptr;
+}
+
+int run(const Work work, const char* path) {
   try {
     try {
       const Request request = read_request(path);
-      write("answer.json", checks ? check(request) : measure_all(request));
+      write("answer.json", work(request));
     } catch (const std::exception& error) {
       write("answer.json", refused(error.what()));
     }
@@ -151,9 +162,10 @@ int run(const char* word, const char* path) {
 }  // namespace edgepack::runner
 
 int main(int count, char** words) {
-  if (count != 3 || (std::strcmp(words[1], "check") != 0 && std::strcmp(words[1], "measure") != 0)) {
-    std::fprintf(stderr, "%s check|measure REQUEST\n", words[0]);
+  const auto work = count == 3 ? edgepack::runner::work_of(words[1]) : nullptr;
+  if (work == nullptr) {
+    std::fprintf(stderr, "%s check|measure|count REQUEST\n", words[0]);
     return 2;
   }
-  return edgepack::runner::run(words[1], words[2]);
+  return edgepack::runner::run(work, words[2]);
 }
