@@ -9,6 +9,7 @@ Answers with {"ok": true, "changed": operators that became integer, "notes": [..
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
@@ -16,11 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepack.toolchain import tflite
+from edgepack.toolchain.answers import write_words
 
 if TYPE_CHECKING:
     import numpy as np
 
 ALL = ".*"
+_NARROW = 4
 _BIAS_SAMPLES = 32
 """Channel means settle long before ranges do."""
 _CONVOLUTIONAL = 0.5
@@ -31,11 +34,7 @@ right behind, and gained nothing (MiniLM with 16-bit activations: mean cosine 0.
 def main(request_file: str) -> None:
     """Answer one request."""
     request = json.loads(Path(request_file).read_text())
-    try:
-        answer = {"ok": True} | work(request)
-    except Exception as error:  # noqa: BLE001 - the tool raises anything; the parent gets its words
-        answer = {"ok": False, "what": f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]}
-    Path(request["answer"]).write_text(json.dumps(answer))
+    write_words(Path(request["answer"]), lambda: work(request))
 
 
 def work(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -62,6 +61,8 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
         from edgepack.quantize._tflite_ends import widen_ends
 
         notes += widen_ends(recipe, tflite.read(source), request["ends"])
+    if request.get("bits") == _NARROW:
+        notes.append(_four_bits(recipe, tflite.read(source), request["block"]))
     if request["keep"]:
         from edgepack.quantize._tflite_keep import keep_operators
 
@@ -101,6 +102,36 @@ def _recipe(request: Mapping[str, Any]) -> Any:
             ALL, operation.BATCH_MATMUL, activation_num_bits=request["matmul_bits"], weight_num_bits=8
         )
     return recipe
+
+
+def _four_bits(recipe: Any, model: Any, block: int) -> str:
+    """Add the rules for 4-bit weights of matrix products, a scale for every `block` along a row; a note on them.
+
+    The kernels take whole blocks only: other products stay at 8 bits.
+
+    Raises:
+        ValueError: No product of the model can have them.
+    """
+    from ai_edge_quantizer import qtyping
+
+    product = qtyping.TFLOperationName.FULLY_CONNECTED
+    recipe.add_dynamic_config(
+        ALL, product, num_bits=_NARROW, granularity=qtyping.QuantGranularity(f"BLOCKWISE_{block}")
+    )
+    narrow = odd = 0
+    for operator in tflite.operators(model):
+        weights = operator.inputs[1] if operator.op == "FULLY_CONNECTED" else None
+        if weights is None or not weights.constant:
+            continue
+        if weights.shape[-1] % block == 0:
+            narrow += 1
+        else:
+            odd += 1
+            recipe.add_dynamic_config(f"^{re.escape(operator.name)};?$", product, num_bits=8)
+    if not narrow:
+        raise ValueError(f"no matrix product has rows of whole blocks of {block} weights")
+    rest = f"; {odd} with other lengths of rows have 8" if odd else ""
+    return f"Weights of {narrow} matrix products in 4 bits, {block} to a scale{rest}"
 
 
 def calibrate(path: Path, recipe: Any, request: Mapping[str, Any]) -> Any:

@@ -75,14 +75,14 @@ def insert_pairs(
             "UseQDQContribOps": ACTIVATIONS[activations] > 8 and version < _WIDE_OPSET,  # noqa: PLR2004
         },
     )
-    with _quiet():
+    with quiet():
         quantizer.quantize_model()
     result: onnx.ModelProto = quantizer.model.model
     return result
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep ORT's quantizer from logging to the root logger: remarks on its own choices, one per tensor."""
     before = logging.root.manager.disable
     logging.disable(max(before, logging.WARNING))

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from edgepack.toolchain.answers import write_words
 from edgepack.toolchain.openvino_ir import import_openvino, silence
 
 HALF = 16
@@ -24,11 +25,7 @@ def main(request_file: str) -> None:
     """Answer one request."""
     request = json.loads(Path(request_file).read_text())
     silence()
-    try:
-        answer = {"ok": True} | work(request)
-    except Exception as error:  # noqa: BLE001 - the tool raises anything; the parent gets its words
-        answer = {"ok": False, "what": f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]}
-    Path(request["answer"]).write_text(json.dumps(answer))
+    write_words(Path(request["answer"]), lambda: work(request))
 
 
 def work(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from pydantic import Field
 
 from edgepack.quantize._keep import kept_in_tflite
 from edgepack.quantize.base import CalibrationData, Feeds, Quantizer, quantizers
-from edgepack.quantize.options import Names, Options
+from edgepack.quantize.options import Names, Options, fixed
 from edgepack.toolchain import tflite
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError, UsageError
 from edgepack.toolchain.program import Lowered
@@ -42,6 +42,13 @@ class LitertOptions(Options):
     keep: Names = Field(
         (), description='nodes that stay float, by name; in 16 bits where the ends are "int16"'
     )
+
+
+class LitertDynamicOptions(LitertOptions):
+    """What dynamic quantization can be told."""
+
+    bits: Literal[4, 8] = fixed(8, "bits of a weight of a matrix product; other weights have 8")
+    block: Literal[32, 64, 128, 256] = Field(32, description="weights that share a scale, with 4 bits")
 
 
 class LitertStaticOptions(LitertOptions):
@@ -117,10 +124,10 @@ class _LitertQuantizer(Quantizer):
 
 @quantizers.register("litert-dynamic")
 class LitertDynamic(_LitertQuantizer):
-    """Per-channel int8 weights; activations are quantized row by row at run time."""
+    """Per-channel int8 weights, or int4 in blocks; activations are quantized row by row at run time."""
 
     static = False
-    options_type = LitertOptions
+    options_type = LitertDynamicOptions
 
     def quantize(
         self, lowered: Lowered, precision: str, data: CalibrationData | None, folder: Path, **options: Any
@@ -129,17 +136,17 @@ class LitertDynamic(_LitertQuantizer):
 
         Args:
             lowered: The float file.
-            precision: "int8-dynamic".
+            precision: "int8-dynamic", or "int4-weights"; the option `bits` decides.
             data: Not used.
             folder: Receives `model.tflite`.
-            options: Those of `LitertOptions`.
+            options: Those of `LitertDynamicOptions`.
 
         Raises:
             TargetError: No operator was changed, or the quantizer refuses the model.
             ToolchainFailedError: The quantizer crashed or hung.
         """
         del data
-        asked = LitertOptions.of(options, "litert-dynamic", f"part {lowered.part}")
+        asked = LitertDynamicOptions.of(options, "litert-dynamic", f"part {lowered.part}")
         request = {"mode": "dynamic", **asked.model_dump()}
         return self._run(lowered, precision, request, folder)
 

@@ -117,7 +117,7 @@ class OnnxStatic(Quantizer):
         smooth = check_smooth(asked.smooth, data, lowered.part)
         with tempfile.TemporaryDirectory(prefix="edgepack-") as scratch:
             source, kept, notes = _prepared(lowered, data, Path(scratch), smooth, asked)
-            model = _typed_model(source)
+            model = typed_model(source)
             found = _activation_ranges(model, source, data, asked, ACTIVATIONS[activations], where)
             kept = with_activations(model, kept)
             exclude = (*(stem(model) if asked.stem else ()), *named_kept(model, kept))
@@ -140,7 +140,7 @@ class OnnxStatic(Quantizer):
                 where=where,
                 todo="Use --precision fp32 for this target",
             )
-        path = _save(quantized, folder, lowered.part)
+        path = save_sorted(quantized, folder, lowered.part)
         floats = f", {len(exclude)} nodes left float" if exclude else ""
         done = (
             f"activations {activations}{' symmetric' * asked.symmetric}, weights int8 per "
@@ -205,7 +205,7 @@ def _activation_ranges(
     model: onnx.ModelProto, source: Path, data: CalibrationData, asked: StaticOptions, bits: int, where: str
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """The range of every float32 activation of `model`, whose file is `source`, over the samples."""
-    tensors = _float_tensors(model)
+    tensors = float_tensors(model)
     if not tensors:
         raise TargetError(
             "The model computes with integers alone: there is no float32 tensor to quantize",
@@ -230,7 +230,7 @@ def activation_type(machine: str) -> str:
     return "int8" if machine.lower().startswith(("arm", "aarch64")) else "uint8"
 
 
-def _typed_model(path: Path) -> onnx.ModelProto:
+def typed_model(path: Path) -> onnx.ModelProto:
     """The model with weights in memory and the type of every tensor inferred."""
     import onnx
 
@@ -252,7 +252,7 @@ def _check_opset(version: int, part: str) -> None:
         )
 
 
-def _float_tensors(model: onnx.ModelProto) -> list[str]:
+def float_tensors(model: onnx.ModelProto) -> list[str]:
     """Names of all float32 activations, in graph order."""
     import onnx
 
@@ -264,7 +264,8 @@ def _float_tensors(model: onnx.ModelProto) -> list[str]:
     return [name for name in dict.fromkeys(names) if name in floats and name not in constants]
 
 
-def _save(model: onnx.ModelProto, folder: Path, part: str) -> Path:
+def save_sorted(model: onnx.ModelProto, folder: Path, part: str) -> Path:
+    """Write a model that the quantizer made into `folder`, its nodes in order; returns its file."""
     import onnx_ir as ir
 
     from edgepack.toolchain.passes.storage import save

@@ -8,6 +8,7 @@ Every method that starts a vendor's tool does so in a subprocess with a time lim
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +16,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
 
+from edgepack.toolchain.environments import IsolatedEnvironment
 from edgepack.toolchain.errors import ToolchainMissingError
 from edgepack.toolchain.program import Lowered, Part, Program
-from edgepack.toolchain.registry import Registry
+from edgepack.toolchain.registry import Registry, class_problem
 from edgepack.toolchain.results import Latency, Measurement, Placement, Profile, Tool
 
 FAMILIES = ("cpu", "npu", "mobile")
+_NAME = re.compile(rf"(?:{'|'.join(FAMILIES)}):[a-z0-9][a-z0-9.-]*")
 
 
 @dataclass(frozen=True)
@@ -30,14 +33,18 @@ class Requirement:
     Attributes:
         distribution: Name as a package index knows it.
         command: What to type to get it.
+        environment: The isolated environment that it lives in; None: that of edgepack itself.
     """
 
     distribution: str
     command: str
+    environment: IsolatedEnvironment | None = None
 
     @property
     def version(self) -> str | None:
         """Installed version, or None; the distribution is looked up, not imported."""
+        if self.environment is not None:
+            return self.environment.version(self.distribution)
         try:
             return metadata.version(self.distribution)
         except metadata.PackageNotFoundError:
@@ -94,6 +101,7 @@ class Compiled:
         metrics: Cycles, SRAM, flash, ... each with its kind.
         notes: What the report should say.
         profile: The vendor's estimate per operator, if it gives one.
+        joint: Whether the files are those of every part of the program.
     """
 
     files: tuple[str, ...]
@@ -104,6 +112,7 @@ class Compiled:
     metrics: tuple[Measurement, ...] = ()
     notes: tuple[str, ...] = ()
     profile: Profile | None = None
+    joint: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `from_json`."""
@@ -116,6 +125,7 @@ class Compiled:
             "metrics": [metric.model_dump() for metric in self.metrics],
             "notes": self.notes,
             "profile": self.profile.model_dump() if self.profile else None,
+            "joint": self.joint,
         }
 
     @staticmethod
@@ -130,6 +140,7 @@ class Compiled:
             metrics=tuple(Measurement.model_validate(metric) for metric in data["metrics"]),
             notes=tuple(data["notes"]),
             profile=Profile.model_validate(data["profile"]) if data.get("profile") else None,
+            joint=data.get("joint", False),
         )
 
 
@@ -142,6 +153,12 @@ class Target(ABC):
     """Name in the session registry of the runtime that runs `Compiled.run_file` here."""
     runs_here: ClassVar[bool] = True
     """Whether a latency measured on this machine is this target's latency."""
+    lowered_session: ClassVar[str | None] = None
+    """Runtime that checks the lowered float file, where `session` takes compiled ones only."""
+    estimated: ClassVar[bool] = True
+    """Whether a target that is not run here comes with a vendor's estimate of its latency."""
+    unverified: ClassVar[str | None] = None
+    """Why what ships cannot be run here at all, where `Compiled.run_file` only stands for it."""
     float_precision: ClassVar[bool] = True
     """Whether the target has float kernels, that is, offers fp32."""
 
@@ -198,5 +215,33 @@ class Target(ABC):
             ToolchainFailedError: The vendor's tool crashed, hung, or wrote nothing.
         """
 
+    def join(self, files: Mapping[str, Path], folder: Path) -> str | None:
+        """Make one file of the compiled parts of a program, where this target's form can hold several.
 
-targets: Registry[type[Target]] = Registry("target", "edgepack.targets", "edgepack.targets")
+        Args:
+            files: What the host runs of each part.
+            folder: Receives the file.
+
+        Returns:
+            Its name; None when the parts keep their own files (a default).
+        """
+        del files, folder
+        return None
+
+
+def problem_of(name: str, kind: type[Target]) -> str | None:
+    """What is wrong with a class that somebody registered as a target; None: nothing that shows before it runs."""
+    wrong = class_problem(kind, Target)
+    if wrong:
+        return wrong
+    for attribute in ("name", "title", "session"):
+        if not isinstance(getattr(kind, attribute, None), str):
+            return f"has no {attribute}, which is a text"
+    if kind.name != name:
+        return f"calls itself '{kind.name}'"
+    if not _NAME.fullmatch(name):
+        return f"is not called family:name, with one of {', '.join(FAMILIES)} and a name of a-z, 0-9, '.' and '-'"
+    return None
+
+
+targets: Registry[type[Target]] = Registry("target", "edgepack.targets", "edgepack.targets", problem_of)

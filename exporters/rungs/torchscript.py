@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from edgepack.exporters.opsets import TARGET
 from edgepack.exporters.record import answers, free_floats
 from edgepack.toolchain.errors import SourceError
+from edgepack.toolchain.opsets import TARGET
 from edgepack.toolchain.program import Case, Signature
 
 if TYPE_CHECKING:

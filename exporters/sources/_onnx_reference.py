@@ -11,8 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack.exporters import opsets
-from edgepack.toolchain import onnx_sessions
+from edgepack.toolchain import onnx_sessions, opsets
 from edgepack.toolchain.errors import SourceError
 
 if TYPE_CHECKING:

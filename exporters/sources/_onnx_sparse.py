@@ -13,8 +13,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from edgepack.exporters.opsets import nodes
 from edgepack.toolchain.errors import SourceError
+from edgepack.toolchain.opsets import nodes
 
 if TYPE_CHECKING:
     import onnx

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgepack.exporters.opsets import nodes
 from edgepack.toolchain.errors import SourceError
+from edgepack.toolchain.opsets import nodes
 
 if TYPE_CHECKING:
     import onnx

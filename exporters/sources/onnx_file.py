@@ -18,7 +18,6 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack.exporters import opsets
 from edgepack.exporters.sources import _onnx_cases, _onnx_reference
 from edgepack.exporters.sources._onnx_examples import example_files, examples
 from edgepack.exporters.sources._onnx_read import read
@@ -26,6 +25,7 @@ from edgepack.exporters.sources._onnx_signature import shapeless, signature
 from edgepack.exporters.sources._onnx_tensors import check_tensors
 from edgepack.exporters.sources.base import Source, sources
 from edgepack.exporters.sources.inputs import parse
+from edgepack.toolchain import opsets
 from edgepack.toolchain.errors import SourceError, UsageError, not_finite
 from edgepack.toolchain.files import hash_file
 from edgepack.toolchain.passes.storage import save

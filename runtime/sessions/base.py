@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from edgepack.toolchain.program import Signature
-from edgepack.toolchain.registry import Registry
+from edgepack.toolchain.registry import Registry, class_problem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,4 +78,9 @@ class Session(ABC):
         self.close()
 
 
-sessions: Registry[type[Session]] = Registry("session", "edgepack.runtime.sessions", "edgepack.sessions")
+sessions: Registry[type[Session]] = Registry(
+    "session",
+    "edgepack.runtime.sessions",
+    "edgepack.sessions",
+    lambda _, member: class_problem(member, Session),
+)

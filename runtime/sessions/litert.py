@@ -11,7 +11,7 @@ import contextlib
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,8 +47,11 @@ class LitertSession(Session):
         super().__init__(path, signature, threads=threads)
         self._check_inputs = InputCheck(signature, path.name)
         self._interpreter: Any = _load(path, threads)
-        self._inputs, self._outputs = _details(self._interpreter, path)
         self._channels_last = frozenset(tflite.read_note(path).get(tflite.CHANNELS_LAST, ()))
+        runner = _runner(self._interpreter, path, signature, self._channels_last)
+        self._inputs, self._outputs = dict(runner.get_input_details()), dict(runner.get_output_details())
+        # In a file of several parts the tensors of all but the first are reached through the part's runner only.
+        self._runner = runner if len(self._interpreter.get_signature_list()) > 1 else None
         self._check()
         # What a call needs, found once: between calls of a few milliseconds lookups count.
         self._given = [
@@ -89,10 +92,16 @@ class LitertSession(Session):
             raise UsageError("The session is closed", where=str(self.path), todo="Open a new one")
         self._check_inputs(inputs)
         interpreter = self._interpreter
-        for name, index, channels_last, quantized in self._given:
-            value = inputs[name].transpose(_TO_FILE) if channels_last else inputs[name]
-            interpreter.set_tensor(index, quantized(value))
+        given = {
+            (name, index): quantized(inputs[name].transpose(_TO_FILE) if channels_last else inputs[name])
+            for name, index, channels_last, quantized in self._given
+        }
         try:
+            if self._runner is not None:
+                made = self._runner(**{name: value for (name, _), value in given.items()})
+                return {name: real(made[name]) for name, _, real in self._made}
+            for (_, index), value in given.items():
+                interpreter.set_tensor(index, value)
             interpreter.invoke()
         except (RuntimeError, ValueError) as error:
             raise SourceError(f"LiteRT failed on these inputs: {error}", where=str(self.path)) from error
@@ -105,7 +114,7 @@ class LitertSession(Session):
 
     def close(self) -> None:
         """Release the runtime's memory."""
-        self._interpreter = None
+        self._interpreter = self._runner = None
 
     def _check(self) -> None:
         """Compare names and shapes of the file with the signature's.
@@ -214,14 +223,54 @@ def _load(path: Path, threads: int, *, keep_tensors: bool = False) -> Any:
     return interpreter
 
 
-def _details(interpreter: Any, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Tensor details of inputs and outputs by the names of the file's signature."""
-    if tflite.SIGNATURE_KEY not in interpreter.get_signature_list():
+def _runner(interpreter: Any, path: Path, signature: Signature, channels_last: Collection[str]) -> Any:
+    """The file's signature, or, where it holds the parts of a program, the one that takes and gives what is asked for.
+
+    Raises:
+        SourceError: There is none, or more than one.
+    """
+    known = interpreter.get_signature_list()
+    if len(known) <= 1:
+        _check_key(known, path)
+        return interpreter.get_signature_runner(tflite.SIGNATURE_KEY)
+    shapes = {spec.name: spec.shape for spec in (*signature.inputs, *signature.outputs)}
+    inputs, outputs = ({spec.name for spec in side} for side in (signature.inputs, signature.outputs))
+    fitting = []
+    for key, sides in known.items():
+        if not (set(sides["inputs"]) <= inputs and set(sides["outputs"]) == outputs):
+            continue
+        runner = interpreter.get_signature_runner(key)
+        details = {**runner.get_input_details(), **runner.get_output_details()}
+        wanted = {
+            name: tuple(shape[axis] for axis in _TO_FILE)
+            if name in channels_last and name in inputs
+            else shape
+            for name, shape in shapes.items()
+        }
+        if all(tuple(detail["shape"]) == wanted[name] for name, detail in details.items()):
+            fitting.append(runner)
+    if len(fitting) != 1:
+        raise SourceError(
+            f"The file holds the parts {', '.join(known)}, and {len(fitting)} of them take and give what the "
+            "signature says",
+            where=str(path),
+            todo="Export the bundle again",
+        )
+    return fitting[0]
+
+
+def _check_key(known: Collection[str], path: Path) -> None:
+    if tflite.SIGNATURE_KEY not in known:
         raise SourceError(
             f"The file has no signature '{tflite.SIGNATURE_KEY}'",
             where=str(path),
             todo="Export the bundle again",
         )
+
+
+def _details(interpreter: Any, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Tensor details of inputs and outputs by the names of the file's signature."""
+    _check_key(interpreter.get_signature_list(), path)
     runner = interpreter.get_signature_runner(tflite.SIGNATURE_KEY)
     return dict(runner.get_input_details()), dict(runner.get_output_details())
 

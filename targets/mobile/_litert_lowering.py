@@ -1,36 +1,35 @@
 """From a model to a `.tflite` file: the lowering that LiteRT and Arm's Ethos-U share.
 
-A model that comes as ONNX is converted by edgepack's own converter (`_onnx_lowering`), any other from torch, by
-litert-torch. That conversion runs in a process of its own (`_litert_worker`): it takes a gigabyte, prints, and runs
-the model's own code.
+The program's verified ONNX graph is converted by edgepack's own converter (`_onnx_lowering`), whatever the source was.
+Where that has no translation, and the source is torch, litert-torch (the extra `litert-torch`) is asked when it is
+installed (`_torch_lowering`).
 """
 
 from __future__ import annotations
 
-import json
-import sys
-from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from edgepack.targets.base import Context, Requirement
-from edgepack.targets.mobile import _onnx_lowering
-from edgepack.toolchain.answers import ANSWER_FILE, error_in, read_answer
-from edgepack.toolchain.errors import TargetError, ToolchainFailedError, UsageError
+from edgepack.targets.mobile import _onnx_lowering, _torch_lowering
+from edgepack.targets.mobile._tflite.base import NotServed
+from edgepack.toolchain.errors import TargetError, UsageError
 from edgepack.toolchain.native_operators import refuse_native
 from edgepack.toolchain.program import Lowered, Part, Program, Signature, TensorSpec
 from edgepack.toolchain.results import Tool
-from edgepack.toolchain.subprocesses import run_tool
 
-LOWER_KEY = "litert-torch"
-MODEL_FILE = "model.tflite"
-REQUEST_FILE = "request.json"
-WORKER = "edgepack.targets.mobile._litert_worker"
 INSTALL = "pip install edgepack"
-CONVERTER = Requirement("litert-torch", INSTALL)
+SECOND = Requirement("litert-torch", "pip install 'edgepack[litert-torch]'")
+"""The converter from torch, which is not needed: it may have what edgepack's own lacks."""
 QUANTIZER = Requirement("ai-edge-quantizer", INSTALL)
 RUNTIME = Requirement("ai-edge-litert", INSTALL)
+
+
+def lower_key() -> str:
+    """Name of the lowering: with another converter at hand the same program may become another file."""
+    second = SECOND.version
+    return "tflite" if second is None else f"tflite (litert-torch {second} at hand)"
 
 
 def lower(target: str, program: Program, part: Part, context: Context, folder: Path) -> Lowered:
@@ -44,51 +43,33 @@ def lower(target: str, program: Program, part: Part, context: Context, folder: P
         folder: Receives the file.
 
     Raises:
-        TargetError: The model cannot be converted, as one with native operators.
+        TargetError: The model cannot be converted, as one with native operators; the operator is named.
         UsageError: A named dimension has no size.
         ToolchainFailedError: The converter crashed, hung or wrote nothing.
     """
     _check_part(target, program, part)
-    if program.source.get("kind") == "onnx":
-        inputs = pin(Signature(part.signature.inputs, ()), context.sizes, target).inputs
-        return _onnx_lowering.lower(part, inputs, context.sizes, folder)
-    signature = pin(part.signature, context.sizes, target)
-    folder = folder.resolve()  # the worker runs in it: a relative path would mean something else there
-    request = {
-        "source": dict(context.source),
-        "part": part.name,
-        "sizes": dict(context.sizes),
-        "signature": asdict(signature),
-        "folder": str(folder),
-        "threads": context.threads,
-    }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / REQUEST_FILE).write_text(json.dumps(request))
-    answer_file = folder / ANSWER_FILE
+    inputs = pin(Signature(part.signature.inputs, ()), context.sizes, target).inputs
     try:
-        run_tool(
-            "litert-torch",
-            [sys.executable, "-m", WORKER, str(folder / REQUEST_FILE)],
-            time_limit_s=context.time_limit_s,
-            cwd=folder,
-            expect=[answer_file],
+        return _onnx_lowering.lower(part, inputs, context.sizes, folder)
+    except NotServed as refusal:
+        if program.source.get("kind") == "onnx":
+            raise
+        if SECOND.version is None:
+            raise _with_second(refusal) from refusal
+        return _torch_lowering.lower(
+            part, pin(part.signature, context.sizes, target), context, folder, refusal.what
         )
-        answer = read_answer(answer_file)
-    finally:
-        (folder / REQUEST_FILE).unlink(missing_ok=True)
-        answer_file.unlink(missing_ok=True)
-    error = error_in(answer)
-    if error is not None:
-        raise error
-    path = folder / MODEL_FILE
-    if not path.is_file() or path.stat().st_size == 0:
-        raise ToolchainFailedError("litert-torch ended with exit code 0 and wrote no model", where=target)
-    return Lowered(part.name, "tflite", path, signature, notes=tuple(answer["notes"]))
+
+
+def _with_second(refusal: NotServed) -> NotServed:
+    """The refusal, with the other converter among its cures."""
+    first = f"{refusal.todo}, or try" if refusal.todo else "Try"
+    return NotServed(refusal.what, where=refusal.where, todo=f"{first} litert-torch: {SECOND.command}")
 
 
 def converter(model: Any) -> Tool:
     """What made a file: edgepack's own converter, which leaves its name in it, or litert-torch."""
-    name = "edgepack" if model.description == b"edgepack" else CONVERTER.distribution
+    name = "edgepack" if model.description == b"edgepack" else SECOND.distribution
     try:
         return Tool(name=name, version=metadata.version(name))
     except metadata.PackageNotFoundError:  # a source tree that is not installed
@@ -116,6 +97,11 @@ def pin(signature: Signature, sizes: Any, where: str) -> Signature:
 
 def _check_part(target: str, program: Program, part: Part) -> None:
     refuse_native(part.model(), target, part.name)
+    refuse_growing(target, program, part)
+
+
+def refuse_growing(target: str, program: Program, part: Part) -> None:
+    """Raise TargetError for a part with a state that a target with fixed shapes cannot have."""
     growing = _growing(program, part)
     if growing:
         raise TargetError(

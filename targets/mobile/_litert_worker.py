@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack.targets.mobile._onnx_lowering import layout_note
+from edgepack.targets.mobile._onnx_lowering import MODEL_FILE, layout_note
 from edgepack.toolchain.answers import ANSWER_FILE, write_answer
 from edgepack.toolchain.errors import TargetError
 from edgepack.toolchain.program import Signature
@@ -57,7 +57,6 @@ def work(request: Mapping[str, Any], folder: Path) -> list[str]:
         TargetError: It cannot be converted.
     """
     from edgepack.exporters import open_torch
-    from edgepack.targets.mobile._litert_lowering import MODEL_FILE
 
     model = open_torch(request["source"], request["part"])
     signature = Signature.from_json(request["signature"])

@@ -8,16 +8,18 @@ int8 the other way round; 16-bit activations have no fast kernels at all.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
+from edgepack.targets.cpu.onnxruntime import FEW_ROWS
 from edgepack.targets.mobile import _litert_lowering as lowering
 from edgepack.toolchain import tflite
 from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.quantized import AS_GIVEN
 from edgepack.toolchain.results import Placement
 
+JOINT = "program.tflite"
 _CONVOLUTIONAL = 0.5
 """Share of the multiplications from which a model counts as a convolutional network."""
 
@@ -31,20 +33,19 @@ class Litert(Target):
     session = "litert"
 
     def requirements(self) -> Sequence[Requirement]:
-        """Converter, quantizer and runtime, all in the default installation."""
-        return (lowering.CONVERTER, lowering.QUANTIZER, lowering.RUNTIME)
+        """Quantizer and runtime, both in the default installation."""
+        return (lowering.QUANTIZER, lowering.RUNTIME)
 
     def lower_key(self) -> str:
         """The lowering that is shared with npu:ethos-u*."""
-        return lowering.LOWER_KEY
+        return lowering.lower_key()
 
     def lower(self, program: Program, part: Part, context: Context, folder: Path) -> Lowered:
         """A `.tflite` with static shapes, in float unless the model came quantized; errors as in `_litert_lowering`."""
         return lowering.lower(self.name, program, part, context, folder)
 
     def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:
-        """Dynamic int8 first for products of matrices, static int8 first for convolutions."""
-        del rows
+        """Dynamic int8 first for products of matrices, static int8 first for convolutions; 4 bits for few rows."""
         if lowered.precision == AS_GIVEN:
             return (Offer(AS_GIVEN),)
         share = tflite.convolution_share(tflite.read(lowered.path)) or 0.0
@@ -62,7 +63,17 @@ class Litert(Target):
                 "anew at every call: about half the speed of fp32, or less",
             )
             return (static, Offer("fp32"), slow, wide)
-        return (Offer("int8-dynamic", "litert-dynamic"), static, Offer("fp32"), wide)
+        few = rows is not None and rows <= FEW_ROWS
+        narrow = Offer(
+            "int4-weights",
+            "litert-dynamic",
+            {"bits": 4},
+            not_built=None
+            if few
+            else f"4-bit weights gain up to {FEW_ROWS} rows, as in a decode step: "
+            f"{rows or 'an unknown number of'} here",
+        )
+        return (Offer("int8-dynamic", "litert-dynamic"), narrow, static, Offer("fp32"), wide)
 
     def compile(self, lowered: Lowered, context: Context, folder: Path) -> Compiled:
         """Copy the file: a phone takes it as it is."""
@@ -78,3 +89,9 @@ class Litert(Target):
             placement=Placement(accelerator=0, cpu=count),
             tool=lowering.converter(model),
         )
+
+    def join(self, files: Mapping[str, Path], folder: Path) -> str | None:
+        """One `.tflite` with a signature for each part, called by the part's name, and every weight once."""
+        from edgepack.toolchain.tflite_join import join
+
+        return JOINT if join(files, folder / JOINT) is not None else None

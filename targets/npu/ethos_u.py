@@ -79,12 +79,12 @@ class EthosU(Target):
     """What starts Vela: another program in its place for tests."""
 
     def requirements(self) -> Sequence[Requirement]:
-        """Converter, quantizer, the host's runtime and Vela, all in the default installation."""
-        return (lowering.CONVERTER, lowering.QUANTIZER, lowering.RUNTIME, VELA)
+        """Quantizer, the host's runtime and Vela, all in the default installation."""
+        return (lowering.QUANTIZER, lowering.RUNTIME, VELA)
 
     def lower_key(self) -> str:
         """The lowering that is shared with mobile:litert."""
-        return lowering.LOWER_KEY
+        return lowering.lower_key()
 
     def lower(self, program: Program, part: Part, context: Context, folder: Path) -> Lowered:
         """A `.tflite` with static shapes, in float unless the model came quantized; errors as in `_litert_lowering`."""

@@ -21,7 +21,7 @@ from edgepack.quantize.base import CalibrationData, quantizers
 from edgepack.runtime.sessions.litert import LitertSession
 from edgepack.toolchain import tflite
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError, UnknownNameError, UsageError
-from edgepack.toolchain.program import Lowered
+from edgepack.toolchain.program import Lowered, Signature, TensorSpec
 from edgepack.toolchain.results import Calibration
 
 Arrays = dict[str, np.ndarray]
@@ -89,6 +89,28 @@ def test_dynamic_shrinks_weights_and_keeps_activations(
     assert set(dtypes(quantized.path).values()) == {"float32"}
     assert cosine(run(lowered, images), run(quantized, images)) > 0.999
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.tflite"]
+
+
+def test_four_bits_in_blocks(models: dict[str, Lowered], tmp_path: Path) -> None:
+    tools = runpy.run_path(str(Path(__file__).parents[1] / "tflite_models.py"))
+    random, b = np.random.default_rng(5).standard_normal, tools["Builder"]()
+    x = b.tensor("x", (1, 64))
+    y = b.op("FULLY_CONNECTED", [x, b.constant("wide", random((48, 64)))], "hidden", (1, 48))
+    y = b.op("FULLY_CONNECTED", [y, b.constant("odd", random((4, 48)))], "y_tensor", (1, 4))
+    b.save(tmp_path / "wide.tflite", {"x": x}, {"y": y}, {})
+    signature = Signature((TensorSpec("x", "float32", (1, 64)),), (TensorSpec("y", "float32", (1, 4)),))
+    lowered = Lowered("main", "tflite", tmp_path / "wide.tflite", signature)
+    quantizer = quantizers.get("litert-dynamic")()
+    narrow = quantizer.quantize(lowered, "int4-weights", None, tmp_path / "narrow", bits=4)
+    assert narrow.notes == (
+        "Weights of 1 matrix products in 4 bits, 32 to a scale; 1 with other lengths of rows have 8",
+    )
+    kept = [operator.inputs[1].dtype for operator in tflite.operators(tflite.read(narrow.path))]
+    assert kept == ["int4", "int8"]
+    feeds = [{"x": random((1, 64)).astype(np.float32)} for _ in range(8)]
+    assert cosine(run(lowered, feeds), run(narrow, feeds)) > 0.98
+    with pytest.raises(TargetError, match="no matrix product has rows of whole blocks of 32 weights"):
+        quantizer.quantize(models["block"], "int4-weights", None, tmp_path / "none", bits=4)
 
 
 @pytest.mark.parametrize(

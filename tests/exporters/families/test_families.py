@@ -2,8 +2,8 @@
 
 import pytest
 
-from edgepack.exporters.opsets import TARGET
 from edgepack.toolchain.errors import EdgepackError
+from edgepack.toolchain.opsets import TARGET
 from edgepack.toolchain.program import terms
 from tests.exporters.families.registry import FAMILIES
 from tests.exporters.families.running import run

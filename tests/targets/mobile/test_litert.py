@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -10,11 +11,13 @@ import numpy as np
 import pytest
 
 from edgepack.runtime.sessions.litert import LitertSession
-from edgepack.targets.base import Context, targets
+from edgepack.targets.base import Context, Requirement, targets
 from edgepack.targets.mobile import _litert_lowering as lowering
+from edgepack.targets.mobile import _torch_lowering
 from edgepack.toolchain import tflite
-from edgepack.toolchain.errors import EdgepackError, ToolchainFailedError, UsageError
+from edgepack.toolchain.errors import EdgepackError, TargetError, ToolchainFailedError, UsageError
 from edgepack.toolchain.program import Lowered, Part, Program, Signature, TensorSpec
+from tests.exported import exported
 from tests.onnx_files import empty_model
 
 SIGNATURE = Signature(
@@ -72,7 +75,10 @@ def test_offers_suit_the_model(models: dict[str, Lowered]) -> None:
     assert network["fp32"].not_built is None
     transformer = {offer.precision: offer for offer in target.offers(models["block"])}
     assert next(iter(transformer)) == "int8-dynamic"
-    assert [p for p, offer in transformer.items() if offer.not_built] == ["int16x8-static"]
+    assert [p for p, offer in transformer.items() if offer.not_built] == ["int4-weights", "int16x8-static"]
+    assert "an unknown number of here" in str(transformer["int4-weights"].not_built)
+    step = {offer.precision: offer for offer in target.offers(models["block"], rows=1)}
+    assert step["int4-weights"].not_built is None
 
 
 def test_compile_ships_the_file(models: dict[str, Lowered], tmp_path: Path) -> None:
@@ -115,6 +121,65 @@ def test_an_onnx_source_goes_through_the_own_converter(tmp_path: Path) -> None:
     np.testing.assert_allclose(got, np.einsum("oc,nchw->nohw", weights, image), rtol=1e-5, atol=1e-5)
 
 
+def unserved(folder: Path) -> Part:
+    """A part with an operator that edgepack's own converter does not have."""
+    import onnx
+
+    model = onnx.parser.parse_model("""
+        <ir_version: 10, opset_import: ["" : 21]>
+        net (float[batch, 3] x) => (float[batch, 3] y) { y = Acos(x) }
+    """)
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, folder / "main.onnx")
+    specs = (TensorSpec("x", "float32", ("batch", 3)),), (TensorSpec("y", "float32", ("batch", 3)),)
+    return Part("main", folder / "main.onnx", Signature(*specs))
+
+
+def worker(folder: Path, code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a program in the place of the one that runs litert-torch, which need not be installed then."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "fake_litert_worker.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+    monkeypatch.setattr(_torch_lowering, "WORKER", "fake_litert_worker")
+    monkeypatch.setattr(lowering, "SECOND", Requirement("numpy", "pip install"))
+
+
+def test_what_the_own_converter_lacks_goes_to_litert_torch(
+    models: dict[str, Lowered], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker(
+        tmp_path / "fake",
+        "import json, pathlib, shutil, sys\n"
+        "request = json.loads(pathlib.Path(sys.argv[1]).read_text())\n"
+        "assert request['sizes'] == {'batch': 2} and request['part'] == 'main', request\n"
+        "assert request['signature']['inputs'][0]['shape'] == [2, 3]\n"
+        f"shutil.copy({str(models['cnn'].path)!r}, 'model.tflite')\n"
+        "pathlib.Path('answer.json').write_text(json.dumps({'ok': True, 'notes': ['so it said']}))\n",
+        monkeypatch,
+    )
+    part = unserved(tmp_path)
+    whole = Program({"main": part}, source={"kind": "factory", "location": "x.py"})
+    made = lowering.lower("mobile:litert", whole, part, context("x.py", ()), tmp_path / "out")
+    assert made.signature.inputs[0].shape == (2, 3)
+    assert "Converted by litert-torch" in made.notes[0]
+    assert "Acos" in made.notes[0]
+    assert made.notes[1] == "so it said"
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["model.tflite"]
+
+
+@pytest.mark.parametrize("kind", ["factory", "onnx"])
+def test_without_litert_torch_the_operator_is_named(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lowering, "SECOND", Requirement("not-installed-anywhere", lowering.SECOND.command))
+    part = unserved(tmp_path)
+    whole = Program({"main": part}, source={"kind": kind, "location": "x"})
+    with pytest.raises(TargetError, match="The ONNX operator Acos has no translation") as caught:
+        lowering.lower("mobile:litert", whole, part, context("x.py", ()), tmp_path / "out")
+    # The other converter starts from torch: it is no cure for a file.
+    assert ("edgepack[litert-torch]" in str(caught.value)) == (kind == "factory")
+
+
 def test_a_dimension_without_a_size(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="'batch'"):
         lowering.lower("mobile:litert", *program(tmp_path), Context(source={}, sizes={}), tmp_path)
@@ -129,7 +194,7 @@ def test_macs_and_shares(models: dict[str, Lowered]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("worker", "limit", "message"),
+    ("code", "limit", "message"),
     [
         ("import sys; sys.exit('no')", 60, "litert-torch failed with exit code 1.*no"),
         ("import os; os.abort()", 60, "failed with signal 6"),
@@ -143,29 +208,42 @@ def test_macs_and_shares(models: dict[str, Lowered]) -> None:
     ],
 )
 def test_a_converter_that_fails(
-    worker: str, limit: float, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    code: str, limit: float, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "fake_litert_worker.py").write_text(worker)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(lowering, "WORKER", "fake_litert_worker")
+    worker(tmp_path / "fake", code, monkeypatch)
+    part = unserved(tmp_path)
+    whole = Program({"main": part}, source={"kind": "factory", "location": "x.py"})
     with pytest.raises(ToolchainFailedError, match=message):
         lowering.lower(
-            "mobile:litert", *program(tmp_path), context("x.py", time_limit_s=limit), tmp_path / "out"
+            "mobile:litert", whole, part, context("x.py", (), time_limit_s=limit), tmp_path / "out"
         )
     assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.slow
-def test_lowers_a_network_with_an_image(tmp_path: Path) -> None:
+@pytest.mark.parametrize("route", ["own", "litert-torch"])
+def test_lowers_a_network_with_an_image(route: str, tmp_path: Path) -> None:
     import torch
+
+    from edgepack.exporters import SourceRequest
 
     network = tmp_path / "network.py"
     network.write_text(NETWORK)
-    lowered = lowering.lower("mobile:litert", *program(tmp_path), context(network), tmp_path / "out")
-    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["model.tflite"]
+    asked, out = context(network), tmp_path / "out"
+    if route == "own":
+        whole = exported(SourceRequest(f"{network}:make", inputs=INPUTS), tmp_path / "program")
+        lowered = lowering.lower("mobile:litert", whole, whole.parts["main"], asked, out)
+        assert tflite.read(lowered.path).description == b"edgepack"
+    else:
+        pytest.importorskip("litert_torch", reason="the extra litert-torch is not installed")
+        part = program(tmp_path)[1]
+        lowered = _torch_lowering.lower(
+            part, lowering.pin(SIGNATURE, asked.sizes, "mobile:litert"), asked, out, "it was asked for"
+        )
+    assert sorted(p.name for p in out.iterdir()) == ["model.tflite"]
     assert lowered.signature.inputs[0].shape == (2, 3, 16, 16)
     assert tflite.read_note(lowered.path) == {tflite.CHANNELS_LAST: ["image"]}
-    assert "channels-last in the file: [2,16,16,3]" in lowered.notes[0]
+    assert any("channels-last in the file: [2,16,16,3]" in note for note in lowered.notes)
     random = np.random.default_rng(6)
     feeds: dict[str, np.ndarray] = {
         "image": random.standard_normal((2, 3, 16, 16)).astype(np.float32),
@@ -174,15 +252,16 @@ def test_lowers_a_network_with_an_image(tmp_path: Path) -> None:
     }
     module = runpy.run_path(str(network))["make"]()
     with torch.no_grad():
-        scores, features = module(*map(torch.from_numpy, feeds.values()))
+        expected = module(*map(torch.from_numpy, feeds.values()))
     with LitertSession(lowered.path, lowered.signature) as session:
         outputs = session.run(feeds)
-    np.testing.assert_allclose(outputs["scores"], scores.numpy(), atol=1e-4)
-    np.testing.assert_allclose(outputs["features"], features.numpy(), atol=1e-4)
+    for spec, value in zip(lowered.signature.outputs, expected, strict=True):
+        np.testing.assert_allclose(outputs[spec.name], value.numpy(), atol=1e-4)
 
 
 @pytest.mark.slow
 def test_a_model_that_cannot_be_converted(tmp_path: Path) -> None:
+    pytest.importorskip("litert_torch", reason="the extra litert-torch is not installed")
     network = tmp_path / "network.py"
     network.write_text(
         "import torch\nclass Bad(torch.nn.Module):\n"
@@ -190,12 +269,10 @@ def test_a_model_that_cannot_be_converted(tmp_path: Path) -> None:
         "def make():\n    return Bad().eval()\n"
     )
     signature = Signature((TensorSpec("x", "float32", (4,)),), (TensorSpec("y", "float32", (4,)),))
+    part = program(tmp_path, signature=signature)[1]
     with pytest.raises(EdgepackError, match=r"litert-torch cannot convert") as caught:
-        lowering.lower(
-            "mobile:litert",
-            *program(tmp_path, signature=signature),
-            context(network, ("x:float32[4]",)),
-            tmp_path / "out",
+        _torch_lowering.lower(
+            part, signature, context(network, ("x:float32[4]",)), tmp_path / "out", "it was asked for"
         )
     assert caught.value.exit_code == 4
     assert sys.executable not in str(caught.value)

@@ -84,7 +84,7 @@ def test_facts(name: str, quantized: dict[str, Lowered]) -> None:
         "int16x8-static",
     ]
     assert not target.missing()
-    assert {r.distribution for r in target.requirements()} >= {"ethos-u-vela", "litert-torch"}
+    assert {r.distribution for r in target.requirements()} >= {"ethos-u-vela", "ai-edge-quantizer"}
 
 
 def test_the_configurations_are_velas_own() -> None:

@@ -12,19 +12,19 @@ from edgepack.exporters import SourceRequest
 from edgepack.quantize.base import CalibrationData, quantizers
 from edgepack.runtime.sessions.litert import LitertSession, tensors
 from edgepack.targets.base import Context, Offer, Target, targets
-from edgepack.toolchain.program import Lowered, Part, Program, Signature, TensorSpec
+from edgepack.toolchain.program import Lowered, Signature
 from edgepack.toolchain.results import Calibration
-from tests.onnx_files import empty_model
+from tests.exported import exported
 
 pytestmark = [pytest.mark.slow]
 Arrays = dict[str, np.ndarray]
 LENGTH = 128
 
 
-def lower(source: SourceRequest, signature: Signature, folder: Path) -> Lowered:
-    part = Part("main", empty_model(folder.with_suffix(".onnx")), signature)
+def lower(source: SourceRequest, folder: Path) -> Lowered:
+    program = exported(source, folder.with_suffix(".program"))
     context = Context(source=source.to_json(), sizes={"batch": 1, "sequence": LENGTH}, threads=2)
-    return targets.get("mobile:litert")().lower(Program({"main": part}), part, context, folder)
+    return targets.get("mobile:litert")().lower(program, program.parts["main"], context, folder)
 
 
 def quantize(
@@ -50,11 +50,6 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 def test_minilm(minilm: Path, sentences: list[str], tmp_path: Path) -> None:
     from tokenizers import Tokenizer
 
-    names = ("input_ids", "attention_mask", "token_type_ids")
-    signature = Signature(
-        tuple(TensorSpec(name, "int64", ("batch", "sequence")) for name in names),
-        (TensorSpec("sentence_embedding", "float32", ("batch", 384)),),
-    )
     tokenizer = Tokenizer.from_file(str(minilm / "tokenizer.json"))
     tokenizer.enable_padding(length=LENGTH)
     tokenizer.enable_truncation(LENGTH)
@@ -67,7 +62,7 @@ def test_minilm(minilm: Path, sentences: list[str], tmp_path: Path) -> None:
         for encoded in tokenizer.encode_batch(sentences[:: len(sentences) // 100][:90])
     ]
     calibration, held_out = feeds[:64], feeds[64:]
-    lowered = lower(SourceRequest(str(minilm)), signature, tmp_path / "float")
+    lowered = lower(SourceRequest(str(minilm)), tmp_path / "float")
     reference = run(lowered.path, lowered.signature, held_out)
 
     phone = targets.get("mobile:litert")()
@@ -88,7 +83,7 @@ def test_minilm(minilm: Path, sentences: list[str], tmp_path: Path) -> None:
             tensors(path, held_out[0], threads=2) for path in (lowered.path, out / compiled.run_file)
         )
         shared = [name for name in right if name in got and right[name].dtype.kind == "f"]
-        assert len(shared) > 300  # float and integer form can be compared name by name
+        assert len(shared) > 0.8 * len(right)  # float and integer form can be compared name by name
         worst[precision] = min(
             cosine(right[name].reshape(1, -1), got[name].reshape(1, -1))
             for name in shared
@@ -112,11 +107,9 @@ def test_efficientnet(photos: list[np.ndarray], tmp_path: Path) -> None:
         "    path = File.get_model_file_path()\n"
         "    return EfficientNet.from_pretrained('efficientnet-lite0', weights_path=path).eval()\n"
     )
-    signature = Signature(
-        (TensorSpec("image", "float32", (1, 3, 224, 224)),), (TensorSpec("scores", "float32", (1, 1000)),)
-    )
     source = SourceRequest(f"{network}:make", inputs=("image:float32[1,3,224,224]",))
-    lowered = lower(source, signature, tmp_path / "float")
+    lowered = lower(source, tmp_path / "float")
+    signature = lowered.signature
     random = np.random.default_rng(7)
     feeds = []
     for index in range(248):

@@ -17,8 +17,9 @@ from edgepack.targets.mobile._tflite.passes.orders import Order, inverse, permut
 
 TO_LAST: Order = (0, 2, 3, 1)
 TO_FIRST: Order = (0, 3, 1, 2)
-_BEFORE_CONVOLUTIONS = frozenset({"ADD", "SUB", "MUL", "DIV", "PAD", "PADV2", "CAST", "QUANTIZE", "DEQUANTIZE",
-                                  "MAXIMUM", "MINIMUM", "RELU", "RELU6"})  # fmt: skip
+_BEFORE_CONVOLUTIONS = frozenset({"ADD", "SUB", "MUL", "DIV", "PAD", "PADV2", "MIRROR_PAD", "SLICE", "STRIDED_SLICE",
+                                  "CAST", "QUANTIZE", "DEQUANTIZE", "MAXIMUM", "MINIMUM", "RELU",
+                                  "RELU6"})  # fmt: skip
 
 
 def order_of(operator: Operator | None) -> Order | None:

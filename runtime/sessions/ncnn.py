@@ -1,0 +1,110 @@
+"""ncnn on the CPU through its Python wheel.
+
+Sizes are those that the part was exported for. ncnn has float32 and int32; the session converts, so that a caller sees
+the signature and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepack.runtime.sessions._inputs import InputCheck
+from edgepack.runtime.sessions.base import Session, sessions
+from edgepack.toolchain import ncnn
+from edgepack.toolchain.errors import SourceError, UsageError
+from edgepack.toolchain.program import Signature
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from edgepack.toolchain.results import Tool
+
+
+@sessions.register("ncnn")
+class NcnnSession(Session):
+    """A `.param` file, with its `.bin` and `.json` beside it.
+
+    Args:
+        path: The `.param` file.
+        signature: The part's signature as the caller sees it.
+        threads: Threads within one operator.
+
+    Raises:
+        SourceError: A file is missing, is none of ncnn's, or has other inputs and outputs than the signature.
+        ToolchainMissingError: ncnn is not installed.
+    """
+
+    def __init__(self, path: Path, signature: Signature, *, threads: int = 1) -> None:
+        super().__init__(path, signature, threads=threads)
+        self._check_inputs = InputCheck(signature, path.name)
+        self._blobs = ncnn.Blobs.of(path)
+        strange = self._blobs.inputs.keys() - {spec.name for spec in signature.inputs}
+        strange |= self._blobs.outputs.keys() ^ {spec.name for spec in signature.outputs}
+        if strange:
+            raise SourceError(
+                f"'{min(strange)}' is in only one of the network and its signature",
+                where=str(path),
+                todo="Export the model again: the file and its signature do not belong together",
+            )
+        self._net: Any = ncnn.open_net(path, threads)
+
+    @classmethod
+    def prepare(cls) -> None:
+        """Import the runtime."""
+        ncnn.import_ncnn()
+
+    @classmethod
+    def tool(cls) -> Tool:
+        """Name and version of the runtime."""
+        from importlib import metadata
+
+        from edgepack.toolchain.results import Tool
+
+        return Tool(name=ncnn.DISTRIBUTION, version=metadata.version(ncnn.DISTRIBUTION))
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """One call; outputs by name, in the signature's dtypes.
+
+        Raises:
+            UsageError: An input is missing, unknown, or of a wrong dtype or shape, or the session is closed.
+            SourceError: The model itself fails on these inputs.
+        """
+        if self._net is None:
+            raise UsageError("The session is closed", where=str(self.path), todo="Open a new one")
+        self._check_inputs(inputs)
+        made = ncnn.call(
+            self._net, self._blobs, {name: _given(name, inputs[name]) for name in self._blobs.inputs}
+        )
+        return {
+            spec.name: made[spec.name].astype(_shown(spec.dtype), copy=False)
+            for spec in self.signature.outputs
+        }
+
+    def close(self) -> None:
+        """Release the runtime's memory."""
+        self._net = None
+
+
+def _given(name: str, value: np.ndarray) -> np.ndarray:
+    """The array in float32 or int32.
+
+    Raises:
+        UsageError: It holds integers beyond 32 bits.
+    """
+    import numpy as np
+
+    if value.dtype.kind == "f":
+        return np.ascontiguousarray(value, np.float32)
+    narrow = np.ascontiguousarray(value, np.int32)
+    if value.dtype.itemsize > narrow.itemsize and (narrow != value).any():
+        raise UsageError(
+            f"The input '{name}' holds values beyond int32, which is all that ncnn takes",
+            todo="Give smaller values",
+        )
+    return narrow
+
+
+def _shown(dtype: str) -> str:
+    return "float32" if dtype in {"float16", "bfloat16"} else dtype

@@ -1,0 +1,44 @@
+"""The process that runs a network of ncnn once: where it crashes, this process does.
+
+    python -m edgepack.targets.mobile._ncnn_worker request.json
+
+Answers (`toolchain.answers`) with {"shapes": of the outputs, by name}.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgepack.toolchain import ncnn
+from edgepack.toolchain.answers import write_answer
+from edgepack.toolchain.no_sockets import forbid_sockets
+
+
+def main(request_file: str) -> None:
+    """Answer one request."""
+    request = json.loads(Path(request_file).read_text())
+    forbid_sockets()
+    write_answer(Path(request["answer"]), lambda: work(request))
+
+
+def work(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Load a network, and call it with zeros.
+
+    Raises:
+        SourceError: ncnn does not load it, or fails.
+    """
+    import numpy as np
+
+    path = Path(request["param"])
+    net = ncnn.open_net(path, request["threads"])
+    inputs = {name: np.zeros(shape, dtype) for name, (shape, dtype) in request["inputs"].items()}
+    made = ncnn.call(net, ncnn.Blobs.of(path), inputs)
+    return {"shapes": {name: list(value.shape) for name, value in made.items()}}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,236 @@
+"""mobile:ncnn: a converter that fails or writes nonsense, and, where ncnn and pnnx are installed, the real ones."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+
+from edgepack.quantize.base import quantizers
+from edgepack.runtime.sessions.ncnn import NcnnSession
+from edgepack.targets.base import Context, targets
+from edgepack.targets.mobile import ncnn as module
+from edgepack.toolchain import ncnn
+from edgepack.toolchain.errors import (
+    EdgepackError,
+    SourceError,
+    TargetError,
+    ToolchainFailedError,
+    UsageError,
+)
+from edgepack.toolchain.program import Lowered, Part, Program, Signature, StateLink, TensorSpec
+
+CONTEXT = Context(source={}, sizes={"n": 1, "s": 4}, time_limit_s=120)
+SIGNATURE = Signature(
+    (
+        TensorSpec("image", "float32", (1, 3, 8, 8)),
+        TensorSpec("ids", "int64", (1, 4)),
+        TensorSpec("unused", "float32", (2,)),
+    ),
+    (TensorSpec("y", "float32", (1, 16, 8, 8)), TensorSpec("rows", "float32", (1, 4, 32))),
+)
+needs_ncnn = pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("ncnn", "pnnx")),
+    reason="the extra ncnn is not installed",
+)
+SCRIPT = """
+            ex.input("in0", ncnn.Mat(in0.numpy(), batch_index=0).clone())
+            ex.input("in1", ncnn.Mat(in1.numpy()).clone())
+            out.append(torch.from_numpy(out0.numpy(batch_index=1)))
+            out.append(torch.from_numpy(out1.numpy()))
+"""
+PARAM = """7767517
+4 4
+Input                    in0                      0 1 in0
+Convolution              conv_0                   1 1 in0 a 0=2 1=1 6=6
+Split                    splitncnn_0              1 2 a b c
+Hardmax                  Hardmax_1                1 1 b d
+aten::weird              w                        1 1 c e
+"""
+
+
+def model(folder: Path, operator: str = "Relu") -> Lowered:
+    proto = onnx.parser.parse_model(f"""
+        <ir_version: 9, opset_import: ["" : 17]>
+        net (float[1, 3, 8, 8] image, int64[1, 4] ids, float[2] unused)
+            => (float[1, 16, 8, 8] y, float[1, 4, 32] rows)
+        {{
+            c = Conv<pads = [1, 1, 1, 1]>(image, w)
+            y = {operator}(c)
+            row = Gather(table, ids)
+            rows = MatMul(row, m)
+        }}
+    """)
+    random = np.random.default_rng(0)
+    proto.graph.initializer.extend(
+        onnx.numpy_helper.from_array(random.standard_normal(shape).astype(np.float32), name)
+        for name, shape in (("w", (16, 3, 3, 3)), ("table", (2, 32)), ("m", (32, 32)))
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    onnx.save(proto, folder / "main.onnx")
+    return Lowered("main", "onnx", folder / "main.onnx", SIGNATURE)
+
+
+def faked(code: str, folder: Path) -> module.Ncnn:
+    """The target with another program in pnnx's place."""
+    folder.mkdir()
+    (folder / "pnnx.py").write_text(
+        f"import pathlib, sys\nSCRIPT, PARAM = {SCRIPT!r}, {PARAM!r}\n"
+        "def write(param=PARAM, script=SCRIPT):\n"
+        "    pathlib.Path('model.ncnn.param').write_text(param)\n"
+        "    pathlib.Path('model.ncnn.bin').write_bytes(b'weights')\n"
+        "    pathlib.Path('model_ncnn.py').write_text(script)\n"
+        f"{code}\n"
+    )
+    target = module.Ncnn()
+    target.pnnx = (sys.executable, str(folder / "pnnx.py"))
+    return target
+
+
+def known(*kinds: str) -> SimpleNamespace:
+    """A runtime that has those layers."""
+    return SimpleNamespace(layer_to_index=lambda kind: kinds.index(kind) if kind in kinds else -1)
+
+
+def test_is_registered_with_its_extra() -> None:
+    assert targets.get("mobile:ncnn") is module.Ncnn
+    assert {need.command for need in module.Ncnn().requirements()} == {"pip install 'edgepack[ncnn]'"}
+
+
+def test_offers(tmp_path: Path) -> None:
+    offers = {offer.precision: offer.not_built for offer in module.Ncnn().offers(model(tmp_path))}
+    assert [precision for precision, why in offers.items() if not why] == ["fp32"]
+    assert "half the size, no speed" in str(offers["fp16-weights"])
+
+
+def test_reads_what_pnnx_wrote(tmp_path: Path) -> None:
+    (tmp_path / "x.param").write_text(PARAM)
+    assert module.layers_of(tmp_path / "x.param") == {
+        "Convolution": 1,
+        "Split": 1,
+        "Hardmax": 1,
+        "aten::weird": 1,
+    }
+    blobs = module.blobs_of(SCRIPT, ["a", "b"], ["c", "d"], "main")
+    assert blobs.inputs == {"a": ncnn.Blob("in0", 0), "b": ncnn.Blob("in1", ncnn.WHOLE)}
+    assert blobs.outputs == {"c": ncnn.Blob("out0", 1), "d": ncnn.Blob("out1", ncnn.WHOLE)}
+    (tmp_path / "x.json").write_text(json.dumps(blobs.to_json()))
+    assert ncnn.Blobs.of(tmp_path / "x.param") == blobs
+    with pytest.raises(TargetError, match="a network with 2 inputs where the model has 1"):
+        module.blobs_of(SCRIPT, ["a"], ["c", "d"], "main")
+
+
+@pytest.mark.parametrize(
+    ("code", "limit", "error", "message"),
+    [
+        ("print('todo everything')", 60, TargetError, "wrote no network. Its last words: todo everything"),
+        ("import os; os.abort()", 60, ToolchainFailedError, "pnnx failed with signal 6"),
+        ("import time; time.sleep(600)", 1, ToolchainFailedError, r"pnnx did not finish within 1 s"),
+        ("write()", 60, TargetError, r"ncnn does not have the layers Hardmax, aten::weird \(part main\)"),
+        ("write(PARAM.split('Hardmax')[0], '')", 60, TargetError, "with 0 inputs where the model has 2"),
+    ],
+)
+def test_a_converter_that_fails(
+    code: str, limit: float, error: type, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ncnn, "import_ncnn", lambda: known("Convolution", "Split"))
+    context = Context(source={}, sizes={}, time_limit_s=limit)
+    with pytest.raises(error, match=message):
+        faked(code, tmp_path / "fake").compile(model(tmp_path / "model"), context, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("worker", "error", "message"),
+    [
+        ("import os; os.abort()", ToolchainFailedError, "ncnn failed with signal 6"),
+        (
+            "{'ok': True, 'shapes': {'y': [1, 16, 8, 8], 'rows': [4, 32]}}",
+            TargetError,
+            r"'rows' the shape \[4, 32\]",
+        ),
+        ("{'ok': True, 'shapes': {'y': [1, 8, 8, 16], 'rows': [1, 4, 32]}}", TargetError, "'y' the shape"),
+    ],
+)
+def test_a_network_that_does_not_run(
+    worker: str, error: type, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ncnn, "import_ncnn", lambda: known("Convolution", "Split"))
+    if worker.startswith("{"):
+        worker = f"import json, pathlib; pathlib.Path('answer.json').write_text(json.dumps({worker}))"
+    target = faked("write(PARAM.split('Hardmax')[0])", tmp_path / "fake")
+    (tmp_path / "fake" / "fake_ncnn_worker.py").write_text(worker)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fake"))
+    monkeypatch.setattr(module, "WORKER", "fake_ncnn_worker")
+    with pytest.raises(error, match=message):
+        target.compile(model(tmp_path / "model"), CONTEXT, tmp_path / "out")
+
+
+def test_a_state_that_grows_is_refused(tmp_path: Path) -> None:
+    lowered = model(tmp_path)
+    signature = Signature(
+        (TensorSpec("past", "float32", (1, "past", 8)),), (TensorSpec("now", "float32", (1, "past+step", 8)),)
+    )
+    part = Part("step", lowered.path, signature)
+    program = Program({"step": part}, (StateLink("step", "now", "step", "past"),))
+    with pytest.raises(TargetError, match="the state 'past' grows"):
+        module.Ncnn().lower(program, part, CONTEXT, tmp_path / "out")
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"inputs": 1, "outputs": 2}'])
+def test_names_that_cannot_be_read(text: str, tmp_path: Path) -> None:
+    if text:
+        (tmp_path / "x.json").write_text(text)
+    with pytest.raises(SourceError, match="inputs and outputs are called cannot be read"):
+        ncnn.Blobs.of(tmp_path / "x.param")
+
+
+@needs_ncnn
+@pytest.mark.parametrize(("precision", "error"), [("fp32", 1e-5), ("fp16-weights", 2e-3)])
+def test_converts_and_runs(precision: str, error: float, tmp_path: Path) -> None:
+    import onnxruntime
+
+    lowered = model(tmp_path / "model")
+    if precision != "fp32":
+        lowered = quantizers.get("by-compiler")().quantize(lowered, precision, None, tmp_path / "quantized")
+    compiled = module.Ncnn().compile(lowered, CONTEXT, tmp_path / "out")
+    assert sorted(compiled.files) == sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert compiled.placement.cpu == 3  # the activation is part of the convolution
+    random = np.random.default_rng(1)
+    inputs: dict[str, np.ndarray] = {
+        "image": random.standard_normal((1, 3, 8, 8)).astype(np.float32),
+        "ids": random.integers(0, 2, (1, 4)),  # fewer rows than pnnx tries
+        "unused": np.zeros(2, np.float32),
+    }
+    reference = onnxruntime.InferenceSession(lowered.path, providers=["CPUExecutionProvider"])
+    want = dict(zip(("y", "rows"), reference.run(None, inputs), strict=True))
+    with NcnnSession(tmp_path / "out" / "main.param", SIGNATURE) as session:
+        for _ in range(2):
+            got = session.run(inputs)
+            for name, value in want.items():
+                assert np.abs(got[name] - value).max() < error * np.abs(value).max()
+        with pytest.raises(UsageError, match="'ids' holds values beyond int32"):
+            session.run({**inputs, "ids": inputs["ids"] + 2**40})
+    with pytest.raises(UsageError, match="closed"):
+        session.run(inputs)
+    other = Signature(SIGNATURE.inputs, SIGNATURE.outputs[:1])
+    with pytest.raises(SourceError, match="'rows' is in only one"):
+        NcnnSession(tmp_path / "out" / "main.param", other)
+    (tmp_path / "out" / "main.bin").write_bytes(b"")
+    with pytest.raises(SourceError, match=r"cannot load main\.param"):
+        NcnnSession(tmp_path / "out" / "main.param", SIGNATURE)
+
+
+@needs_ncnn
+def test_a_layer_that_ncnn_lacks(tmp_path: Path) -> None:
+    lowered = model(tmp_path, "Hardmax")
+    part = Part("main", lowered.path, SIGNATURE)
+    with pytest.raises(EdgepackError, match="does not have the layer Hardmax") as caught:
+        module.Ncnn().lower(Program({"main": part}), part, CONTEXT, tmp_path / "out")
+    assert caught.value.exit_code == 4

@@ -1,0 +1,150 @@
+"""What the target, the worker and the session of ncnn share: its settings, and the way between arrays and its blobs.
+
+An ncnn network has no names of its own for inputs and outputs ("in0", "out0", ...), and its tensors may lie without the
+axis of the batch. The file `<part>.json` beside `<part>.param` and `<part>.bin` says which is which.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgepack.toolchain.errors import SourceError, ToolchainMissingError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+DISTRIBUTION = "ncnn"
+CONVERTER = "pnnx"
+INSTALL = "pip install 'edgepack[ncnn]'"
+WHOLE = 233
+"""ncnn's own mark of a tensor that keeps all its axes."""
+FLOAT32 = {
+    "use_fp16_packed": False,
+    "use_fp16_storage": False,
+    "use_fp16_arithmetic": False,
+    "use_bf16_storage": False,
+    "use_bf16_packed": False,
+    "use_vulkan_compute": False,
+}
+"""Options of `ncnn::Net` under which it computes in float32 on a CPU, whatever the weights are stored in."""
+
+
+@dataclass(frozen=True)
+class Blob:
+    """One input or output: its name in the network, and the axis of the batch that its tensor lacks (or `WHOLE`)."""
+
+    name: str
+    batch: int
+
+
+@dataclass(frozen=True)
+class Blobs:
+    """A network's inputs and outputs by the signature's names, in order."""
+
+    inputs: Mapping[str, Blob]
+    outputs: Mapping[str, Blob]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data for `of`, with the options that the network is to be run with."""
+
+        def plain(blobs: Mapping[str, Blob]) -> dict[str, Any]:
+            return {name: {"blob": blob.name, "batch": blob.batch} for name, blob in blobs.items()}
+
+        return {"inputs": plain(self.inputs), "outputs": plain(self.outputs), "options": FLOAT32}
+
+    @staticmethod
+    def of(path: Path) -> Blobs:
+        """Those of a network's file.
+
+        Args:
+            path: The `.param` file; the `.json` beside it is read.
+
+        Raises:
+            SourceError: It is not there, or says something else.
+        """
+        file = path.with_suffix(".json")
+        try:
+            data = json.loads(file.read_text())
+            sides = [
+                {name: Blob(str(one["blob"]), int(one["batch"])) for name, one in data[side].items()}
+                for side in ("inputs", "outputs")
+            ]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise SourceError(
+                f"What the network's inputs and outputs are called cannot be read: {error}",
+                where=str(file),
+                todo="Keep the three files of a part together, or export the model again",
+            ) from error
+        return Blobs(*sides)
+
+
+def import_ncnn() -> Any:
+    """The Python module of ncnn.
+
+    Raises:
+        ToolchainMissingError: It is not installed, or does not load.
+    """
+    try:
+        import ncnn
+    except ImportError as error:
+        raise ToolchainMissingError(f"ncnn cannot be imported: {error}", todo=f"Run: {INSTALL}") from error
+    return ncnn
+
+
+def open_net(path: Path, threads: int) -> Any:
+    """The network of a `.param` file and the `.bin` beside it.
+
+    Raises:
+        SourceError: ncnn does not load it.
+        ToolchainMissingError: ncnn is not installed.
+    """
+    weights = path.with_suffix(".bin")
+    for file in (path, weights):
+        if not file.is_file():
+            raise SourceError(
+                f"The model file {file.name} does not exist",
+                where=str(file),
+                todo="Keep the three files of a part together",
+            )
+    net = import_ncnn().Net()
+    for name, value in FLOAT32.items():
+        setattr(net.opt, name, value)
+    net.opt.num_threads = threads
+    if net.load_param(str(path)) != 0 or net.load_model(str(weights)) != 0:
+        raise SourceError(
+            f"ncnn cannot load {path.name}",
+            where=str(path),
+            todo="Check that the files arrived whole; if they did, export the model again",
+        )
+    return net
+
+
+def call(net: Any, blobs: Blobs, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """One call of a network.
+
+    Args:
+        net: As of `open_net`.
+        blobs: Of the same file.
+        inputs: float32 or int32, contiguous, by the signature's names; those that the network lacks are left out.
+
+    Returns:
+        Copies of its outputs, by the signature's names.
+
+    Raises:
+        SourceError: It failed.
+    """
+    mat = import_ncnn().Mat
+    made = {}
+    with net.create_extractor() as extractor:
+        for name, blob in blobs.inputs.items():
+            extractor.input(blob.name, mat(inputs[name], batch_index=blob.batch).clone())
+        for name, blob in blobs.outputs.items():
+            code, tensor = extractor.extract(blob.name)
+            if code != 0:
+                raise SourceError(f"ncnn failed with code {code} on the output '{name}'")
+            made[name] = tensor.numpy(batch_index=blob.batch).copy()
+    return made
