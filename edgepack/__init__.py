@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgepack.toolchain.api import doctor, export, list_targets, load, open_program, profile, verify
+    from edgepack.toolchain.api import doctor, export, farm, list_targets, load, open_program, profile, verify
     from edgepack.toolchain.bundle import Bundle
     from edgepack.toolchain.errors import EdgepackError
     from edgepack.toolchain.recipe import Recipe
@@ -27,6 +27,7 @@ _HOMES = {
     "Recipe": "edgepack.toolchain.recipe",
     "doctor": "edgepack.toolchain.api",
     "export": "edgepack.toolchain.api",
+    "farm": "edgepack.toolchain.api",
     "load": "edgepack.toolchain.api",
     "list_targets": "edgepack.toolchain.api",
     "open_program": "edgepack.toolchain.api",
@@ -41,6 +42,7 @@ __all__ = [
     "Recipe",
     "doctor",
     "export",
+    "farm",
     "list_targets",
     "load",
     "open_program",

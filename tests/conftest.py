@@ -16,12 +16,15 @@ from collections.abc import Callable, Generator, Iterator
 from importlib.metadata import distribution
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
 if TYPE_CHECKING:
     import numpy as np
+
+# Its checks are asserts, which shall say what they compared.
+pytest.register_assert_rewrite("tests.toolchain.browsing")
 
 MISSING_PACKAGE = "missing system package"
 # Debian's package -> the programs, any of which shows that it is there
@@ -31,12 +34,18 @@ PROGRAMS = {
     "adbd": ("/var/cache/edgepack-tests/adbd/adbd",),
     "g++-aarch64-linux-gnu": ("aarch64-linux-gnu-g++",),
     "qemu-user-static": ("qemu-aarch64-static", "qemu-aarch64"),
+    "qemu-user": ("qemu-aarch64",),
 }
-# Of a newer Debian than may be installed: where its archive cannot be had either, nothing could have been done, and
-# the skip stays one in CI.
-NEWER = {"adbd"}
-# Debian's package of data -> the folder that it fills
-DATA = {"dataset-fashion-mnist": Path("/usr/share/datasets/fashion-mnist")}
+# Debian's package of data, or what scripts/system-packages.sh fetches -> the folder that it fills
+DATA = {
+    "dataset-fashion-mnist": Path("/usr/share/datasets/fashion-mnist"),
+    "aarch64-wheels": Path("/var/cache/edgepack-tests/aarch64-wheels"),
+    "aarch64-debian": Path("/var/cache/edgepack-tests/aarch64-debian"),
+    "aarch64-sshd": Path("/var/cache/edgepack-tests/aarch64-sshd"),
+}
+# What comes over the network and from no package of the system: where it cannot be had, nothing could have been done,
+# and the skip stays one in CI.
+FETCHED = {"adbd", "aarch64-wheels", "aarch64-debian", "aarch64-sshd"}
 # Photographs that scikit-image's wheel carries (its other images are drawings, textures or scans)
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 
@@ -72,7 +81,7 @@ def data_of(package: str) -> Path:
     """Folder of the data that a system package brings; without it the test is skipped, or fails in CI."""
     folder = DATA[package]
     if not folder.is_dir():
-        pytest.skip(f"{MISSING_PACKAGE}: {package} (scripts/system-packages.sh installs it)")
+        _skip(package)
     return folder
 
 
@@ -81,11 +90,13 @@ def program_of(package: str) -> str:
     for program in PROGRAMS.get(package, (package,)):
         if path := shutil.which(program):
             return path
-    if package in NEWER:
-        return pytest.skip(
-            f"{package} is of a newer Debian and could not be fetched (scripts/system-packages.sh)"
-        )
-    return pytest.skip(f"{MISSING_PACKAGE}: {package} (scripts/system-packages.sh installs it)")
+    return _skip(package)
+
+
+def _skip(package: str) -> NoReturn:
+    if package in FETCHED:
+        pytest.skip(f"{package} could not be fetched (scripts/system-packages.sh)")
+    pytest.skip(f"{MISSING_PACKAGE}: {package} (scripts/system-packages.sh installs it)")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -31,6 +31,19 @@ def write_answer(path: Path, work: Callable[[], Mapping[str, Any]]) -> None:
             "todo": error.todo,
             "trace": traceback.format_exc(),
         }
+    _write(path, answer)
+
+
+def write_words(path: Path, work: Callable[[], Mapping[str, Any]]) -> None:
+    """As `write_answer`, round a tool that raises anything: {"ok": false, "what": its first 500 characters}."""
+    try:
+        answer = {"ok": True, **work()}
+    except Exception as error:  # noqa: BLE001 - the parent gets its words
+        answer = {"ok": False, "what": f"{type(error).__name__}: {' '.join(str(error).split())}"[:500]}
+    _write(path, answer)
+
+
+def _write(path: Path, answer: Mapping[str, Any]) -> None:
     temporary = path.with_name(f"{path.name}.part")
     temporary.write_text(json.dumps(answer))
     temporary.rename(path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +12,12 @@ from edgepack.toolchain import bundle as bundles
 from edgepack.toolchain.errors import EdgepackError
 
 if TYPE_CHECKING:
+    from edgepack.targets.base import Target
     from edgepack.toolchain.bundle import Bundle
     from edgepack.toolchain.cache import Cache
     from edgepack.toolchain.devices.results import DeviceProfile
     from edgepack.toolchain.doctor import Finding
+    from edgepack.toolchain.environments import IsolatedEnvironment
     from edgepack.toolchain.events import Listener
     from edgepack.toolchain.farm.results import FarmReport
     from edgepack.toolchain.links import StatefulProgram
@@ -32,6 +34,8 @@ class TargetInfo:
         installed: Whether its toolchain is there.
         command: What installs it, when it is not.
         versions: Version of every distribution it needs, None for what is missing.
+        isolated: State of the isolated environment that it needs (`environments.State`); None: it needs none.
+        problem: Why nothing can be said of it: a target of somebody else's that raised when it was asked.
     """
 
     name: str
@@ -39,6 +43,8 @@ class TargetInfo:
     installed: bool
     command: str | None
     versions: dict[str, str | None]
+    isolated: str | None = None
+    problem: str | None = None
 
 
 def export(
@@ -50,6 +56,7 @@ def export(
     listener: Listener | None = None,
     resume: bool = False,
     check: bool = True,
+    jobs: int | None = None,
     **options: Any,
 ) -> Bundle:
     """Take a model to its targets, and write a bundle of verified artifacts with a report.
@@ -63,6 +70,7 @@ def export(
         resume: Continue the unfinished run to `out`.
         check: Raise when a target failed or was rejected, after the bundle is written; with False
             the bundle's `failures` say so.
+        jobs: The most processes that build targets side by side; None: one a core, as far as the memory goes.
         options: The other fields of `Recipe`: precision, calibration, sizes, gate, threads, ...
 
     Returns:
@@ -77,7 +85,7 @@ def export(
     names = [targets] if isinstance(targets, str) else list(targets)
     wanted = [part.strip() for name in names for part in name.split(",") if part.strip()]
     recipe = make(model=str(model), out=str(out), targets=wanted, **options)
-    bundle = pipeline.run(recipe, cache=cache, listener=listener, resume=resume)
+    bundle = pipeline.run(recipe, cache=cache, listener=listener, resume=resume, jobs=jobs)
     if check:
         raise_failures(bundle)
     return bundle
@@ -154,6 +162,7 @@ def profile(  # noqa: PLR0913 - options of one call, all by keyword
     target: str | None = None,
     precision: str | None = None,
     preset: str = "quick",
+    scenario: str | None = None,
     sustain_s: float | None = None,
     sweep: bool = False,
     threads: int = 1,
@@ -162,6 +171,7 @@ def profile(  # noqa: PLR0913 - options of one call, all by keyword
     python: str | None = None,
     onnxruntime: Path | None = None,
     ndk: Path | None = None,
+    tools: Mapping[str, Path] | None = None,
     workdir: str | None = None,
     ssh_config: Path | None = None,
     out: str | Path | None = None,
@@ -172,10 +182,11 @@ def profile(  # noqa: PLR0913 - options of one call, all by keyword
 
     Args:
         model: A bundle's folder, or a model as `export` takes it.
-        device: "local", "ssh://[user@]host[:port]", "adb://SERIAL" or "adb://host:port".
+        device: "local", "ssh://[user@]host[:port]", "adb://SERIAL", "adb://host:port" or "board://NAME".
         target: Only this one; of a model `cpu:onnxruntime` unless named.
         precision: Of a model; fp32 unless named.
         preset: "quick", "single-stream" (by MLPerf Mobile's rules) or "sustained".
+        scenario: Instead of a preset, "single-stream" or "offline": by MLPerf's LoadGen where the device has it.
         sustain_s: Measure each for so many seconds.
         sweep: On one big core, all big, little, and all cores, too.
         threads: Within one operator, where the system chooses the cores.
@@ -184,6 +195,8 @@ def profile(  # noqa: PLR0913 - options of one call, all by keyword
         python: The device's Python, which has numpy and the runtime; "python3" unless told.
         onnxruntime: For "native": the device's libonnxruntime.so, or a wheel or an archive that holds it.
         ndk: For "native" on Android: the folder of its native development kit.
+        tools: "benchmark_model" (LiteRT's) or "executor_runner" (ExecuTorch's) -> that program, built for the
+            device, which then measures the files of its kind.
         workdir: edgepack's folder on the device.
         ssh_config: A configuration file for ssh instead of the user's own.
         out: Folder for profile.json and profile.html, and for the bundle of a model.
@@ -202,14 +215,14 @@ def profile(  # noqa: PLR0913 - options of one call, all by keyword
     from edgepack.toolchain.devices.asking_native import Native
 
     # What is wrong with the request is said before a model is exported.
-    wanted = settings.make(preset, sustain_s=sustain_s, sweep=sweep, threads=threads)
+    wanted = settings.make(preset, scenario=scenario, sustain_s=sustain_s, sweep=sweep, threads=threads)
     parse(device)
     with tempfile.TemporaryDirectory(prefix="edgepack-profile-") as scratch:
         place = Path(out) / "bundle" if out is not None else Path(scratch) / "bundle"
         bundle = opening.bundle_of(model, place, target=target, precision=precision, **options)
         found = profiling.profile(
             bundle, device, wanted, target=target, prepare=prepare, runner=runner, python=python,
-            native=Native(onnxruntime, ndk), workdir=workdir, ssh_config=ssh_config, tell=tell,
+            native=Native(onnxruntime, ndk), tools=tools, workdir=workdir, ssh_config=ssh_config, tell=tell,
         )  # fmt: skip
     if out is not None:
         page.write(found, Path(out))
@@ -217,13 +230,20 @@ def profile(  # noqa: PLR0913 - options of one call, all by keyword
 
 
 def farm(
-    devices: str | Path, *, out: str | Path | None = None, tell: Callable[[str], object] = lambda _: None
+    devices: str | Path,
+    *,
+    out: str | Path | None = None,
+    executor: str = "local",
+    cluster: str | None = None,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> FarmReport:
     """Measure bundles on many devices, compare with the last good run, and keep the figures in a database.
 
     Args:
         devices: A file that names devices and bundles (docs/devices.md).
         out: Folder for farm.html, farm.csv and farm.json.
+        executor: "local", by threads of this process, or "ray", by workers of a Ray cluster.
+        cluster: A Ray cluster's address; one of this machine's own, on loopback, unless named.
         tell: Told in a sentence what happens, from several threads.
 
     Returns:
@@ -231,10 +251,12 @@ def farm(
 
     Raises:
         UsageError: The file or a bundle is wrong, or the database cannot be used.
+        UnknownNameError: There is no such executor.
+        ToolchainMissingError: The executor is not installed.
     """
     from edgepack.toolchain.farm import page, plan, run
 
-    report = run.run(plan.read(Path(devices)), tell)
+    report = run.run(plan.read(Path(devices)), tell, executor=executor, cluster=cluster)
     if out is not None:
         page.write(report, Path(out))
     return report
@@ -260,18 +282,62 @@ def list_targets() -> list[TargetInfo]:
 
     found = []
     for name, kind in targets.items():
-        target = kind()
-        missing = target.missing()
-        found.append(
-            TargetInfo(
-                name,
-                target.title,
-                not missing,
-                missing[0].command if missing else None,
-                {requirement.distribution: requirement.version for requirement in target.requirements()},
+        try:
+            found.append(_info(kind()))
+        except Exception as error:  # noqa: BLE001 - of anybody's target; the others are listed
+            problem = f"{type(error).__name__}: {error}"
+            found.append(
+                TargetInfo(name, kind.title, installed=False, command=None, versions={}, problem=problem)
             )
-        )
     return found
+
+
+def _info(target: Target) -> TargetInfo:
+    needs, missing = target.requirements(), target.missing()
+    return TargetInfo(
+        target.name,
+        target.title,
+        not missing,
+        missing[0].command if missing else None,
+        {need.distribution: need.version for need in needs},
+        next((need.environment.state() for need in needs if need.environment), None),
+    )
+
+
+def set_up(target: str, *, tell: Callable[[int, int, str], object] = lambda *_: None) -> int:
+    """Make or finish the isolated environment of a target; returns how many distributions were installed now.
+
+    Args:
+        target: Its name.
+        tell: Called with (steps done, steps in all, what is done now).
+
+    Raises:
+        UnknownNameError: There is no such target.
+        UsageError: It needs no environment of its own.
+        ToolchainFailedError: It cannot be made with this Python, or venv or pip failed.
+    """
+    return _environment_of(target).set_up(tell)
+
+
+def remove_environment(target: str) -> bool:
+    """Delete the isolated environment of a target; whether there was one. Errors as of `set_up`."""
+    return _environment_of(target).remove()
+
+
+def _environment_of(name: str) -> IsolatedEnvironment:
+    from edgepack.targets.base import targets
+    from edgepack.toolchain.errors import UsageError
+
+    found = targets.get(name)()
+    for need in found.requirements():
+        if need.environment is not None:
+            return need.environment
+    missing = found.missing()
+    raise UsageError(
+        f"{name} needs no environment of its own",
+        where="setup",
+        todo=f"Run: {missing[0].command}" if missing else "It is installed already: export to it",
+    )
 
 
 def doctor() -> list[Finding]:
@@ -292,5 +358,7 @@ __all__ = [
     "open_program",
     "profile",
     "raise_failures",
+    "remove_environment",
+    "set_up",
     "verify",
 ]

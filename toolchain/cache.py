@@ -156,6 +156,19 @@ class Cache:
         self._evict()
         return folder, False
 
+    def hold(self, folder: Path) -> bool:
+        """Use a finished entry of this cache by its folder, which another process was given; whether it is sound.
+
+        Raises:
+            UsageError: The cache cannot be written.
+        """
+        name = folder.parent.name
+        with files.storage_errors("The cache cannot be written", self.root, _TODO):
+            self._make_folders()
+            with self._lock(name):
+                self._presence.use(name)
+                return self._is_sound(name)
+
     def hashes(self, folder: Path) -> dict[str, FileHash]:
         """Hashes of an entry that this object staged, so that nobody needs to read its files again."""
         return dict(self._sound[folder.parent.name])

@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
-from edgepack.toolchain import cli_bibench, cli_bisect, cli_claims, cli_farm, cli_profile, cli_search
+from edgepack.toolchain import (
+    cli_bibench,
+    cli_bisect,
+    cli_board,
+    cli_claims,
+    cli_farm,
+    cli_profile,
+    cli_search,
+    cli_setup,
+)
 from edgepack.toolchain import cli_options as opt
 from edgepack.toolchain.cli_shared import errors_shown, opened_cache, progress
 
@@ -34,8 +43,10 @@ cli_claims.add_to(app)
 cli_bisect.add_to(app)
 cli_profile.add_to(app)
 cli_farm.add_to(app)
+cli_board.add_to(app)
 cli_search.add_to(app)
 cli_bibench.add_to(app)
+cli_setup.add_to(app)
 
 
 @app.command()
@@ -62,6 +73,7 @@ def export(
     measure: opt.Measure = True,
     cache: opt.UseCache = True,
     resume: opt.Resume = False,
+    jobs: opt.Jobs = None,
     trust_pickle: opt.TrustPickle = False,
     trust_remote_code: opt.TrustRemoteCode = False,
     json_: opt.Json = False,
@@ -89,7 +101,7 @@ def export(
             )
         asked = make(**({"model": ""} | values))
         with opened_cache(use=cache) as store, progress(show=not quiet) as listener:
-            bundle = pipeline.run(asked, cache=store, listener=listener, resume=resume)
+            bundle = pipeline.run(asked, cache=store, listener=listener, resume=resume, jobs=jobs)
         _print_bundle(bundle, as_json=json_, quiet=quiet)
     raise typer.Exit(max((failure.exit_code for failure in bundle.failures), default=0))
 
@@ -126,6 +138,7 @@ def verify(
             for name, parity in found.parities.items():
                 cosine = "" if parity.cosine is None else f"cosine {parity.cosine:.5f}"
                 words = "; ".join(parity.failed) or f"{cosine} on {parity.inputs_tried} recorded inputs"
+                words += f" (not what ships: {parity.unverified})" if parity.unverified else ""
                 typer.echo(f"{'ok    ' if parity.passed else 'FAILED'}  {name}: {words}")
             typer.echo("The bundle holds." if found.ok else "The bundle does not hold.")
         changed = bool(found.problems)
@@ -136,16 +149,21 @@ def verify(
 def targets(json_: opt.Json = False, debug: opt.Debug = False) -> None:
     """List the targets, and how to install what is missing."""
     with errors_shown(debug=debug):
+        from edgepack.targets.base import targets as registry
         from edgepack.toolchain.api import list_targets
 
         found = list_targets()
+        broken = [str(problem) for problem in registry.problems.values()]
         if json_:
-            typer.echo(json.dumps({"targets": [asdict(target) for target in found]}))
+            typer.echo(json.dumps({"targets": [asdict(target) for target in found], "problems": broken}))
             return
         width = max(len(target.name) for target in found)
         for target in found:
             state = "installed" if target.installed else f"missing; run: {target.command}"
+            state = f"broken: {target.problem}" if target.problem else state
             typer.echo(f"{target.name:<{width}}  {target.title}  [{state}]")
+        for problem in broken:
+            typer.echo(f"Warning: {problem}", err=True)
 
 
 @app.command()
@@ -161,7 +179,7 @@ def doctor(json_: opt.Json = False, debug: opt.Debug = False) -> None:
             width = max(len(finding.subject) for finding in found)
             for finding in found:
                 cure = f"  run: {finding.command}" if finding.command else ""
-                typer.echo(f"{finding.status:<7}  {finding.subject:<{width}}  {finding.detail}{cure}")
+                typer.echo(f"{finding.status:<8}  {finding.subject:<{width}}  {finding.detail}{cure}")
         missing = any(finding.status == "missing" for finding in found)
     raise typer.Exit(4 if missing else 0)
 

@@ -99,6 +99,15 @@ Metric = Annotated[
 Threads = Annotated[int | None, typer.Option(help="Threads within one operator [default: 1].")]
 TimeBudget = Annotated[float | None, typer.Option(help="Seconds after which no further candidate is begun.")]
 TimeLimit = Annotated[float | None, typer.Option(help="Seconds for one vendor tool [default: 1800].")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=1,
+        help="Processes that build targets side by side [default: one a core, as memory allows].",
+    ),
+]
 RecipeFile = Annotated[Path | None, typer.Option(help="A YAML or JSON file with these settings.")]
 Measure = Annotated[bool, typer.Option(help="Time the artifacts on this machine.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Continue the unfinished run to --out.")]

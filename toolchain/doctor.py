@@ -12,7 +12,7 @@ from typing import Literal
 
 from edgepack.toolchain.cache import Cache
 
-Status = Literal["ok", "missing", "warning"]
+Status = Literal["ok", "missing", "optional", "warning"]
 _MIN_FREE = 2 << 30
 # What the main job imports besides the targets' own requirements.
 _CORE = (
@@ -27,6 +27,9 @@ _CORE = (
     "tokenizers",
 )
 
+_EXTRA = "edgepack["
+"""In a command that installs an extra, which the default installation does without."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -34,7 +37,8 @@ class Finding:
 
     Attributes:
         subject: What was looked at.
-        status: "ok", "missing" or "warning".
+        status: "ok", "missing", "warning", or "optional" for what only who wants it installs: an extra, or an
+            isolated environment that nobody has made yet.
         detail: Version, path or reason.
         command: What cures it, if something does.
     """
@@ -50,14 +54,25 @@ def examine() -> list[Finding]:
     found = [Finding("python", "ok", f"{platform.python_version()} at {sys.executable}")]
     found += [_distribution(name) for name in _CORE]
     from edgepack.toolchain.api import list_targets
+    from edgepack.toolchain.plugins import problems
 
+    status: Status
     for target in list_targets():
         missing = [name for name, version in target.versions.items() if version is None]
         present = ", ".join(f"{name} {version}" for name, version in target.versions.items() if version)
-        if target.installed:
+        if target.problem:
+            found.append(Finding(target.name, "warning", f"broken: {target.problem}"))
+        elif target.installed:
             found.append(Finding(target.name, "ok", present))
+        elif target.isolated is not None:
+            status = "optional" if target.isolated == "absent" else "warning"
+            found.append(
+                Finding(target.name, status, f"isolated environment {target.isolated}", target.command)
+            )
         else:
-            found.append(Finding(target.name, "missing", f"needs {', '.join(missing)}", target.command))
+            status = "optional" if _EXTRA in (target.command or "") else "missing"
+            found.append(Finding(target.name, status, f"needs {', '.join(missing)}", target.command))
+    found += [Finding("plugin", "warning", str(problem)) for problem in problems()]
     found += [_native_kernels(), _cache()]
     return found
 

@@ -64,6 +64,7 @@ _GATES: Mapping[str, Mapping[str, float]] = {
     "mixed": {"cosine": 0.99},
     "int16x8": {"cosine": 0.99},
     "int16x8-static": {"cosine": 0.99},
+    "int16-static": {"cosine": 0.99},
 }
 
 

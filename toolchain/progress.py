@@ -42,6 +42,7 @@ def listening(stream: TextIO) -> Iterator[Listener]:
                 tasks[id(event.record)] = progress.add_task(escape(event.text), total=None)
             elif event.record is not None:
                 progress.remove_task(tasks.pop(id(event.record)))  # type: ignore[arg-type]
+            if event.kind == "end" and event.record is not None:
                 how = "from the cache" if event.record.cached else f"{event.record.seconds:.1f} s"
                 detail = f"  {escape(event.record.detail)}" if event.record.detail else ""
                 console.print(f"[green]✓[/] {escape(event.text)} [dim]({how}){detail}[/]")

@@ -15,7 +15,7 @@ from edgepack.toolchain.metrics import FUNCTION, PERPLEXITY, read_metric
 from edgepack.toolchain.parity import check_gate
 
 PRECISIONS = (
-    "auto", "fp32", "int8", "int8-dynamic", "int8-static", "int16x8-static",
+    "auto", "fp32", "int8", "int8-dynamic", "int8-static", "int16x8-static", "int16-static",
     "int4-weights", "int8-weights", "fp16-weights", "bf16-weights", "fp16", "as-given",
     "bf16", "int8-bf16", "mixed",
 )  # fmt: skip

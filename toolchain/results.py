@@ -125,6 +125,9 @@ class Parity(Result):
     metric: MetricResult | None = None
     first_wrong: str | None = Field(None, description="first tensor, in graph order, beyond the tolerance")
     worst: list[TensorError] = Field(default_factory=list)
+    unverified: str | None = Field(
+        None, description="why the file that ships was not run: the figures are of what it was made from"
+    )
 
 
 class NodeReason(Result):

@@ -38,7 +38,7 @@ def _row(target: Target, folder: Path) -> tuple[str, ...]:
         f"`{target.name}`",
         target.title,
         ", ".join(known),
-        "measured here" if target.runs_here else "vendor's estimate",
+        "measured here" if target.runs_here else "vendor's estimate" if target.estimated else "none",
         "; ".join(
             f"{', '.join(need.distribution for need in needs if need.command == command)}: `{command}`"
             for command in dict.fromkeys(need.command for need in needs)
@@ -48,8 +48,7 @@ def _row(target: Target, folder: Path) -> tuple[str, ...]:
 
 def _small_model(session: str, folder: Path) -> Lowered:
     """A product with one matrix, y = x W, in the form of file that a session opens."""
-    makers = {"onnxruntime": ("onnx", _onnx), "openvino": ("onnx", _onnx), "litert": ("tflite", _tflite)}
-    form, make = makers[session]
+    form, make = ("tflite", _tflite) if session == "litert" else ("onnx", _onnx)
     path = folder / f"model.{form}"
     if not path.exists():
         make(path)

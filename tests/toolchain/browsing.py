@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from playwright.sync_api import BrowserContext, Dialog, Page, ViewportSize, sync_playwright
 
-PROBES = (Path(__file__).parent / "report" / "probes.js").read_text(encoding="utf-8").partition("\n")[2]
+PROBES = (Path(__file__).parent / "probes.js").read_text(encoding="utf-8").partition("\n")[2]
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -25,6 +26,7 @@ PATIENCE_MS = 180_000
 WIDE: ViewportSize = {"width": 1280, "height": 900}
 PHONE: ViewportSize = {"width": 360, "height": 740}
 SMALL_PHONE: ViewportSize = {"width": 320, "height": 600}
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 
 class Visit:
@@ -60,6 +62,46 @@ class Visit:
         self.page.set_viewport_size(size)
         self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         self.settle()
+
+    def check_fits(self, *sizes: ViewportSize) -> None:
+        """Nothing is wider than the window, at any of the sizes (by default a desk's and two phones')."""
+        for size in sizes or (PHONE, SMALL_PHONE, WIDE):
+            self.resize(size)
+            assert self.probe("overflow") <= 0, size
+
+    def check_can_be_read(self) -> int:
+        """Enough contrast, light and dark; how many texts were looked at."""
+        seen = 0
+        for scheme in SCHEMES:
+            self.page.emulate_media(color_scheme=scheme)
+            self.settle()
+            found = self.probe("lowContrast")
+            assert found["bad"] == [], scheme
+            seen += found["seen"]
+        return seen
+
+    def check_structure(self) -> None:
+        """One heading of the first level, no level left out, and nothing that assistive technology stumbles over."""
+        found = self.probe("structure")
+        levels = found.pop("levels")
+        assert levels.count(1) == 1
+        assert all(b - a <= 1 for a, b in itertools.pairwise(levels)), levels
+        assert {name: wrong for name, wrong in found.items() if wrong} == {}
+
+    def check_names_stayed_names(self) -> None:
+        """What came as text became no link, no picture and no script, and a phone still has room for it."""
+        assert self.page.locator("a:not([href^='#']), svg a, img[src='x']").count() == 0
+        self.check_fits(PHONE)
+
+    def check_quiet(self) -> None:
+        """Nothing was said on the console, and nothing asked for but the page itself."""
+        assert self.said == []
+        assert self.requests == [self.url]
+
+    def close(self) -> None:
+        """Close the page, which was quiet to its end."""
+        self.page.close()
+        self.check_quiet()
 
 
 @contextmanager

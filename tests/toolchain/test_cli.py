@@ -37,6 +37,7 @@ def test_help_names_every_command():
         "bisect",
         "search",
         "bibench",
+        "setup",
         "zoo",
         "version",
     )
@@ -65,17 +66,17 @@ def test_listing_targets_imports_no_toolchain():
     assert loaded.isdisjoint({"torch", "numpy", "onnx", "onnxruntime", "ai_edge_litert", "jax", "ethosu"})
 
 
+DEFAULT = ("cpu:onnxruntime", "mobile:litert", "npu:ethos-u55-128", "npu:ethos-u65-512", "npu:ethos-u85-512")
+
+
 def test_targets_as_json():
     listed = json.loads(edgepack("targets", "--json").stdout)["targets"]
-    names = {target["name"] for target in listed}
-    assert {
-        "cpu:onnxruntime",
-        "mobile:litert",
-        "npu:ethos-u55-128",
-        "npu:ethos-u65-512",
-        "npu:ethos-u85-512",
-    } <= names
-    assert all(target["installed"] for target in listed)
+    installed = {target["name"]: target["installed"] for target in listed}
+    assert all(installed[name] for name in DEFAULT)
+    isolated = [target for target in listed if target["isolated"] is not None]
+    assert len(isolated) > 5
+    assert all(target["installed"] == (target["isolated"] == "ready") for target in isolated)
+    assert all(target["installed"] or target["command"] for target in listed)
 
 
 def test_the_zoo_and_the_claims_are_listed():
@@ -89,8 +90,14 @@ def test_doctor_finds_the_default_installation_whole():
     done = edgepack("doctor", "--json")
     assert done.returncode == 0, done.stdout
     findings = json.loads(done.stdout)["findings"]
-    assert {finding["status"] for finding in findings} <= {"ok", "warning"}
-    assert {"python", "torch", "cache", "cpu:onnxruntime"} <= {finding["subject"] for finding in findings}
+    found = {finding["subject"]: finding["status"] for finding in findings}
+    assert {found[name] for name in ("python", "torch", "cache", *DEFAULT)} <= {"ok", "warning"}
+    # Whoever wants the others installs an extra, or runs edgepack setup.
+    wanted = {
+        found[name] for name in ("mobile:mnn", "mobile:ncnn", "npu:qnn-htp-v75", "npu:rk3588", "npu:coreml")
+    }
+    assert wanted <= {"ok", "optional"}
+    assert "missing" not in found.values()
 
 
 @pytest.mark.parametrize(

@@ -12,24 +12,27 @@ from importlib import metadata
 from pathlib import Path
 
 from edgepack.exporters.sources import SourceRequest, open_source
-from edgepack.targets.base import FAMILIES, Target, targets
+from edgepack.targets.base import Target, targets
 from edgepack.toolchain import report
 from edgepack.toolchain.bundle import Bundle
 from edgepack.toolchain.bundle_writer import BundleWriter, check_out
 from edgepack.toolchain.cache import Cache
-from edgepack.toolchain.errors import EdgepackError, ToolchainMissingError, UnknownNameError, UsageError
+from edgepack.toolchain.errors import EdgepackError, UsageError
 from edgepack.toolchain.events import Listener, Log
 from edgepack.toolchain.journal import journal_end, journal_read, journal_stage, journal_start
 from edgepack.toolchain.metrics import read_metric
-from edgepack.toolchain.pipeline import assembling
+from edgepack.toolchain.pipeline import assembling, members
 from edgepack.toolchain.pipeline.budget import Budget
 from edgepack.toolchain.pipeline.candidate import Candidate
 from edgepack.toolchain.pipeline.candidates import Builder
+from edgepack.toolchain.pipeline.contract import fault_of
 from edgepack.toolchain.pipeline.joining import join
+from edgepack.toolchain.pipeline.known import Known
 from edgepack.toolchain.pipeline.making import Made, by_target, make_part
 from edgepack.toolchain.pipeline.metering import Meter
 from edgepack.toolchain.pipeline.program_stage import check_static, program_folder, source_facts, warn_of
 from edgepack.toolchain.pipeline.runtimes import side_by_side
+from edgepack.toolchain.pipeline.wanted import resolve_targets
 from edgepack.toolchain.pipeline.workbench import Workbench
 from edgepack.toolchain.program import Program
 from edgepack.toolchain.recipe import Recipe, make
@@ -39,7 +42,12 @@ _RUN_ID = "run id"
 
 
 def run(
-    recipe: Recipe, *, cache: Cache | None = None, listener: Listener | None = None, resume: bool = False
+    recipe: Recipe,
+    *,
+    cache: Cache | None = None,
+    listener: Listener | None = None,
+    resume: bool = False,
+    jobs: int | None = None,
 ) -> Bundle:
     """Do everything a recipe asks for and write the bundle.
 
@@ -48,6 +56,8 @@ def run(
         cache: Where finished stages are kept; the user's cache unless given.
         listener: Told of stages and warnings as they come.
         resume: Continue the run to `recipe.out` that did not finish, with that run's recipe.
+        jobs: The most processes that build targets side by side; 1: all in this one. None: one a core, as far as
+            the memory goes.
 
     Returns:
         The bundle; its `rejected` and `failures` say what did not work.
@@ -76,11 +86,14 @@ def run(
 
     with cache or Cache() as store:
         bench = Workbench(recipe, store, Log(listener), run_id, on_stage)
+        if any(name not in targets for name in recipe.targets):  # a family may miss a member
+            for problem in targets.problems.values():
+                bench.log.add_warning(str(problem))
         with bench.log.stage("fingerprint"):
             fingerprint = source.fingerprint()
         folder = program_folder(bench, source, fingerprint)
         bundle = _targets(
-            bench, budget, wanted, folder, source.request.anywhere().to_json(), fingerprint, out
+            bench, budget, wanted, folder, source.request.anywhere().to_json(), fingerprint, out, jobs
         )
     journal_end(out)
     return bundle
@@ -99,33 +112,6 @@ def _resumed(out: Path, recipe: Recipe) -> tuple[Recipe, str]:
     return make(**{**values, "out": recipe.out}), run_id
 
 
-def resolve_targets(names: list[str]) -> list[Target]:
-    """Targets by name, families expanded to their installed members, each once, in order.
-
-    Raises:
-        UnknownNameError: Neither a target nor a family.
-        ToolchainMissingError: A named target's toolchain, or every member's of a family, is missing.
-    """
-    found: dict[str, Target] = {}
-    for name in names:
-        if name in FAMILIES:
-            members = [kind() for other, kind in targets.items() if other.startswith(f"{name}:")]
-            present = [member for member in members if not member.missing()]
-            if not present:
-                members[0].check() if members else None
-                raise ToolchainMissingError(
-                    f"No target of the family '{name}' is installed", todo="Run: edgepack doctor"
-                )
-            found |= {member.name: member for member in present}
-        else:
-            if name not in targets:
-                raise UnknownNameError("target", name, [*targets.names(), *FAMILIES], where="--target")
-            target = targets.get(name)()
-            target.check()
-            found[name] = target
-    return list(found.values())
-
-
 def _targets(
     bench: Workbench,
     budget: Budget,
@@ -134,6 +120,7 @@ def _targets(
     source: dict[str, object],
     fingerprint: str | None,
     out: Path,
+    jobs: int | None,
 ) -> Bundle:
     program = Program.load(folder)
     check_static(bench, program)
@@ -142,17 +129,8 @@ def _targets(
     from edgepack.runtime import environment
 
     env = environment.capture(threads=bench.recipe.threads, spinning=False)
-    made: list[Made] = []
-    errors: list[tuple[Target, EdgepackError]] = []
-    turns = [(target, builder) for target in wanted for builder in builders]
-    for done, (target, builder) in enumerate(turns):
-        try:
-            turn = budget.turn(len(turns) - done)
-            made.append(make_part(bench, builder, target, env, turn))
-        except UsageError:
-            raise
-        except EdgepackError as error:
-            errors.append((target, error))
+    known = members.build(bench, builders, wanted, budget, jobs)
+    made, errors = _made(bench, budget, [(target, b) for target in wanted for b in builders], env, known)
     if not made:
         raise errors[0][1]
     failures = [Failure(target=t.name, error=str(e), exit_code=e.exit_code) for t, e in errors]
@@ -195,6 +173,29 @@ def _targets(
         with writer.storing():
             report.write(manifest, writer.folder)
         return writer.commit(manifest)
+
+
+def _made(
+    bench: Workbench,
+    budget: Budget,
+    turns: list[tuple[Target, Builder]],
+    env: Environment,
+    known: Known,
+) -> tuple[list[Made], list[tuple[Target, EdgepackError]]]:
+    """Every part for every target, and what came to nothing."""
+    made: list[Made] = []
+    errors: list[tuple[Target, EdgepackError]] = []
+    for done, (target, builder) in enumerate(turns):
+        try:
+            turn = budget.turn(len(turns) - done)
+            made.append(make_part(bench, builder, target, env, turn, known))
+        except UsageError:
+            raise
+        except EdgepackError as error:
+            errors.append((target, error))
+        except Exception as error:  # noqa: BLE001 - a target of anybody's must not take others with it
+            errors.append((target, fault_of(target.name, error)))
+    return made, errors
 
 
 def builders_of(

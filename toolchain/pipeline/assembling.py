@@ -39,7 +39,8 @@ def add_artifact(
     hashes = builder.bench.cache.hashes(candidate.folder)
     slug = candidate.target.name.replace(":", "-")
     home = f"{REJECTED}/{slug}-{candidate.offer.precision}" if rejected else slug
-    if not Path(compiled.files[0]).name.startswith(builder.part.name) and len(builder.program.parts) > 1:
+    named = compiled.joint or Path(compiled.files[0]).name.startswith(builder.part.name)
+    if not named and len(builder.program.parts) > 1:
         # Files of several parts that bear no part's name would be in one another's way.
         home = f"{home}/{builder.part.name}"
     for name in dict.fromkeys(

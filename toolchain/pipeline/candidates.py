@@ -11,14 +11,13 @@ from typing import Any
 
 from edgepack.quantize.base import CalibrationData, quantizers
 from edgepack.quantize.data import fit
-from edgepack.runtime.environment import usable_cores
 from edgepack.targets.base import Compiled, Context, Offer, Target
 from edgepack.toolchain import parity
 from edgepack.toolchain.assignment import read_assignment
 from edgepack.toolchain.errors import EdgepackError, UsageError
 from edgepack.toolchain.language import Language
 from edgepack.toolchain.metrics import Metric
-from edgepack.toolchain.pipeline import judging, recording
+from edgepack.toolchain.pipeline import contract, judging, recording
 from edgepack.toolchain.pipeline.asked import asked_options, gate_of
 from edgepack.toolchain.pipeline.calibrating import calibration
 from edgepack.toolchain.pipeline.candidate import Candidate
@@ -26,7 +25,13 @@ from edgepack.toolchain.pipeline.lowered import check_lowered
 from edgepack.toolchain.pipeline.metering import Meter
 from edgepack.toolchain.pipeline.phases import rows
 from edgepack.toolchain.pipeline.references import Reference, References
-from edgepack.toolchain.pipeline.workbench import RECORDS_FILE, Workbench, read_json, versions
+from edgepack.toolchain.pipeline.workbench import (
+    RECORDS_FILE,
+    NotKeptError,
+    Workbench,
+    read_json,
+    target_versions,
+)
 from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.results import Parity, StageRecord
 
@@ -87,10 +92,11 @@ class Builder:
             TargetError: The target cannot take this program.
             GateError: The lowered file does not agree with the program.
         """
-        needs = [requirement.distribution for requirement in target.requirements()]
+        contract.checked_sessions(target)
 
         def build(folder: Path, record: StageRecord) -> None:
-            lowered = target.lower(self.program, self.part, self.context(), folder)
+            made = target.lower(self.program, self.part, self.context(), folder)
+            lowered = contract.checked_lowered(target, made)
             lowered.save(folder)
             check_lowered(self.part, lowered, target, record)
 
@@ -101,7 +107,7 @@ class Builder:
             "sizes": self.sizes,
             "static": self.bench.recipe.static,
             "time limit": None,
-            "versions": versions(*needs),
+            "versions": target_versions(target),
         }
         folder = self.bench.keep(f"lower to {target.lower_key()}", key, build, part=self.part.name)
         return Lowered.load(folder), folder
@@ -110,7 +116,8 @@ class Builder:
         """What the target offers for the lowered part; kept, because finding out reads the graph."""
 
         def build(out: Path, record: StageRecord) -> None:
-            offers = target.offers(lowered, rows(self.program, self.part.name, self.sizes))
+            made = target.offers(lowered, rows(self.program, self.part.name, self.sizes))
+            offers = contract.checked_offers(target, made)
             record.detail = ", ".join(offer.precision for offer in offers if offer.not_built is None)
             listed = [{**asdict(offer), "options": dict(offer.options)} for offer in offers]
             (out / OFFERS_FILE).write_text(json.dumps(listed))
@@ -119,7 +126,7 @@ class Builder:
             "target": target.name,
             "lowered": self.bench.digest(folder),
             "sizes": self.sizes,
-            "versions": versions(*(r.distribution for r in target.requirements())),
+            "versions": target_versions(target),
         }
         return [
             *self._assigned(lowered),
@@ -146,10 +153,12 @@ class Builder:
             candidate.lowered, folder = self._quantize(candidate, base, base_folder)
             candidate.folder, candidate.compiled = self._compile(candidate, folder)
             candidate.parity = self._judge(candidate, base)
-        except UsageError:
+        except (UsageError, NotKeptError):
             raise
         except EdgepackError as error:
             candidate.error = error
+        except Exception as error:  # noqa: BLE001 - of anybody's target; its other precisions go on
+            candidate.error = contract.fault_of(target.name, error)
         return candidate
 
     def _quantize(self, candidate: Candidate, base: Lowered, base_folder: Path) -> tuple[Lowered, Path]:
@@ -177,7 +186,7 @@ class Builder:
             "precision": offer.precision,
             "options": options,
             "data": data.fingerprint if data else None,
-            "versions": versions(*(r.distribution for r in target.requirements())),
+            "versions": target_versions(target),
         }
         folder = self.bench.keep(
             "quantize", key, build, target=target.lower_key(), part=self.part.name, precision=offer.precision
@@ -189,14 +198,14 @@ class Builder:
         assert lowered is not None  # noqa: S101
 
         def build(out: Path, record: StageRecord) -> None:
-            compiled = target.compile(lowered, self.context(), out)
+            compiled = contract.checked_compiled(target, target.compile(lowered, self.context(), out), out)
             (out / COMPILED_FILE).write_text(json.dumps(compiled.to_json()))
             record.detail = f"{compiled.tool.name} {compiled.tool.version}"
 
         key = {
             "target": target.name,
             "lowered": self.bench.digest(folder),
-            "versions": versions(*(r.distribution for r in target.requirements())),
+            "versions": target_versions(target),
         }
         out = self.bench.keep(
             "compile",
@@ -212,7 +221,8 @@ class Builder:
         """The artifact on the host against the reference; the record of it is kept for `recorded`."""
         record = StageRecord.model_validate(read_json(self._judged(candidate, base.path) / RECORDS_FILE))
         assert record.parity is not None  # noqa: S101
-        return record.parity
+        # The same file may stand for what cannot be run, and be what ships elsewhere.
+        return record.parity.model_copy(update={"unverified": candidate.target.unverified})
 
     def recorded(self, candidate: Candidate) -> Path:
         """Folder of the calls that travel with a judged artifact (`recording`)."""
@@ -233,15 +243,14 @@ class Builder:
             "signature": asdict(lowered.signature),
             "gate": gate,
             "metric": meter.key if (meter := self._own_meter(offer)) else None,
-            "versions": versions("onnxruntime", *(r.distribution for r in target.requirements())),
+            "versions": target_versions(target, "onnxruntime"),
         }
 
         def build(folder: Path, record: StageRecord) -> None:
             feeds, reference, name, data = self.judged_on(lowered, quantized=quantized)
             # Some integer kernels take a second a call; their results do not depend on threads.
-            threads = (
-                max(self.bench.recipe.threads, usable_cores()) if quantized else self.bench.recipe.threads
-            )
+            asked = self.bench.recipe.threads
+            threads = max(asked, self.bench.cores) if quantized else asked
             got = judging.run(target.session, candidate.run_path, lowered.signature, feeds, threads)
             also = ("top1", "neighbours") if quantized else ()
             record.parity = parity.compare(reference, got, gate, also=also, reference_name=name, data=data)

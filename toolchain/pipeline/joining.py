@@ -8,20 +8,29 @@ point, and at last to that, until the program passes; what is shipped has passed
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from edgepack.toolchain.errors import GateError
+from edgepack.targets.base import Target
+from edgepack.toolchain.errors import EdgepackError, GateError
 from edgepack.toolchain.pipeline import judging
 from edgepack.toolchain.pipeline.candidate import Candidate
 from edgepack.toolchain.pipeline.making import Made, cosine
 from edgepack.toolchain.pipeline.metering import Meter
-from edgepack.toolchain.pipeline.workbench import RECORDS_FILE, Workbench, read_json, versions
-from edgepack.toolchain.program import Program
+from edgepack.toolchain.pipeline.workbench import (
+    RECORDS_FILE,
+    Workbench,
+    read_json,
+    target_versions,
+    versions,
+)
+from edgepack.toolchain.program import Part, Program
 from edgepack.toolchain.results import Failure, Parity, StageRecord
 
 WEIGHTS = "weights"
+JOINT_FILE = "joint.json"
 
 
 @dataclass
@@ -84,8 +93,10 @@ def join(
         return joined
     if target.session == judging.REFERENCE_SESSION:
         chosen, joined.shared_bytes = _share(bench, chosen)
-        for entry in entries:
-            entry.chosen = chosen[entry.builder.part.name]
+    elif len(chosen) > 1:
+        chosen, joined.shared_bytes = _one_file(bench, target, entries, chosen)
+    for entry in entries:
+        entry.chosen = chosen[entry.builder.part.name]
     joined.parts = chosen
     return joined
 
@@ -127,7 +138,7 @@ def _play(
         "session": target.session,
         "gate": gate,
         "metric": meter.key if meter else None,
-        "versions": versions("onnxruntime", *(r.distribution for r in target.requirements())),
+        "versions": target_versions(target, "onnxruntime"),
     }
     out = bench.keep("calls in a row", key, build, target=target.name)
     return StageRecord.model_validate(read_json(out / RECORDS_FILE)).parity
@@ -163,3 +174,56 @@ def _share(bench: Workbench, chosen: Mapping[str, Candidate]) -> tuple[dict[str,
         compiled = replace(candidate.compiled, files=(graph, *data), run_file=graph)
         shared[name] = replace(candidate, folder=out, compiled=compiled)
     return shared, weights.stat().st_size if data else 0
+
+
+def _one_file(
+    bench: Workbench, target: Target, entries: Sequence[Made], chosen: dict[str, Candidate]
+) -> tuple[dict[str, Candidate], int | None]:
+    """The parts in one file, where the target's form can hold several; it must give what their own files do."""
+
+    def build(out: Path, record: StageRecord) -> None:
+        name = target.join({part: candidate.run_path for part, candidate in chosen.items()}, out)
+        (out / JOINT_FILE).write_text(json.dumps(name))
+        if name is None:
+            record.detail = "every part keeps its own file"
+            return
+        for entry in entries:
+            _same(target, entry.builder.part, chosen[entry.builder.part.name], out / name)
+        before = sum(candidate.run_path.stat().st_size for candidate in chosen.values())
+        after = (out / name).stat().st_size
+        record.detail = f"{before / 2**20:.1f} MiB in {len(chosen)} files, {after / 2**20:.1f} MiB in one"
+
+    key = {
+        "parts": {name: bench.digest(c.folder) for name, c in chosen.items() if c.folder},
+        "versions": target_versions(target),
+    }
+    out = bench.keep("join parts", key, build, target=target.name)
+    name = read_json(out / JOINT_FILE)
+    if name is None:
+        return chosen, None
+    made = {}
+    for part, candidate in chosen.items():
+        if candidate.compiled is not None:
+            compiled = replace(candidate.compiled, files=(name,), run_file=name, joint=True)
+            made[part] = replace(candidate, folder=out, compiled=compiled)
+    return made, (out / name).stat().st_size
+
+
+def _same(target: Target, part: Part, candidate: Candidate, path: Path) -> None:
+    """Raise EdgepackError unless a part computes in the joint file what it does in its own."""
+    import numpy as np
+
+    assert candidate.lowered is not None  # noqa: S101
+    signature = candidate.lowered.signature
+    feeds = judging.case_feeds(part, signature)[:1]
+    own, joint = (
+        judging.run(target.session, file, signature, feeds, 1) for file in (candidate.run_path, path)
+    )
+    for one, other in zip(own, joint, strict=True):
+        for name, value in one.items():
+            if not np.array_equal(value, other[name], equal_nan=value.dtype.kind == "f"):
+                raise EdgepackError(
+                    f"In one file with the other parts, {part.name} gives another '{name}' than in its own",
+                    where=target.name,
+                    todo="Report it together with the model",
+                )

@@ -32,7 +32,8 @@ def check_lowered(part: Part, lowered: Lowered, target: Target, record: StageRec
     if lowered.format == "onnx" and came_quantized(lowered.path):
         got = run_as_written(lowered.path, lowered.signature, feeds)
     else:
-        got = judging.run(target.session, lowered.path, lowered.signature, feeds, 1)
+        session = target.lowered_session or target.session
+        got = judging.run(session, lowered.path, lowered.signature, feeds, 1)
         if lowered.precision == AS_GIVEN:  # another runtime's integer kernels, which round elsewhere
             gate = parity.default_gate(AS_GIVEN)
     name = "fp32 program" if static else "source framework"

@@ -12,6 +12,7 @@ from edgepack.toolchain.pipeline import planning
 from edgepack.toolchain.pipeline.budget import Turn
 from edgepack.toolchain.pipeline.candidate import Candidate
 from edgepack.toolchain.pipeline.candidates import Builder
+from edgepack.toolchain.pipeline.known import Known
 from edgepack.toolchain.pipeline.workbench import Workbench
 from edgepack.toolchain.results import CandidateResult, Comparison, Environment, Failure
 
@@ -80,31 +81,73 @@ class Made:
         return [Failure(target=target.name, error=str(error), exit_code=error.exit_code)]
 
 
-def make_part(bench: Workbench, builder: Builder, target: Target, env: Environment, turn: Turn) -> Made:
-    """Build, judge, time and choose, within a turn of the time budget.
+@dataclass
+class Built:
+    """What a target gave for a part, before anything is timed.
+
+    Attributes:
+        candidates: All that the target offers, built or not.
+        reference: The float form, where it is wanted only to compare with.
+    """
+
+    candidates: list[Candidate]
+    reference: Candidate | None = None
+
+
+def build_part(bench: Workbench, builder: Builder, target: Target, turn: Turn, known: Known) -> Built:
+    """Lower, and build and judge what the planner wants, within a turn of the time budget.
+
+    Args:
+        bench: The run's tools.
+        builder: Of the part.
+        target: For which.
+        turn: No further candidate is begun when it is over.
+        known: What other processes found out; where they tried the target, the turn was theirs.
 
     Raises:
         EdgepackError: The target cannot take this part at all.
     """
+    part = builder.part.name
+    refused = known.refused(target.name, part)
+    if refused is not None:
+        raise refused
     lowered, lowered_folder = builder.lower(target)
     offered = builder.offers(target, lowered, lowered_folder)
     offers = planning.selected(target, offered, bench.recipe.precision)
     candidates = {offer.precision: Candidate(target, offer) for offer in offers}
     for offer in _in_building_order(offers):
-        if not offer.not_built and turn.over and any(c.parity for c in candidates.values()):
-            offer = replace(offer, not_built=turn.reason)  # noqa: PLW2901 - the same offer, turned down
-        candidates[offer.precision] = (
-            Candidate(target, offer)
-            if offer.not_built
-            else builder.build(target, offer, lowered, lowered_folder)
-        )
-    made = list(candidates.values())
-    reference = None
+        key = (target.name, part, offer.precision)
+        over = turn.over and target.name not in known.targets and any(c.parity for c in candidates.values())
+        why = offer.not_built or known.not_built.get(key) or (turn.reason if over else None)
+        if why:
+            candidates[offer.precision] = Candidate(target, replace(offer, not_built=why))
+        elif key in known.errors:
+            candidates[offer.precision] = Candidate(target, offer, error=known.errors[key])
+        else:
+            candidates[offer.precision] = builder.build(target, offer, lowered, lowered_folder)
     unquantized = next((offer for offer in offered if offer.quantizer is None), None)
     if target.runs_here and bench.recipe.measure and unquantized and unquantized not in offers:
         # Asked for by name, a form ships even where it gains nothing; that must not go unseen.
         reference = builder.build(target, unquantized, lowered, lowered_folder)
-    return _judged(bench, builder, target, env, made, reference, turn)
+        return Built(list(candidates.values()), reference)
+    return Built(list(candidates.values()))
+
+
+def make_part(
+    bench: Workbench,
+    builder: Builder,
+    target: Target,
+    env: Environment,
+    turn: Turn,
+    known: Known | None = None,
+) -> Made:
+    """Build, judge, time and choose, within a turn of the time budget.
+
+    Raises:
+        EdgepackError: The target cannot take this part at all.
+    """
+    built = build_part(bench, builder, target, turn, known or Known())
+    return _judged(bench, builder, target, env, built.candidates, built.reference, turn)
 
 
 def _in_building_order(offers: Sequence[Offer]) -> list[Offer]:

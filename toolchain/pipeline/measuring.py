@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from edgepack.toolchain.pipeline import judging
 from edgepack.toolchain.pipeline.budget import Turn
 from edgepack.toolchain.pipeline.candidate import Candidate
 from edgepack.toolchain.pipeline.candidates import Builder
-from edgepack.toolchain.pipeline.workbench import Workbench, read_json, versions
+from edgepack.toolchain.pipeline.workbench import Workbench, read_json, target_versions
 from edgepack.toolchain.program import Signature
 from edgepack.toolchain.results import Comparison, Environment, Latency, Memory, Profile, StageRecord
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 _RESULT = "measurements.json"
+File = tuple[str, Path, Signature]
+"""A session's name, the file that it opens, and what goes in and comes out."""
 _MOST_SECONDS, _FEWEST_SECONDS = 30.0, 3.0
 
 
@@ -41,6 +43,38 @@ def seconds(turn: Turn) -> float:
     """How long artifacts may be timed."""
     left = turn.seconds
     return _MOST_SECONDS if left is None else min(_MOST_SECONDS, max(_FEWEST_SECONDS, left))
+
+
+def file_of(candidate: Candidate) -> File:
+    """What of a built candidate is opened."""
+    assert candidate.lowered is not None  # noqa: S101
+    return candidate.target.session, candidate.run_path, candidate.lowered.signature
+
+
+def in_turn(
+    bench: Workbench, builder: Builder, files: Mapping[str, File], baseline: str, turn: Turn
+) -> timing.Timed:
+    """Time files by name, interleaved in this process, each opened once; `load_ms` of each is part of its latency."""
+    with contextlib.ExitStack() as stack:
+        runs, load_ms, shapes = {}, {}, {}
+        for name, (session_name, path, signature) in files.items():
+            sessions.get(session_name).prepare()  # the runtime's own import is not the artifact's load time
+            begin = time.perf_counter()
+            session = stack.enter_context(
+                judging.open_session(session_name, path, signature, bench.recipe.threads)
+            )
+            load_ms[name] = (time.perf_counter() - begin) * 1e3
+            inputs = feed(builder, signature)
+            shapes = {key: list(value.shape) for key, value in inputs.items()}
+            runs[name] = lambda session=session, inputs=inputs: session.run(inputs)
+        return timing.measure_together(
+            runs,
+            baseline,
+            threads=bench.recipe.threads,
+            shapes=shapes,
+            load_ms=load_ms,
+            max_seconds=seconds(turn),
+        )
 
 
 def time_together(
@@ -63,35 +97,13 @@ def time_together(
         "environment": environment.fingerprint(env),
         "threads": bench.recipe.threads,
         "sizes": builder.sizes,
-        "versions": versions("onnxruntime", *(r.distribution for r in target.requirements())),
+        "versions": target_versions(target, "onnxruntime"),
     }
 
     def build(folder: Path, record: StageRecord) -> None:
-        # The runtime's own import is not the first artifact's load time.
-        sessions.get(target.session).prepare()
-        with contextlib.ExitStack() as stack:
-            runs, load_ms, shapes = {}, {}, {}
-            for candidate in candidates:
-                assert candidate.lowered is not None  # noqa: S101
-                signature = candidate.lowered.signature
-                begin = time.perf_counter()
-                session = stack.enter_context(
-                    judging.open_session(target.session, candidate.run_path, signature, bench.recipe.threads)
-                )
-                name = candidate.offer.precision
-                load_ms[name] = (time.perf_counter() - begin) * 1e3
-                inputs = feed(builder, signature)
-                shapes = {key: list(value.shape) for key, value in inputs.items()}
-                runs[name] = lambda session=session, inputs=inputs: session.run(inputs)
-            timed = timing.measure_together(
-                runs,
-                baseline,
-                threads=bench.recipe.threads,
-                shapes=shapes,
-                load_ms=load_ms,
-                max_seconds=seconds(turn),
-            )
-        record.detail = f"{len(runs)} in turn, {bench.recipe.threads} thread(s)"
+        files = {candidate.offer.precision: file_of(candidate) for candidate in candidates}
+        timed = in_turn(bench, builder, files, baseline, turn)
+        record.detail = f"{len(files)} in turn, {bench.recipe.threads} thread(s)"
         result = {
             "latencies": {name: latency.model_dump() for name, latency in timed.latencies.items()},
             "comparisons": {name: comparison.model_dump() for name, comparison in timed.comparisons.items()},

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from edgepack.quantize.base import CalibrationData
 from edgepack.quantize.data import fit_feed
-from edgepack.runtime.environment import usable_cores
 from edgepack.toolchain import metrics
 from edgepack.toolchain.errors import UsageError
 from edgepack.toolchain.language import Language, perplexity
@@ -138,7 +137,7 @@ class Meter:
 
     @contextlib.contextmanager
     def _opened(self, files: Files) -> Iterator[StatefulProgram]:
-        threads = max(self.bench.recipe.threads, usable_cores())
+        threads = max(self.bench.recipe.threads, self.bench.cores)
         with contextlib.ExitStack() as stack:
             runs = {}
             for name, (session, path, signature) in files.items():

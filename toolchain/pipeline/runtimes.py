@@ -5,20 +5,17 @@ A target's own candidates are compared with its own fp32. Between targets only t
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from edgepack.runtime import environment, timing
-from edgepack.runtime.sessions.base import sessions
+from edgepack.runtime import environment
 from edgepack.toolchain.pipeline import judging, measuring
 from edgepack.toolchain.pipeline.budget import Turn
 from edgepack.toolchain.pipeline.candidate import Candidate
 from edgepack.toolchain.pipeline.candidates import Builder
 from edgepack.toolchain.pipeline.making import Made
 from edgepack.toolchain.pipeline.workbench import Workbench, read_json, versions
-from edgepack.toolchain.program import Signature
 from edgepack.toolchain.results import Environment, RuntimeEntry, RuntimesResult, StageRecord
 
 _RESULT = "runtimes.json"
@@ -45,7 +42,7 @@ def side_by_side(
     ]
     if len({candidate.target.session for candidate in chosen}) < 2:  # noqa: PLR2004 - to be compared
         return None
-    files = {_name(c): _file(c) for c in chosen}
+    files = {_name(c): measuring.file_of(c) for c in chosen}
     baseline = "fp32 on ONNX Runtime"
     files[baseline] = (judging.REFERENCE_SESSION, builder.part.path, builder.part.signature)
     key = {
@@ -59,30 +56,14 @@ def side_by_side(
     }
 
     def build(folder: Path, record: StageRecord) -> None:
-        with contextlib.ExitStack() as stack:
-            runs = {}
-            for name, (session_name, path, signature) in files.items():
-                sessions.get(session_name).prepare()
-                session = stack.enter_context(
-                    judging.open_session(session_name, path, signature, bench.recipe.threads)
-                )
-                inputs = measuring.feed(builder, signature)
-                shapes = {key: list(value.shape) for key, value in inputs.items()}
-                runs[name] = lambda session=session, inputs=inputs: session.run(inputs)
-            timed = timing.measure_together(
-                runs,
-                baseline,
-                threads=bench.recipe.threads,
-                shapes=shapes,
-                max_seconds=measuring.seconds(turn),
-            )
-        record.detail = f"{len(runs)} in turn, {bench.recipe.threads} thread(s)"
+        timed = measuring.in_turn(bench, builder, files, baseline, turn)
+        record.detail = f"{len(files)} in turn, {bench.recipe.threads} thread(s)"
         found = {
             name: {
                 "latency": timed.latencies[name].model_dump(),
                 "comparison": timed.comparisons[name].model_dump() if name in timed.comparisons else None,
             }
-            for name in runs
+            for name in files
         }
         (folder / _RESULT).write_text(json.dumps(found))
 
@@ -99,8 +80,3 @@ def side_by_side(
 
 def _name(candidate: Candidate) -> str:
     return f"{candidate.target.name} {candidate.offer.precision}"
-
-
-def _file(candidate: Candidate) -> tuple[str, Path, Signature]:
-    assert candidate.lowered is not None  # noqa: S101 - what is chosen was built
-    return candidate.target.session, candidate.run_path, candidate.lowered.signature

@@ -67,9 +67,10 @@ def _again(bundle: Bundle, artifact: ArtifactResult) -> Parity:
         raise BundleError(f"The recorded cases cannot be read: {error}", where=facts.cases) from error
     signature = Signature.from_json(facts.signature)
     got = judging.run(facts.session, bundle.file(facts.file), signature, feeds, 1)
-    return parity.compare(
+    found = parity.compare(
         reference, got, facts.gate, reference_name=artifact.parity.reference, data="recorded cases"
     )
+    return found.model_copy(update={"unverified": artifact.parity.unverified})
 
 
 def _in_a_row(bundle: Bundle, program: ProgramResult) -> Parity:

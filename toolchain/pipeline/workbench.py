@@ -9,18 +9,26 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import edgepack
+from edgepack.runtime.environment import usable_cores
 from edgepack.toolchain import files
 from edgepack.toolchain.cache import Cache
 from edgepack.toolchain.events import Log
 from edgepack.toolchain.recipe import Recipe
 from edgepack.toolchain.results import StageRecord
 
+if TYPE_CHECKING:
+    from edgepack.targets.base import Target
+
 RECORDS_FILE = "stages.json"
 # Raise when the meaning of a stage's files changes, so that older entries are not taken for new ones.
 FORMAT = 1
+
+
+class NotKeptError(Exception):
+    """A stage is not in the cache, and nothing may be built now."""
 
 
 @dataclass
@@ -33,6 +41,8 @@ class Workbench:
         log: Stages and warnings so far.
         run_id: Stands for a source whose content only running it would tell.
         on_stage: Called with a stage's name when it is finished (the journal).
+        cores: Cores that judging may use, where its results do not depend on their number.
+        only_kept: Build nothing: a stage that is not in the cache raises `NotKeptError`.
     """
 
     recipe: Recipe
@@ -40,6 +50,8 @@ class Workbench:
     log: Log
     run_id: str
     on_stage: Callable[[str], object] = lambda _: None
+    cores: int = field(default_factory=usable_cores)
+    only_kept: bool = False
     _digests: dict[Path, str] = field(default_factory=dict)
 
     def keep(
@@ -68,6 +80,8 @@ class Workbench:
         with self.log.stage(name, target=target, part=part, precision=precision) as record:
 
             def fill(folder: Path) -> None:
+                if self.only_kept:
+                    raise NotKeptError
                 build(folder, record)
                 (folder / RECORDS_FILE).write_text(record.model_dump_json())
 
@@ -108,6 +122,12 @@ def versions(*distributions: str) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[name] = ""
     return found
+
+
+def target_versions(target: Target, *distributions: str) -> dict[str, str]:
+    """`versions` of what a target needs, wherever it is installed, and of other distributions."""
+    found = {need.distribution: need.version or "" for need in target.requirements()}
+    return versions(*distributions) | found
 
 
 def read_json(path: Path) -> Any:

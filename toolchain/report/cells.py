@@ -161,6 +161,8 @@ def parity(value: Parity | None) -> Cell:
     """Agreement with the reference: the cosine if there is one, and whether the gate held."""
     if value is None:
         return missing("not verified")
+    if value.unverified is not None:
+        return missing(f"not verified: {value.unverified}")
     if value.cosine is None:
         return verdict(value)
     note = "passed" if value.passed else ": ".join(["failed", *filter(None, ["; ".join(value.failed)])])
@@ -169,6 +171,8 @@ def parity(value: Parity | None) -> Cell:
 
 def verdict(value: Parity) -> Cell:
     """Whether the gate held, which lines of it did not, and what it asks for."""
+    if value.unverified is not None and value.passed:
+        return missing(f"not verified: {value.unverified}")
     limits = text.gate(value.gate)
     detail = f"asks for {limits}" if limits else "no limits were set"
     shown = "passed" if value.passed else "failed"

@@ -97,7 +97,7 @@ def _shipped(artifact: ArtifactResult) -> Shipped:
 
 def _gate(parity: Parity) -> Cell:
     verdict = cells.verdict(parity)
-    if parity.cosine is None:
+    if parity.cosine is None or parity.unverified is not None:
         return verdict
     note = "; ".join(part for part in (f"mean cosine {text.cosine(parity.cosine)}", verdict.note) if part)
     return replace(verdict, note=note)
@@ -114,7 +114,9 @@ def _sentence(artifact: ArtifactResult) -> str:
         doubt = " (can't tell them apart)" if compared.verdict == "can't tell" else ""
         speed += f", {text.ratio(compared.ratio)} the speed of {compared.baseline}{doubt}"
     verdict = "gate passed" if artifact.parity.passed else "gate FAILED"
-    if artifact.parity.cosine is not None:
+    if artifact.parity.unverified is not None:
+        verdict = f"NOT VERIFIED: {artifact.parity.unverified}"
+    elif artifact.parity.cosine is not None:
         verdict += f", cosine {text.cosine(artifact.parity.cosine)}"
     files = ", ".join(artifact.files) or "no file"
     what = artifact.precision if artifact.part == "main" else f"{artifact.part}, {artifact.precision}"

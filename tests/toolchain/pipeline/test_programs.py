@@ -1,5 +1,6 @@
 """Models of several parts through the whole pipeline: shared weights, calls in a row, fallbacks."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,35 @@ def test_a_program_is_opened_and_called(tmp_path, cache):
         # A fresh state is an empty cache: decoding alone gives the whole sequence too.
         alone = program.call("decode", {"ids": ids})["logits"]
     np.testing.assert_allclose(alone, whole, atol=1e-5)
+
+
+def test_litert_holds_the_parts_in_one_file(tmp_path, cache):
+    bundle = exported("exits", tmp_path, cache, "mobile:litert", precision="fp32", sizes={"batch": 3})
+    assert [artifact.part for artifact in bundle.artifacts] == ["begin", "rest", "whole"]
+    assert {tuple(artifact.files) for artifact in bundle.artifacts} == {("mobile-litert/program.tflite",)}
+    weights = sum(p.numel() * 4 for p in models.Exits().parameters())
+    size = bundle.manifest.files["mobile-litert/program.tflite"].size_bytes
+    assert weights < size < 1.5 * weights  # each of the four blocks is in two parts
+    (program,) = bundle.manifest.programs
+    assert program.rollout.passed
+    assert program.shared_bytes == size
+    assert edgepack.verify(bundle.path).ok
+    x = np.random.default_rng(9).standard_normal((3, models.WIDTH)).astype(np.float32)
+    with edgepack.open_program(bundle.path, "mobile:litert") as parts:
+        parts.call("begin", {"x": x})
+        np.testing.assert_allclose(
+            parts.call("rest", {})["late"], parts.call("whole", {"x": x})["late"], atol=1e-5
+        )
+
+
+@pytest.mark.skipif(find_spec("_mnncengine") is None, reason="the extra mnn is not installed")
+def test_a_cache_that_grows_in_mnn(tmp_path, cache):
+    bundle = exported("decoder", tmp_path, cache, "mobile:mnn", precision="fp32")
+    assert [artifact.part for artifact in bundle.artifacts] == ["prefill", "decode"]
+    (program,) = bundle.manifest.programs
+    assert program.rollout.passed
+    assert program.rollout.inputs_tried == 1 + models.STEPS
+    assert edgepack.verify(bundle.path).ok
 
 
 class Drift(Quantizer):

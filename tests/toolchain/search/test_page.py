@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import BrowserContext
 
 from edgepack.toolchain.results import Calibration, Environment, Parity
 from edgepack.toolchain.search import page, words
@@ -21,9 +20,9 @@ from edgepack.toolchain.search.results import (
     SearchResults,
     SideResult,
 )
+from tests.toolchain.browsing import Visit
 
 EVIL = "<img src=x onerror=alert(1)></script><script>alert(2)</script>"
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
 
 
 def point(side: str, number: int, loss: float, latency: float, size: int, *, passed: bool = True) -> Point:
@@ -106,39 +105,17 @@ def test_points_and_lines_are_drawn(results):
     assert [trace["y"] for trace in convergence["data"]] == [side.convergence for side in results.sides]
 
 
-@pytest.fixture(scope="module")
-def context(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"), executable_path=chromium, headless=True, args=ARGUMENTS
-        )
-        yield browser
-        browser.close()
-
-
 @pytest.mark.system("chromium")
 def test_in_a_browser(context: BrowserContext, results: SearchResults, tmp_path: Path):
     file = tmp_path / "search.html"
     file.write_bytes(page.html(results))
-    said: list[str] = []
-    asked: list[str] = []
-    shown: Page = context.new_page()
-    shown.on("console", lambda message: said.append(message.text))
-    shown.on("pageerror", lambda error: said.append(str(error)))
-    shown.on("dialog", lambda dialog: said.append(f"dialog {dialog.message}"))
-    shown.on("request", lambda request: asked.append(request.url))
-    shown.set_viewport_size({"width": 1280, "height": 900})
-    shown.goto(file.as_uri())
-    shown.locator('[data-figure="convergence"] .lines').first.wait_for(state="attached")
-    assert shown.locator('[data-figure="pareto"] .points path.point').count() == 5
-    assert shown.locator("#front tbody tr").count() == 4
-    assert "--assign s/chosen.json" in shown.inner_text("main")
-    shown.set_viewport_size({"width": 360, "height": 740})
-    shown.wait_for_function(
-        "() => document.querySelector('.plot .main-svg').getBoundingClientRect().width <= 360"
-    )
-    assert shown.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
-    assert shown.locator("img").count() == 0
-    shown.close()
-    assert said == []
-    assert asked == [file.as_uri()]
+    view = Visit(context, file)
+    assert view.page.locator('[data-figure="convergence"] .lines').count() > 0
+    assert view.page.locator('[data-figure="pareto"] .points path.point').count() == 5
+    assert view.page.locator("#front tbody tr").count() == 4
+    assert "--assign s/chosen.json" in view.page.inner_text("main")
+    view.check_names_stayed_names()
+    view.check_fits()
+    view.check_can_be_read()
+    view.check_structure()
+    view.close()

@@ -1,4 +1,4 @@
-// What test_browser.py asks of an open report.
+// What the tests ask of an open page (browsing.py).
 ({
   // Texts with less contrast than 4.5 : 1 against what is behind them (WCAG 2.2, 1.4.3), and how many were looked at.
   lowContrast() {
