@@ -16,6 +16,7 @@ from edgepack.exporters.architectures.blocks._attention import CrossAttention, P
 from edgepack.exporters.architectures.blocks._mlp import GatedMLP
 from edgepack.exporters.architectures.blocks._norm import RMSNorm
 from edgepack.exporters.architectures.blocks._rotary import Rotation, rotation
+from edgepack.exporters.architectures.blocks._weights import initialize
 
 if TYPE_CHECKING:
     from edgepack.exporters.architectures.return_of_the_encoder import LanguageModel
@@ -77,7 +78,7 @@ class Network(torch.nn.Module):
         if cross:
             self.encoder_norm = RMSNorm(config.width)
         self.norm = RMSNorm(config.width)
-        _initialize(self, config.seed)
+        initialize(self, config.seed)
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """Scores of the next token, with the embedding as the output matrix."""
@@ -158,12 +159,3 @@ def layers(modules: torch.nn.ModuleList) -> Iterator[Layer]:
     for module in modules:
         assert isinstance(module, Layer)  # noqa: S101 - tells type checkers
         yield module
-
-
-def _initialize(net: torch.nn.Module, seed: int) -> None:
-    """Normal weights of variance 1 / fan-in: signals keep their size through any number of layers."""
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            if parameter.ndim > 1:
-                parameter.normal_(0.0, parameter.shape[-1] ** -0.5, generator=generator)

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from edgepack.exporters.architectures._building import facts
 from edgepack.exporters.architectures._return_of_the_encoder_nets import Decoder, Encoder, Network
 from edgepack.exporters.sources.base import TorchModel, TorchPart
 from edgepack.exporters.sources.parts import torch_part
 from edgepack.toolchain.program import Call, StateLink
-from edgepack.toolchain.results import SourceFacts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,12 +54,12 @@ def build(config: LanguageModel, name: str, *, prompt: int, steps: int) -> Torch
     )  # fmt: skip
     parts["decoder"] = replace(decoder, example=_placed(decoder))
     links += [StateLink("decoder", f"next_{cache}", "decoder", cache) for cache in caches]
-    facts = SourceFacts(
-        kind="zoo", location=name, fingerprint="", task="text-generation", architecture=name,
-        parameters=sum(p.numel() for p in net.parameters()),
-        weight_bytes=sum(p.numel() * p.element_size() for p in net.parameters()),
-    )  # fmt: skip
-    return TorchModel(parts, facts, links=tuple(links), rollout=lambda: rollout(net, prompt, steps))
+    return TorchModel(
+        parts,
+        facts(name, net, "text-generation"),
+        links=tuple(links),
+        rollout=lambda: rollout(net, prompt, steps),
+    )
 
 
 def _sizes(memory: list[str], batch: int, step: int, capacity: int, sequence: int) -> dict[str, int]:
