@@ -118,7 +118,7 @@ def _whole(config: LanguageModel) -> Whole:
 
 
 def _lost(graphs: Mapping[str, ir.Model]) -> list[str]:
-    from edgepack.exporters.architectures._graphs import not_there
+    from edgepack.exporters.architectures._graphs import not_there, too_few
 
     lost = not_there(graphs, "encoder", "decoder")
     if lost:
@@ -131,7 +131,8 @@ def _lost(graphs: Mapping[str, ir.Model]) -> list[str]:
         shape = read[name].shape
         if shape is None or len(shape) != 4:  # noqa: PLR2004 - [batch, heads, sequence, width]
             lost.append(f"the decoder computes keys or values from '{name}' again")
-    return lost
+    # A layer has two of them and an attention to itself and one to the input.
+    return lost + too_few(graphs["decoder"], "Softmax", len(crossed), "attentions of the decoder's layers")
 
 
 @architecture(CARD, CONFIGS, tiny="encoder-decoder-tiny", whole=_whole, lost=_lost)
