@@ -138,6 +138,8 @@ def _lost(graphs: Mapping[str, ir.Model]) -> list[str]:
 @architecture(CARD, CONFIGS, tiny="encoder-decoder-tiny", whole=_whole, lost=_lost)
 def build(config: LanguageModel) -> TorchModel:
     """Parts, links and rollout of a configuration."""
-    from edgepack.exporters.architectures import _return_of_the_encoder_parts as parts
+    from edgepack.exporters.architectures import _encoder_decoder_parts as parts
+    from edgepack.exporters.architectures._return_of_the_encoder_nets import Network
 
-    return parts.build(config, NAME, prompt=_PROMPT, steps=_STEPS)
+    play = parts.Play(config.vocabulary, config.positions, _PROMPT, _STEPS)
+    return parts.build(Network(config), NAME, play)
