@@ -144,7 +144,7 @@ def _layout(lengths: list[int], unit: str) -> dict[str, Any]:
     return {
         "height": 340, "margin": {"l": 60, "r": 20, "t": 16, "b": 50},
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        "xaxis": _axis("input length, tokens") | ticks, "yaxis": _axis(unit) | {"rangemode": "tozero"},
+        "xaxis": _axis("input length") | ticks, "yaxis": _axis(unit) | {"rangemode": "tozero"},
     }  # fmt: skip
 
 
