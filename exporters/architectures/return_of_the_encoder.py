@@ -118,7 +118,7 @@ def _whole(config: LanguageModel) -> Whole:
 
 
 def _lost(graphs: Mapping[str, ir.Model]) -> list[str]:
-    from edgepack.exporters.architectures._graphs import not_there
+    from edgepack.exporters.architectures._graphs import not_there, too_few
 
     lost = not_there(graphs, "encoder", "decoder")
     if lost:
@@ -131,12 +131,15 @@ def _lost(graphs: Mapping[str, ir.Model]) -> list[str]:
         shape = read[name].shape
         if shape is None or len(shape) != 4:  # noqa: PLR2004 - [batch, heads, sequence, width]
             lost.append(f"the decoder computes keys or values from '{name}' again")
-    return lost
+    # A layer has two of them and an attention to itself and one to the input.
+    return lost + too_few(graphs["decoder"], "Softmax", len(crossed), "attentions of the decoder's layers")
 
 
 @architecture(CARD, CONFIGS, tiny="encoder-decoder-tiny", whole=_whole, lost=_lost)
 def build(config: LanguageModel) -> TorchModel:
     """Parts, links and rollout of a configuration."""
-    from edgepack.exporters.architectures import _return_of_the_encoder_parts as parts
+    from edgepack.exporters.architectures import _encoder_decoder_parts as parts
+    from edgepack.exporters.architectures._return_of_the_encoder_nets import Network
 
-    return parts.build(config, NAME, prompt=_PROMPT, steps=_STEPS)
+    play = parts.Play(config.vocabulary, config.positions, _PROMPT, _STEPS)
+    return parts.build(Network(config), NAME, play)
