@@ -4,7 +4,9 @@
     python tools/binary_gain_table.py                        print the table
     python tools/binary_gain_table.py docs/binary-gain.md    put it into the file
 
-What other processors had stays there. The numbers are those of build/binary-gain.json, which tests/benchmarks/test_binary_gain.py writes.
+What other processors had stays there.
+
+The numbers are those of build/binary-gain.json, which tests/benchmarks/test_binary_gain.py writes.
 """
 
 from __future__ import annotations

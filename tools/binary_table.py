@@ -4,7 +4,9 @@
     python tools/binary_table.py                            print the tables
     python tools/binary_table.py docs/binary-roofline.md    put them into the file
 
-What other processors had stays there. The numbers are those of build/binary.json and build/binary-chains.json, which tests/benchmarks/test_binary.py and
+What other processors had stays there.
+
+The numbers are those of build/binary.json and build/binary-chains.json, which tests/benchmarks/test_binary.py and
 test_binary_chains.py write.
 """
 
