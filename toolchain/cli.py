@@ -108,6 +108,9 @@ def export(
     raise typer.Exit(max((failure.exit_code for failure in bundle.failures), default=0))
 
 
+cli_zoo.add_export(export)
+
+
 @app.command()
 def report(bundle: opt.BundleFolder, json_: opt.Json = False, debug: opt.Debug = False) -> None:
     """Show a bundle's report in the terminal; report.html in it opens in a browser."""
