@@ -31,17 +31,13 @@ class Opened:
         run: The compared work, once.
         macs: Multiply-accumulates of it, as torch counts them.
         facts: What it is, in words.
-        path: The part's file.
-        signature: Of the part.
-        feed: Inputs of one call.
+        first: File, signature and inputs of the first call.
     """
 
     run: Callable[[], object]
     macs: float
     facts: str
-    path: Path
-    signature: Signature
-    feed: dict[str, np.ndarray]
+    first: tuple[Path, Signature, dict[str, np.ndarray]]
 
 
 def code_key() -> dict[str, str]:
@@ -57,21 +53,34 @@ def opened(claim: str, side: Side, size: str, length: int, settings: Settings) -
         ExportError: It could not be exported, or its graph disagrees with torch.
     """
     model = side.build(size, length)
-    source = model.parts[side.part]
     program = _program(claim, side, size, length, model, settings)
-    part = program.parts[side.part]
-    feed = source.example({**source.sizes, **side.sizes(length)}, 0)
-    calls = side.calls(length)
-    macs = calls * _macs(source, feed)
-    facts = f"{model.facts.parameters or 0:,} parameters, part {side.part}"
-    with judging.open_session("onnxruntime", part.path, part.signature, settings.threads) as session:
+    work = side.work(length)
+    feeds = []
+    macs = 0.0
+    for one in work:
+        source = model.parts[one.part]
+        feeds.append(source.example({**source.sizes, **one.sizes}, 0))
+        macs += one.times * _macs(source, feeds[-1])
+    called = " and ".join(f"{one.times} x {one.part}" if one.times > 1 else one.part for one in work)
+    facts = f"{model.facts.parameters or 0:,} parameters, {called}"
+    with contextlib.ExitStack() as stack:
+        sessions = {
+            name: stack.enter_context(
+                judging.open_session(
+                    "onnxruntime", program.parts[name].path, program.parts[name].signature, settings.threads
+                )
+            )
+            for name in dict.fromkeys(one.part for one in work)
+        }
 
         def run() -> None:
-            for _ in range(calls):
-                session.run(feed)
+            for one, feed in zip(work, feeds, strict=True):
+                for _ in range(one.times):
+                    sessions[one.part].run(feed)
 
         run()  # allocates; it is not counted
-        yield Opened(run, macs, facts, part.path, part.signature, feed)
+        part = program.parts[work[0].part]
+        yield Opened(run, macs, facts, (part.path, part.signature, feeds[0]))
 
 
 def _program(

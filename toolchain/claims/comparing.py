@@ -24,7 +24,24 @@ if TYPE_CHECKING:
     from edgepack.exporters.sources.base import TorchModel
     from edgepack.toolchain.claims._opened import Opened
 
+TOLERANCE = 0.03
+"""How far the parameters of sides of equal size may be apart, relative."""
 LATENCY, MACS, MEMORY, RATE = "latency", "multiply-accumulates", "memory of a call", "throughput"
+
+
+@dataclass(frozen=True)
+class Work:
+    """Calls of one part.
+
+    Attributes:
+        part: Which.
+        sizes: Named dimensions of a call; what is left out is as in the part's example.
+        times: How often it is called, one call after the other.
+    """
+
+    part: str = "main"
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    times: int = 1
 
 
 @dataclass(frozen=True)
@@ -34,17 +51,13 @@ class Side:
     Attributes:
         name: For people.
         build: From (size, length) to the model in torch; the length is for what has fixed sizes.
-        part: Which part is called.
-        sizes: From a length to the named dimensions of that call; what it leaves out is as in the part's example.
-        calls: From a length to how often that part is called for the work that is compared, such as once a candidate.
+        work: From a length to the calls that are compared with the other side's.
         dynamic: Whether one model serves all lengths.
     """
 
     name: str
     build: Callable[[str, int], TorchModel]
-    part: str = "main"
-    sizes: Callable[[int], Mapping[str, int]] = lambda _: {}
-    calls: Callable[[int], int] = lambda _: 1
+    work: Callable[[int], Sequence[Work]] = lambda _: (Work(),)
     dynamic: bool = True
 
 
@@ -64,8 +77,9 @@ class Comparison:
         of: What a length is: "tokens", "pixels of a side".
         sizes: Names of sizes.
         quick_size: The size for a quick look.
-        memory: Whether memory is measured too, in a process for each side and length.
+        memory: Whether memory is measured too, in a process for each side and length, of the first call.
         power: What a length counts as in the fit: 2 for sides of a square, so that the exponent is over pixels.
+        equal: Whether both sides have as many parameters, within `TOLERANCE`.
         notes: What a reader must know.
     """
 
@@ -82,11 +96,17 @@ class Comparison:
     quick_size: str
     memory: bool = False
     power: int = 1
+    equal: bool = True
     notes: Sequence[str] = field(default_factory=tuple)
+
+
+COMPARISONS: dict[str, Comparison] = {}
+"""The declared ones by name, once their modules are imported."""
 
 
 def compare(comparison: Comparison) -> Claim:
     """File a comparison as a claim."""
+    COMPARISONS[comparison.name] = comparison
     claim = Claim(
         comparison.name, comparison.row, comparison.paper, comparison.arxiv, tuple(comparison.statements),
         lambda settings, listener: measure(comparison, settings, listener),
@@ -201,9 +221,8 @@ def _once(name: str, unit: str, figures: Mapping[str, float]) -> list[Value]:
 def _mib(one: Opened, settings: Settings) -> float:
     from edgepack.runtime import memory
 
-    peak = memory.peak(
-        "onnxruntime", one.path, one.signature, one.feed, settings.threads, settings.time_limit_s
-    )
+    path, signature, feed = one.first
+    peak = memory.peak("onnxruntime", path, signature, feed, settings.threads, settings.time_limit_s)
     return (peak.peak_bytes - (peak.load_bytes or 0)) / 2**20
 
 

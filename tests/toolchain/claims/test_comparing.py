@@ -9,7 +9,7 @@ from edgepack.toolchain.claims import comparing, shown, text
 from edgepack.toolchain.claims._fits import exponent
 from edgepack.toolchain.claims._rounds import call_times_ms, compared
 from edgepack.toolchain.claims.base import Claim, Settings, Statement
-from edgepack.toolchain.claims.comparing import LATENCY, MACS, Comparison, Side, measure
+from edgepack.toolchain.claims.comparing import LATENCY, MACS, Comparison, Side, Work, measure
 from edgepack.toolchain.errors import UnknownNameError, UsageError
 
 WIDTH = {"small": 8}
@@ -38,7 +38,7 @@ def side(name, net):
         width = WIDTH[size]
         return one_part(name, net(width), "none", f"x:float32[batch=2,n=4,{width}]", outputs=["y"])
 
-    return Side(name, build, sizes=lambda length: {"batch": 1, "n": length})
+    return Side(name, build, lambda length: [Work(sizes={"batch": 1, "n": length})])
 
 
 COMPARISON = Comparison(
@@ -71,7 +71,7 @@ def test_a_comparison_is_measured_counted_fitted_and_kept(settings):
     assert fits[MACS, "linear"] == pytest.approx(1)
     assert fits[MACS, "scores"] == pytest.approx(2)
     assert (LATENCY, "linear") in fits
-    assert results.facts["linear small"] == "64 parameters, part main"
+    assert results.facts["linear small"] == "64 parameters, main"
     assert any("n^1.00 (linear), n^2.00 (scores)" in line for line in text.conditions(results))
     claim = Claim("linear-against-scores", "00", "Linear", None, COMPARISON.statements, lambda *_: results)
     assert "latency: the paper says 2x faster; here" in text.sentences(claim, results)[0]
