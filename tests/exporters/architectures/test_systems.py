@@ -24,8 +24,8 @@ from edgepack.toolchain.results import CandidateResult, Manifest
 from tests.workers import answered_here
 
 TARGETS = ("cpu:onnxruntime", "mobile:litert")
-SAMPLES = 12
-"""That calibrate, and as many that judge: enough for a few thousand weights."""
+SAMPLES = 48
+"""That calibrate, and as many that judge: one row of all may choose another class."""
 NOTHING_TO_ROUND = (
     "no convolution or matrix product with constant weights",
     "no matrix product with a large constant",
