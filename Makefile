@@ -14,7 +14,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 OUT ?= build/minilm
-TARGETS ?= cpu,npu,mobile
+# One of the mobile runtimes, as the default installation has it: others that are installed would be built too.
+TARGETS ?= cpu,npu,mobile:litert
 # Environments that tests need, one target of each.
 ISOLATED := npu:qnn-htp-v75 npu:coreml npu:rk3588
 # Test files run side by side, the tests of one file in one process.

@@ -115,6 +115,40 @@ def export(part: TorchPart, signature: Signature, rung: str, path: Path, weights
     return Written(_pinned(signature, part) if static else signature, tuple(notes))
 
 
+def at_sizes(part: TorchPart, sizes: Mapping[str, int]) -> torch.export.ExportedProgram:
+    """The part as torch.export writes it down with every dimension a number: for compilers that begin there.
+
+    Complex numbers are pairs of real ones, as in an ONNX graph; nothing else is decomposed.
+
+    Args:
+        part: The opened part.
+        sizes: Of its named dimensions.
+
+    Raises:
+        ExportError: The source gives no example for an input.
+        Exception: Whatever torch raises.
+    """
+    import numpy as np
+    import torch
+
+    from edgepack.exporters.pairs import is_complex, without_complex
+
+    arrays = part.example(sizes, 0)
+    missing = next((spec for spec in part.signature.inputs if spec.name not in arrays), None)
+    if missing is not None:
+        raise ExportError(f"The source gives no example for its input {missing}", where=part.where)
+    given = [arrays[spec.name] for spec in part.signature.inputs]
+    args = tuple(torch.from_numpy(np.require(value, requirements=("C", "W"))) for value in given)
+
+    def trace(module: torch.nn.Module, *, strict: bool = False) -> torch.export.ExportedProgram:
+        return _torch_export(module, args, None, strict=strict)
+
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        exported = trace(part.module)
+        return without_complex(exported, trace)[0] if is_complex(exported) else exported
+
+
 def _translated(exported: torch.export.ExportedProgram, signature: Signature) -> ir.Model:
     """The program in ONNX.
 
