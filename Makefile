@@ -101,6 +101,7 @@ format: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python tools/targets_table.py README.md docs/targets.md
+	$(BIN)/python tools/target_options_table.py docs/targets.md
 	$(BIN)/python tools/quantizer_options_table.py docs/quantization.md
 	$(BIN)/python tools/onnx_cases_table.py --table
 	$(BIN)/python tools/tflite_operators_table.py docs/tflite.md
