@@ -4,7 +4,7 @@
 
 XNNPACK's quantizer notes which tensors get integers, torchao's pt2e flow puts observers there, runs the samples and
 writes pairs of quantize and dequantize; XNNPACK's partitioner makes integer kernels of them. Answers
-(`toolchain.answers`) with {"facts": as of `toolchain.executorch.Facts`}.
+(`toolchain.answers`) with {"facts": as of `toolchain.vendors.executorch.Facts`}.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgepack.toolchain import executorch_lowering
 from edgepack.toolchain.answers import write_answer
-from edgepack.toolchain.executorch import PROGRAM_FILE
+from edgepack.toolchain.vendors import executorch_lowering
+from edgepack.toolchain.vendors.executorch import PROGRAM_FILE
 
 
 def main(request_file: str) -> None:

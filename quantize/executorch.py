@@ -18,10 +18,10 @@ from pydantic import BeforeValidator, Field
 
 from edgepack.quantize.base import CalibrationData, Quantizer, quantizers
 from edgepack.quantize.options import Options, split
-from edgepack.toolchain import executorch
 from edgepack.toolchain.errors import TargetError, UsageError
-from edgepack.toolchain.executorch import EXPORTED_FILE, FORMAT, PROGRAM_FILE, Facts
 from edgepack.toolchain.program import Lowered
+from edgepack.toolchain.vendors import executorch
+from edgepack.toolchain.vendors.executorch import EXPORTED_FILE, FORMAT, PROGRAM_FILE, Facts
 
 WORKER = "edgepack.quantize._executorch_worker"
 TIME_LIMIT_S = 1800.0

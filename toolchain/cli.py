@@ -21,6 +21,7 @@ from edgepack.toolchain import (
     cli_profile,
     cli_search,
     cli_setup,
+    cli_zoo,
 )
 from edgepack.toolchain import cli_options as opt
 from edgepack.toolchain.cli_shared import errors_shown, opened_cache, progress
@@ -40,6 +41,7 @@ app = typer.Typer(
 cache_app = typer.Typer(help="Look at or empty the cache of finished stages.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
 cli_claims.add_to(app)
+cli_zoo.add_to(app)
 cli_bisect.add_to(app)
 cli_profile.add_to(app)
 cli_farm.add_to(app)
@@ -106,6 +108,9 @@ def export(
             bundle = pipeline.run(asked, cache=store, listener=listener, resume=resume, jobs=jobs)
         _print_bundle(bundle, as_json=json_, quiet=quiet)
     raise typer.Exit(max((failure.exit_code for failure in bundle.failures), default=0))
+
+
+cli_zoo.add_export(export)
 
 
 @app.command()

@@ -100,7 +100,7 @@ def _tflite(path: Path) -> None:
 
 def _executorch(path: Path) -> None:
     """What lies beside a program; the program itself is not looked at."""
-    from edgepack.toolchain.executorch import Facts
+    from edgepack.toolchain.vendors.executorch import Facts
 
     path.touch()
     Facts("", delegated=1, subgraphs=1, integer=0, portable=(), convolutions=0, products=16).save(path)

@@ -13,8 +13,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from edgepack.toolchain.errors import EdgepackError
-from edgepack.toolchain.executorch import hushed
 from edgepack.toolchain.results import OperatorTime
+from edgepack.toolchain.vendors.executorch import hushed
 
 _KERNEL = "native_call_"
 _DELEGATE = "DELEGATE_CALL"

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from edgepack.runtime.sessions._inputs import InputCheck
 from edgepack.runtime.sessions.base import Session, sessions
 from edgepack.toolchain.errors import SourceError, UsageError
-from edgepack.toolchain.executorch import DISTRIBUTION, METHOD, hushed, import_runtime, is_program
 from edgepack.toolchain.program import Signature
+from edgepack.toolchain.vendors.executorch import DISTRIBUTION, METHOD, hushed, import_runtime, is_program
 
 if TYPE_CHECKING:
     import numpy as np

@@ -3,7 +3,7 @@
     python -m edgepack.targets.mobile._executorch_worker request.json
 
 It writes `model.pte` and `model.pt2` into the request's folder, and answers (`toolchain.answers`) with {"facts": as of
-`toolchain.executorch.Facts`}. It runs the model's own code.
+`toolchain.vendors.executorch.Facts`}. It runs the model's own code.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from edgepack.toolchain.answers import write_answer
 from edgepack.toolchain.errors import EdgepackError, TargetError
-from edgepack.toolchain.executorch import EXPORTED_FILE, INSTEAD, PROGRAM_FILE
+from edgepack.toolchain.vendors.executorch import EXPORTED_FILE, INSTEAD, PROGRAM_FILE
 
 
 def main(request_file: str) -> None:
@@ -37,7 +37,7 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
     import torch
 
     from edgepack.exporters import torch_program
-    from edgepack.toolchain import executorch_lowering
+    from edgepack.toolchain.vendors import executorch_lowering
 
     torch.set_num_threads(max(1, request["threads"]))
     folder, part = Path(request["folder"]), request["part"]

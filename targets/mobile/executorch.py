@@ -17,12 +17,12 @@ from pathlib import Path
 
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
 from edgepack.targets.mobile._litert_lowering import pin, refuse_growing
-from edgepack.toolchain import executorch
 from edgepack.toolchain.errors import TargetError
-from edgepack.toolchain.executorch import Facts
 from edgepack.toolchain.native_operators import refuse_native
 from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.results import Placement, Tool
+from edgepack.toolchain.vendors import executorch
+from edgepack.toolchain.vendors.executorch import Facts
 
 RUNTIME = Requirement(executorch.DISTRIBUTION, executorch.INSTALL)
 QUANTIZER = Requirement(executorch.QUANTIZER, executorch.INSTALL)

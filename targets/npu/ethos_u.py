@@ -23,6 +23,7 @@ from edgepack.targets.mobile import _litert_lowering as lowering
 from edgepack.targets.npu import vela_report
 from edgepack.targets.npu._ethos_memory import EthosOptions, settled
 from edgepack.targets.npu._integer_ends import integer_ends
+from edgepack.targets.npu._macs import of_tflite
 from edgepack.targets.npu._vela_layers import read_layers
 from edgepack.toolchain import tflite
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError
@@ -174,7 +175,7 @@ class EthosU(Target):
             placement=placement,
             tool=tool,
             estimate=summary.latency(),
-            metrics=summary.metrics(tool),
+            metrics=(*summary.metrics(tool), *of_tflite(tflite.read(folder / check), placement, tool)),
             profile=read_layers(sorted(work.glob("*_per-layer.csv")), summary.clock_hz, tool),
             notes=(
                 f"{share:.1%} of the operators run on the NPU; Vela's estimate leaves out the other {placement.cpu}",

@@ -8,8 +8,9 @@ import torch
 
 from edgepack.exporters._worker import export_model
 from edgepack.exporters.architectures import return_of_the_encoder as row04
-from edgepack.exporters.architectures._return_of_the_encoder_nets import _HIDDEN_SCORE, Network
+from edgepack.exporters.architectures._return_of_the_encoder_nets import Network
 from edgepack.exporters.architectures.base import architectures
+from edgepack.exporters.architectures.blocks._masks import HIDDEN_SCORE
 from edgepack.toolchain.errors import UnknownNameError
 from edgepack.toolchain.links import StatefulProgram, check_links
 from edgepack.toolchain.passes.clean_up import clean_up
@@ -22,8 +23,7 @@ TINY = ["encoder-decoder-tiny", "decoder-only-tiny"]
 @pytest.mark.parametrize("name", ["encoder-decoder-tiny", "decoder-only-tiny", "encoder-decoder-30m"])
 def test_parameters_are_those_of_the_formula(name):
     config = row04.CONFIGS[name]
-    built = sum(p.numel() for p in Network(config).parameters())
-    assert built == config.parameters == architectures.get(row04.NAME).parameters[name]
+    assert architectures.get(row04.NAME).counted(name).parameters == config.parameters
 
 
 @pytest.mark.parametrize(("size", "millions"), [("30m", 30), ("120m", 120)])
@@ -78,8 +78,8 @@ def test_logits_depend_on_positions_and_on_the_input(name):
 
 def test_what_is_hidden_weighs_nothing_and_is_no_subnormal_number():
     capacity, spread = 4096, 8.0
-    assert np.exp(_HIDDEN_SCORE + spread) * capacity < np.finfo(np.float32).eps ** 2
-    assert np.exp(_HIDDEN_SCORE - spread) / capacity > np.finfo(np.float32).tiny
+    assert np.exp(HIDDEN_SCORE + spread) * capacity < np.finfo(np.float32).eps ** 2
+    assert np.exp(HIDDEN_SCORE - spread) / capacity > np.finfo(np.float32).tiny
 
 
 @pytest.mark.slow

@@ -16,7 +16,6 @@ from edgepack.quantize.base import CalibrationData, quantizers
 from edgepack.runtime.sessions import _executorch_profile as profiles
 from edgepack.targets.base import Context, targets
 from edgepack.targets.mobile import executorch as module
-from edgepack.toolchain import executorch
 from edgepack.toolchain.errors import (
     EdgepackError,
     TargetError,
@@ -24,9 +23,10 @@ from edgepack.toolchain.errors import (
     ToolchainMissingError,
     UsageError,
 )
-from edgepack.toolchain.executorch import Facts
 from edgepack.toolchain.program import Lowered, Part, Program, Signature, StateLink, TensorSpec
 from edgepack.toolchain.results import Calibration
+from edgepack.toolchain.vendors import executorch
+from edgepack.toolchain.vendors.executorch import Facts
 from tests.onnx_files import empty_model
 
 VERSION = "1.5.1"
@@ -300,7 +300,7 @@ def test_a_trace_that_cannot_be_read(tmp_path: Path) -> None:
 
 
 def test_kernels_that_the_runtime_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    from edgepack.toolchain import executorch_lowering as lowering
+    from edgepack.toolchain.vendors import executorch_lowering as lowering
 
     registry = SimpleNamespace(operator_names={"aten::add.out"})
     runtime = SimpleNamespace(get=lambda: SimpleNamespace(operator_registry=registry))

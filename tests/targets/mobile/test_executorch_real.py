@@ -15,10 +15,10 @@ from edgepack.runtime.sessions.executorch import ExecuTorchSession
 from edgepack.targets.base import Context
 from edgepack.targets.mobile.executorch import ExecuTorch
 from edgepack.toolchain.errors import GateError, SourceError, TargetError, UsageError
-from edgepack.toolchain.executorch import Facts
 from edgepack.toolchain.pipeline.lowered import check_lowered
 from edgepack.toolchain.program import Case, Lowered, Part, Program, Signature, TensorSpec
 from edgepack.toolchain.results import Calibration, StageRecord
+from edgepack.toolchain.vendors.executorch import Facts
 from tests.onnx_files import empty_model
 
 pytestmark = [

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepack.toolchain.errors import TargetError
-from edgepack.toolchain.executorch import INSTEAD, METHOD, Facts, import_runtime
 from edgepack.toolchain.results import NodeReason
+from edgepack.toolchain.vendors.executorch import INSTEAD, METHOD, Facts, import_runtime
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
