@@ -58,6 +58,7 @@ def export(
     out: opt.Out = None,
     precision: opt.Precision = None,
     quantize: opt.Quantize = None,
+    target_option: opt.TargetOptions = None,
     keep: opt.Keep = None,
     assign: opt.Assign = None,
     task: opt.Task = None,
@@ -90,6 +91,7 @@ def export(
 
         values = (read(recipe) if recipe else {}) | opt.given(
             model=model, out=str(out) if out else None, targets=opt.split(target), precision=precision,
+            target_options=opt.pairs(target_option, opt.scalar, "--target-option"),
             quantize=opt.pairs(quantize, opt.scalar, "--quantize"), keep=keep, assign=assign, task=task,
             inputs=inputs, sizes=opt.pairs(size, int, "--size"), static=static or None, calibration=calibration,
             calibration_samples=calibration_samples, gate=opt.pairs(gate, float, "--gate"), metric=metric,

@@ -35,9 +35,7 @@ NOTHING_TO_ROUND = (
 """Reasons why a part has no int8 form that are facts of the part."""
 KNOWN: dict[tuple[str, str, str], str] = {}
 """(system, part, target) -> a word of the reason why int8 does not hold there; the manifest must say it."""
-BLOCKED: dict[tuple[str, str, str], str] = {
-    ("return-of-the-encoder", "decoder", "mobile:litert"): "ScatterElements",
-}
+BLOCKED: dict[tuple[str, str, str], str] = {}
 """(system, part, target) -> a word of the reason why nothing ships there; what is not named here must ship."""
 
 pytestmark = pytest.mark.slow
