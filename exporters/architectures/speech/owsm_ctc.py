@@ -95,7 +95,7 @@ CARD = Card(
         "the intermediate CTC heads stay in the graph, each a softmax that is fed back; one matrix for all of them",
     ),
     compared="the authors' ESPnet 202511 (ESPnetS2TCTCModel.encode and its CTC head), run by hand with the same "
-    "weights at width 32 with 6 layers: equal within 6e-5, as many parameters; its layer norms have an epsilon of 1e-12",
+    "weights at width 32 with 6 layers: equal within 6e-5, as many parameters (its layer norms have epsilon 1e-12)",
 )
 
 
