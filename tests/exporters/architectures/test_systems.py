@@ -33,7 +33,10 @@ NOTHING_TO_ROUND = (
     "changed no node",
 )
 """Reasons why a part has no int8 form that are facts of the part."""
-KNOWN: dict[tuple[str, str, str], str] = {}
+KNOWN: dict[tuple[str, str, str], str] = {
+    # The ids that are recommended are asked for exactly, and items of almost equal score change places.
+    ("bert4rec", "main", "cpu:onnxruntime"): "items: 2 of 5 values differ",
+}
 """(system, part, target) -> a word of the reason why int8 does not hold there; the manifest must say it."""
 BLOCKED: dict[tuple[str, str, str], str] = {}
 """(system, part, target) -> a word of the reason why nothing ships there; what is not named here must ship."""

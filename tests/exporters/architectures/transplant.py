@@ -64,3 +64,11 @@ def bert_layers(ours, theirs):
 def _bert_attention(attention):
     inner = attention.self
     return inner.query, inner.key, inner.value, attention.output.dense
+
+
+def roberta_table(ours, theirs):
+    """Into `Embeddings`, those of transformers' BERT or RoBERTa."""
+    copy(ours.token, theirs.word_embeddings)
+    copy(ours.position, theirs.position_embeddings)
+    copy(ours.segment, theirs.token_type_embeddings)
+    copy(ours.norm, theirs.LayerNorm)

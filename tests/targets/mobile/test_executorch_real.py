@@ -14,7 +14,7 @@ from edgepack.quantize.base import CalibrationData, quantizers
 from edgepack.runtime.sessions.executorch import ExecuTorchSession
 from edgepack.targets.base import Context
 from edgepack.targets.mobile.executorch import ExecuTorch
-from edgepack.toolchain.errors import GateError, SourceError, TargetError, UsageError
+from edgepack.toolchain.errors import GateError, SourceError, UsageError
 from edgepack.toolchain.pipeline.lowered import check_lowered
 from edgepack.toolchain.program import Case, Lowered, Part, Program, Signature, TensorSpec
 from edgepack.toolchain.results import Calibration, StageRecord
@@ -46,13 +46,6 @@ class Network(torch.nn.Module):
 
 def make():
     return Network().eval()
-
-class Lacking(torch.nn.Module):
-    def forward(self, x):
-        return torch.special.bessel_j0(x) + 1
-
-def lacking():
-    return Lacking().eval()
 """
 INPUTS = ("image:float32[batch=2,3,8,8]", "ids:int64[batch=2,6]", "unused:float32[batch=2]")
 SIGNATURE = Signature(
@@ -87,10 +80,10 @@ def expected(script: Path, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarra
     return {spec.name: value.numpy() for spec, value in zip(SIGNATURE.outputs, made, strict=True)}
 
 
-def context(script: Path, factory: str, inputs: tuple[str, ...]) -> Context:
+def context(script: Path) -> Context:
     from edgepack.exporters import SourceRequest
 
-    source = SourceRequest(f"{script}:{factory}", inputs=inputs).to_json()
+    source = SourceRequest(f"{script}:make", inputs=INPUTS).to_json()
     return Context(source=source, sizes={"batch": 2}, time_limit_s=300)
 
 
@@ -106,7 +99,7 @@ def plain(script: Path, tmp_path_factory: pytest.TempPathFactory) -> Lowered:
     folder = tmp_path_factory.mktemp("plain")
     part = Part("main", empty_model(folder / "main.onnx"), SIGNATURE)
     program = Program({"main": part}, source={"kind": "factory"})
-    return ExecuTorch().lower(program, part, context(script, "make", INPUTS), folder / "lowered")
+    return ExecuTorch().lower(program, part, context(script), folder / "lowered")
 
 
 def test_computes_what_torch_computes(plain: Lowered, script: Path, capfd) -> None:
@@ -219,19 +212,6 @@ def test_wrong_numbers_are_found(plain: Lowered, script: Path, tmp_path: Path) -
     record = StageRecord(name="lower", seconds=0)
     check_lowered(part, plain, ExecuTorch(), record)
     assert record.parity.passed
-
-
-def test_an_operator_without_a_kernel(script: Path, tmp_path: Path) -> None:
-    signature = Signature(
-        (TensorSpec("x", "float32", ("batch", 4)),), (TensorSpec("y", "float32", ("batch", 4)),)
-    )
-    part = Part("main", empty_model(tmp_path / "main.onnx"), signature)
-    program = Program({"main": part}, source={"kind": "factory"})
-    asked = context(script, "lacking", ("x:float32[batch=2,4]",))
-    with pytest.raises(TargetError, match="bessel_j0") as caught:
-        ExecuTorch().lower(program, part, asked, tmp_path / "out")
-    assert "Use --target cpu:onnxruntime" in str(caught.value)
-    assert not list((tmp_path / "out").glob("*.pte"))
 
 
 def test_minilm(minilm: Path, tmp_path: Path) -> None:
