@@ -110,8 +110,8 @@ CARD = Card(
         "caches of fixed capacity",
     ),
     compared=(
-        "the authors' layer (Pattention, with the norm of their configurations), same weights, run by hand: outputs of up "
-        "to 4.8 differ by less than 2e-6 at widths 32 and 768; the rest of their network needs kernels of a GPU: not run"
+        "the authors' layer (Pattention, with the norm of their configurations), same weights, run by hand: outputs of "
+        "up to 4.8 differ by less than 2e-6 at widths 32 and 768; the rest of their network needs a GPU: not run"
     ),
 )
 
