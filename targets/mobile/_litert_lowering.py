@@ -32,7 +32,14 @@ def lower_key() -> str:
     return "tflite" if second is None else f"tflite (litert-torch {second} at hand)"
 
 
-def lower(target: str, program: Program, part: Part, context: Context, folder: Path) -> Lowered:
+def lower(
+    target: str,
+    program: Program,
+    part: Part,
+    context: Context,
+    folder: Path,
+    change: _onnx_lowering.Change = lambda _: (),
+) -> Lowered:
     """Convert one part to a `.tflite` with static shapes, inputs and outputs named as in the signature.
 
     Args:
@@ -41,6 +48,7 @@ def lower(target: str, program: Program, part: Part, context: Context, folder: P
         part: The part; its named dimensions are pinned to `context.sizes`.
         context: The source, the sizes, the time limit.
         folder: Receives the file.
+        change: Rewrites the part's graph first; litert-torch, which does not see it, goes without.
 
     Raises:
         TargetError: The model cannot be converted, as one with native operators; the operator is named.
@@ -50,7 +58,7 @@ def lower(target: str, program: Program, part: Part, context: Context, folder: P
     _check_part(target, program, part)
     inputs = pin(Signature(part.signature.inputs, ()), context.sizes, target).inputs
     try:
-        return _onnx_lowering.lower(part, inputs, context.sizes, folder)
+        return _onnx_lowering.lower(part, inputs, context.sizes, folder, change)
     except NotServed as refusal:
         if program.source.get("kind") == "onnx":
             raise
