@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import itertools
 import logging
 import warnings
 from collections.abc import Mapping
@@ -265,6 +266,19 @@ def _separate(model: ir.Model, signature: Signature) -> None:
         value.name = spec.name
     for value, spec in zip(model.graph.outputs, signature.outputs, strict=True):
         value.name = spec.name
+    _yield_names(model)
+
+
+def _yield_names(model: ir.Model) -> None:
+    """Rename inner values that are called like an input or an output: torch names values after its operators."""
+    ends = {value.name: value for value in (*model.graph.inputs, *model.graph.outputs)}
+    values = [value for node in model.graph.all_nodes() for value in node.outputs]
+    taken = {value.name for value in values} | set(model.graph.initializers) | ends.keys()
+    for value in values:
+        if value.name in ends and value is not ends[value.name]:
+            inner = next(name for i in itertools.count() if (name := f"{value.name}_inner_{i}") not in taken)
+            taken.add(inner)
+            value.name = inner
 
 
 def _pinned(signature: Signature, part: TorchPart) -> Signature:

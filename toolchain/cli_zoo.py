@@ -47,7 +47,7 @@ def zoo_list(json_: opt.Json = False, debug: opt.Debug = False) -> None:  # noqa
             ]
             typer.echo(json.dumps({"architectures": entries}))
             return
-        for one in sorted(found, key=lambda one: one.card.system):
+        for one in sorted(found, key=lambda one: one.card.order):
             typer.echo(f"{one.card.system}  {one.card.name}  {one.card.paper}")
             typer.echo("    " + "  ".join(f"zoo:{one.card.name}/{config}" for config in one.configs))
 

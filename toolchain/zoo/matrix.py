@@ -143,12 +143,9 @@ def chosen_systems(names: Sequence[str]) -> tuple[Architecture, ...]:
     from edgepack.exporters.architectures.base import architectures
 
     wanted = [name.removeprefix("zoo:").partition("/")[0] for name in names] or architectures.names()
-    return tuple(sorted((architectures.get(name) for name in dict.fromkeys(wanted)), key=_row))
-
-
-def _row(one: Architecture) -> tuple[int, str]:
-    digits = "".join(sign for sign in one.card.system if sign.isdigit())
-    return int(digits or 0), one.card.name
+    return tuple(
+        sorted((architectures.get(name) for name in dict.fromkeys(wanted)), key=lambda one: one.card.order)
+    )
 
 
 def _side_by_side(jobs: int | None) -> tuple[int, int]:

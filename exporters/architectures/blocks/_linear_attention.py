@@ -48,7 +48,8 @@ def attend(
     channels = q.shape[-1]
     q, k, v, rate = (chunks(value, chunk) for value in (q, k, v, rate))
     seen = triangle(chunk, backward=backward)
-    sums = seen @ rate  # R, [batch * count, heads, chunk, channels]
+    # R, [batch * count, heads, chunk, channels]; a constant stands on the right, where runtimes round it to int8.
+    sums = (rate.transpose(-1, -2) @ seen.T).transpose(-1, -2)
     total = sums[:, :, :1] if backward else sums[:, :, -1:]
     middle = sums[:, :, chunk // 2 : chunk // 2 + 1]
 

@@ -29,8 +29,12 @@ class LSTMStep(torch.nn.Module):
 
     def forward(self, x: torch.Tensor, cell: Cell) -> Cell:
         """Next h and c, [batch, width] both, from `x` [batch, inputs] and the last ones."""
+        return self.gated(self.input(x), cell)
+
+    def gated(self, gates: torch.Tensor, cell: Cell) -> Cell:
+        """As `forward`, with what the input adds to the gates computed already, [batch, 4 width]."""
         hidden, memory = cell
-        i, f, g, o = (self.input(x) + self.recurrent(hidden)).chunk(4, -1)
+        i, f, g, o = (gates + self.recurrent(hidden)).chunk(4, -1)
         memory = f.sigmoid() * memory + i.sigmoid() * g.tanh()
         return o.sigmoid() * memory.tanh(), memory
 
