@@ -10,6 +10,7 @@ import importlib
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,10 @@ def _called(run_tool: Callable[..., ToolRun]) -> Callable[..., ToolRun]:
         data = json.loads(request.read_text())
         if "lean" in data:  # which would hide packages from the tests that follow
             request.write_text(json.dumps({**data, "lean": False}))
-        importlib.import_module(words[2]).main(words[3])
+        # Warnings of what a worker imports are nobody's in a process of its own.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module(words[2]).main(words[3])
         return ToolRun("", "")
 
     return run

@@ -58,3 +58,9 @@ class Card:
     unpublished: str = ""
     structure: tuple[str, ...] = ()
     compared: str = ""
+
+    @property
+    def order(self) -> tuple[int, str]:
+        """Sorts cards by their rows; those without a number come first."""
+        digits = "".join(sign for sign in self.system if sign.isdigit())
+        return int(digits or 0), self.name

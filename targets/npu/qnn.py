@@ -24,6 +24,7 @@ from typing import Any, ClassVar
 
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
 from edgepack.targets.npu import _qnn_placement as placement
+from edgepack.targets.npu._macs import of_onnx
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError
 from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.quantized import AS_GIVEN
@@ -187,6 +188,7 @@ class QnnHtp(Target):
             run_file=file.name,
             placement=where,
             tool=tool,
+            metrics=of_onnx(lowered.path, where, tool),
             notes=self._notes(where, refused, missing),
         )
 

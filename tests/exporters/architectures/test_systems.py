@@ -24,8 +24,8 @@ from edgepack.toolchain.results import CandidateResult, Manifest
 from tests.workers import answered_here
 
 TARGETS = ("cpu:onnxruntime", "mobile:litert")
-SAMPLES = 12
-"""That calibrate, and as many that judge: enough for a few thousand weights."""
+SAMPLES = 48
+"""That calibrate, and as many that judge: one row of all may choose another class."""
 NOTHING_TO_ROUND = (
     "no convolution or matrix product with constant weights",
     "no matrix product with a large constant",
@@ -33,11 +33,12 @@ NOTHING_TO_ROUND = (
     "changed no node",
 )
 """Reasons why a part has no int8 form that are facts of the part."""
-KNOWN: dict[tuple[str, str, str], str] = {}
-"""(system, part, target) -> a word of the reason why int8 does not hold there; the manifest must say it."""
-BLOCKED: dict[tuple[str, str, str], str] = {
-    ("return-of-the-encoder", "decoder", "mobile:litert"): "ScatterElements",
+KNOWN: dict[tuple[str, str, str], str] = {
+    # The ids that are recommended are asked for exactly, and items of almost equal score change places.
+    ("bert4rec", "main", "cpu:onnxruntime"): "items: 2 of 5 values differ",
 }
+"""(system, part, target) -> a word of the reason why int8 does not hold there; the manifest must say it."""
+BLOCKED: dict[tuple[str, str, str], str] = {}
 """(system, part, target) -> a word of the reason why nothing ships there; what is not named here must ship."""
 
 pytestmark = pytest.mark.slow
