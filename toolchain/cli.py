@@ -58,6 +58,7 @@ def export(
     out: opt.Out = None,
     precision: opt.Precision = None,
     quantize: opt.Quantize = None,
+    target_option: opt.TargetOptions = None,
     keep: opt.Keep = None,
     assign: opt.Assign = None,
     task: opt.Task = None,
@@ -90,6 +91,7 @@ def export(
 
         values = (read(recipe) if recipe else {}) | opt.given(
             model=model, out=str(out) if out else None, targets=opt.split(target), precision=precision,
+            target_options=opt.pairs(target_option, opt.scalar, "--target-option"),
             quantize=opt.pairs(quantize, opt.scalar, "--quantize"), keep=keep, assign=assign, task=task,
             inputs=inputs, sizes=opt.pairs(size, int, "--size"), static=static or None, calibration=calibration,
             calibration_samples=calibration_samples, gate=opt.pairs(gate, float, "--gate"), metric=metric,
@@ -106,6 +108,9 @@ def export(
             bundle = pipeline.run(asked, cache=store, listener=listener, resume=resume, jobs=jobs)
         _print_bundle(bundle, as_json=json_, quiet=quiet)
     raise typer.Exit(max((failure.exit_code for failure in bundle.failures), default=0))
+
+
+cli_zoo.add_export(export)
 
 
 @app.command()

@@ -18,7 +18,9 @@ from edgepack.toolchain.program import Call, StateLink
 if TYPE_CHECKING:
     import numpy as np
 
-_INPUT = 7  # of the encoder in the rollout
+
+_LONGEST = 128  # of an input, and _ROOM of a cache, that a target with fixed sizes is built for
+_ROOM = 256
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Play:
 
     Attributes:
         vocabulary: Tokens of the decoder, and of the encoder where it has no other.
-        positions: Most positions that the encoder's input may have, and the decoder's cache.
+        positions: Most positions that the encoder's input may have, and the decoder's cache; at least 38.
         prompt: Tokens of the rollout's first decoder call.
         steps: Single steps after it.
         task: What the model is for.
@@ -43,6 +45,16 @@ class Play:
     source_vocabulary: int | None = None
     capped: bool = False
 
+    @property
+    def source(self) -> int:
+        """Tokens of the encoder's input where sizes are fixed."""
+        return min(_LONGEST, self.positions // 4)
+
+    @property
+    def capacity(self) -> int:
+        """Slots of the decoder's caches where sizes are fixed."""
+        return min(_ROOM, self.positions)
+
 
 def build(net: EncoderDecoder, name: str, play: Play) -> TorchModel:
     """Parts, links and rollout of a network that has its weights."""
@@ -53,19 +65,20 @@ def build(net: EncoderDecoder, name: str, play: Play) -> TorchModel:
     caches = [f"{kind}_{i}" for i in range(count) for kind in ("key", "value")]
     memory = [f"cross_{cache}" for cache in caches] if len(net.encoder) else []
     crossed = [*memory, "cross_mask"] if memory and net.padded else memory
-    limits = {"sequence": play.positions} if memory else {}
+    limits = {"source": play.positions} if memory else {}
+    source, capacity = f"source={play.source}", f"capacity={play.capacity}"
     if memory:
-        real = ["real:int64[batch,sequence]"] if net.padded else []
+        real = ["real:int64[batch,source]"] if net.padded else []
         parts["encoder"] = torch_part(
-            Encoder(net), "ids:int64[batch=2,sequence=7]", *real, outputs=crossed, where=name,
+            Encoder(net), f"ids:int64[batch=2,{source}]", *real, outputs=crossed, where=name,
             upper={"ids": play.source_vocabulary or play.vocabulary}, fixed={"real": ragged}, limits=limits,
         )  # fmt: skip
         links += [StateLink("encoder", cross, "decoder", cross) for cross in crossed]
     shape = f"{attention.key_heads},{{}},{attention.head_width}"
     decoder = torch_part(
-        Decoder(net), "ids:int64[batch=2,step=2]", "positions:int64[step]", "slots:int64[capacity=9]",
-        *(f"{cross}:float32[batch,{shape.format('sequence=7')}]" for cross in memory),
-        *(f"{mask}:float32[batch,1,1,sequence]" for mask in crossed[len(memory) :]),
+        Decoder(net), "ids:int64[batch=2,step=2]", "positions:int64[step]", f"slots:int64[{capacity}]",
+        *(f"{cross}:float32[batch,{shape.format(source)}]" for cross in memory),
+        *(f"{mask}:float32[batch,1,1,source]" for mask in crossed[len(memory) :]),
         *(f"{cache}:float32[batch,{shape.format('capacity')}]" for cache in caches),
         outputs=["logits", *(f"next_{cache}" for cache in caches)],
         where=name, upper={"ids": play.vocabulary},
@@ -80,16 +93,16 @@ def build(net: EncoderDecoder, name: str, play: Play) -> TorchModel:
 
 
 def ragged(shape: tuple[int, ...]) -> np.ndarray:
-    """Which tokens are real, [batch, sequence]: every row has one padding token more than the row before it."""
+    """Which tokens are real, [batch, sequence]: the first row has one padding token, every other one more."""
     import numpy as np
 
-    lengths = np.maximum(shape[1] - np.arange(shape[0]), 1)
+    lengths = np.maximum(shape[1] - 1 - np.arange(shape[0]), 1)
     return (np.arange(shape[1]) < lengths[:, None]).astype(np.int64)
 
 
-def _sizes(memory: list[str], batch: int, step: int, capacity: int, sequence: int) -> dict[str, int]:
+def _sizes(memory: list[str], batch: int, step: int, capacity: int, source: int) -> dict[str, int]:
     sizes = {"batch": batch, "step": step, "capacity": capacity}
-    return sizes | {"sequence": sequence} if memory else sizes
+    return sizes | {"source": source} if memory else sizes
 
 
 def _placed(part: TorchPart) -> Callable[[Mapping[str, int], int], dict[str, np.ndarray]]:
@@ -105,7 +118,7 @@ def _placed(part: TorchPart) -> Callable[[Mapping[str, int], int], dict[str, np.
         made["positions"] = np.arange(first, first + sizes["step"])
         made["slots"] = np.arange(sizes["capacity"])
         if "cross_mask" in made:
-            real = ragged((sizes["batch"], sizes["sequence"]))[:, None, None, :]
+            real = ragged((sizes["batch"], sizes["source"]))[:, None, None, :]
             made["cross_mask"] = np.where(real == 0, HIDDEN_SCORE, 0.0).astype(np.float32)
         return made
 
@@ -113,27 +126,33 @@ def _placed(part: TorchPart) -> Callable[[Mapping[str, int], int], dict[str, np.
 
 
 def rollout(net: EncoderDecoder, play: Play) -> list[Call]:
-    """The encoder, the prompt and single steps, with the logits of the whole sequence at once."""
+    """The encoder, single steps, then from position 0 again a prompt and single steps.
+
+    Of sizes with which files of fixed sizes can be called, too, up to the prompt. What comes out is compared with
+    the logits of the whole sequence at once.
+    """
     import numpy as np
 
     rng = np.random.default_rng(7)
-    ids = rng.integers(0, play.vocabulary, (2, play.prompt + play.steps))
-    slots = np.arange(play.prompt + play.steps)
     calls = []
+    length = play.prompt + play.steps
     with torch.no_grad():
         memory: list[torch.Tensor] = []
         if len(net.encoder):
-            source = {"ids": rng.integers(0, play.source_vocabulary or play.vocabulary, (2, _INPUT))}
+            source = {"ids": rng.integers(0, play.source_vocabulary or play.vocabulary, (1, play.source))}
             if net.padded:
-                source["real"] = ragged((2, _INPUT))
+                source["real"] = ragged((1, play.source))
             memory = net.encode(*(torch.from_numpy(value) for value in source.values()))
             names = [f"cross_{kind}_{i}" for i in range(len(memory) // 2) for kind in ("key", "value")]
             names += ["cross_mask"] if net.padded else []
             outputs = {name: tensor.numpy() for name, tensor in zip(names, memory, strict=True)}
             calls.append(Call("encoder", source, outputs))
-        whole = net.whole(torch.from_numpy(ids), memory).numpy()
-    bounds = [(0, play.prompt), *((t, t + 1) for t in range(play.prompt, play.prompt + play.steps))]
-    for begin, end in bounds:
-        inputs = {"ids": ids[:, begin:end], "positions": slots[begin:end], "slots": slots}
-        calls.append(Call("decoder", inputs, {"logits": whole[:, end - 1]}))
+        steps = [(t, t + 1) for t in range(length)]
+        for bounds in (steps, [(0, play.prompt), *steps[play.prompt :]]):
+            ids = rng.integers(0, play.vocabulary, (1, length))
+            whole = net.whole(torch.from_numpy(ids), memory).numpy()
+            for begin, end in bounds:
+                inputs = {"ids": ids[:, begin:end], "positions": np.arange(begin, end),
+                          "slots": np.arange(play.capacity)}  # fmt: skip
+                calls.append(Call("decoder", inputs, {"logits": whole[:, end - 1]}))
     return calls

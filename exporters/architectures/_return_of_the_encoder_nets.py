@@ -52,8 +52,9 @@ class Network(EncoderDecoder):
         """Normalized."""
         return self.encoder_norm(x)  # type: ignore[no-any-return]
 
-    def turn(self, positions: torch.Tensor) -> Rotation:
-        """Rotary positions of a head."""
+    def turn(self, positions: torch.Tensor, *, reading: bool = False) -> Rotation:
+        """Rotary positions of a head, in both stacks."""
+        del reading
         return rotation(positions, self.config.head_width)
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:

@@ -27,8 +27,6 @@ class EncoderDecoder(torch.nn.Module, ABC):
     Attributes:
         encoder: Layers; none in a decoder-only model.
         decoder: Layers, with cross-attention where there is an encoder.
-        windows: By decoder layer, and by encoder layer, how many positions a query sees (`masks.seen`, `masks.window`);
-            all of them where None.
         padded: Inputs of one batch may differ in length: the encoder is told which tokens are real.
     """
 
@@ -36,9 +34,13 @@ class EncoderDecoder(torch.nn.Module, ABC):
     decoder: torch.nn.ModuleList
     padded: bool = True
 
-    def windows(self, count: int) -> Sequence[int | None]:
-        """Windows of a stack of that many layers; none by default."""
-        return [None] * count
+    def encoder_windows(self) -> Sequence[int | None]:
+        """By layer, how near keys must be to be seen (`_masks.window`); None: all are seen."""
+        return [None] * len(self.encoder)
+
+    def decoder_windows(self) -> Sequence[int | None]:
+        """By layer, how many positions a query sees, itself included (`_masks.seen`); None: all before it."""
+        return [None] * len(self.decoder)
 
     @abstractmethod
     def read(self, ids: torch.Tensor) -> torch.Tensor:
@@ -56,9 +58,9 @@ class EncoderDecoder(torch.nn.Module, ABC):
         """The encoder's output, from its last layer."""
         return x
 
-    def turn(self, positions: torch.Tensor) -> Rotation | None:
-        """Rotary positions, where the architecture has them."""
-        del positions
+    def turn(self, positions: torch.Tensor, *, reading: bool = False) -> Rotation | None:
+        """Rotary positions of the decoder's heads, or with `reading` the encoder's, where there are any."""
+        del positions, reading
         return None
 
     def states(self, ids: torch.Tensor, real: torch.Tensor | None = None) -> torch.Tensor:
@@ -69,10 +71,10 @@ class EncoderDecoder(torch.nn.Module, ABC):
             real: As `ids`: 1 for a token, 0 for padding; all are tokens where None.
         """
         x = self.read(ids)
-        turn = self.turn(torch.arange(ids.shape[1]))
+        turn = self.turn(torch.arange(ids.shape[1]), reading=True)
         hidden = None if real is None else padding(real)
         near: dict[int, torch.Tensor] = {}
-        for layer, size in zip(layers(self.encoder), self.windows(len(self.encoder)), strict=True):
+        for layer, size in zip(layers(self.encoder), self.encoder_windows(), strict=True):
             mask = hidden
             if size is not None:
                 if size not in near:
@@ -93,9 +95,7 @@ class EncoderDecoder(torch.nn.Module, ABC):
         x = self.begin(ids, position)
         turn = self.turn(position)
         hidden = memory[-1] if len(memory) % 2 else None
-        for i, (layer, size) in enumerate(
-            zip(layers(self.decoder), self.windows(len(self.decoder)), strict=True)
-        ):
+        for i, (layer, size) in enumerate(zip(layers(self.decoder), self.decoder_windows(), strict=True)):
             x = layer(x, turn, seen(position, position, size), pair(memory, i) if memory else None, hidden)
         return self.logits(x)
 
@@ -122,9 +122,7 @@ class EncoderDecoder(torch.nn.Module, ABC):
         hidden = memory[-1] if len(memory) % 2 else None
         x = self.begin(ids, positions)
         after: list[torch.Tensor] = []
-        for i, (layer, size) in enumerate(
-            zip(layers(self.decoder), self.windows(len(self.decoder)), strict=True)
-        ):
+        for i, (layer, size) in enumerate(zip(layers(self.decoder), self.decoder_windows(), strict=True)):
             if size not in masks:
                 masks[size] = seen(positions, slots, size)
             here = place._replace(mask=masks[size])

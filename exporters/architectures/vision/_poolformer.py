@@ -12,6 +12,7 @@ from edgepack.exporters.architectures.blocks._image_norm import ImageNorm
 from edgepack.exporters.architectures.blocks._patches import PatchEmbed
 from edgepack.exporters.architectures.blocks._pooling import AverageMixer, PooledClassifier
 from edgepack.exporters.architectures.blocks._pyramid import Pyramid
+from edgepack.exporters.architectures.blocks._statistics import give_biases
 from edgepack.exporters.architectures.blocks._weights import initialize
 from edgepack.exporters.architectures.vision._vision_transformer import PatchAttention, VisionTransformer
 
@@ -54,6 +55,7 @@ class PoolFormerNet(torch.nn.Module):
         )
         self.head = PooledClassifier(widths[-1], config.classes, before=ImageNorm(widths[-1]))
         initialize(self, config.seed)
+        give_biases(self, config.seed)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Scores [batch, classes] of images [batch, 3, height, width]."""
@@ -69,4 +71,5 @@ def network(config: PoolFormer | DeiT) -> torch.nn.Module:
     mixers = [PatchAttention(config.width, config.heads) for _ in range(config.depth)]
     net = VisionTransformer(config.image, config.patch, config.width, mixers, config.classes, token=True)
     initialize(net, config.seed)
+    give_biases(net, config.seed)
     return net

@@ -7,7 +7,7 @@ from edgepack.exporters.architectures.blocks._image_norm import ImageNorm, Pixel
 from edgepack.exporters.architectures.blocks._patches import PatchEmbed, image, tokens
 from edgepack.exporters.architectures.blocks._pooling import AverageMixer, PooledClassifier
 from edgepack.exporters.architectures.blocks._pyramid import Pyramid
-from edgepack.exporters.architectures.blocks._statistics import give_statistics
+from edgepack.exporters.architectures.blocks._statistics import give_biases, give_statistics
 
 torch.manual_seed(0)
 IMAGE = torch.randn(2, 6, 5, 7)
@@ -40,6 +40,19 @@ def test_statistics_come_from_the_seed():
     assert not torch.equal(first.running_var, other.running_var)
     with torch.device("meta"):
         give_statistics(torch.nn.BatchNorm2d(4), 1)
+
+
+def test_biases_come_from_the_seed_and_leave_statistics_alone():
+    def made(seed):
+        net = torch.nn.Sequential(ConvNorm(6, 4, 3), torch.nn.Conv2d(4, 4, 1), PixelNorm(4), ImageNorm(4))
+        give_biases(net, seed)
+        return {name: tensor for name, tensor in net.named_parameters() if tensor.ndim == 1}
+
+    first, again, other = made(1), made(1), made(2)
+    for name, tensor in first.items():
+        assert torch.equal(tensor, again[name])
+        assert torch.equal(tensor, other[name]) == name.startswith("0.norm")
+        assert name.startswith("0.norm") or tensor.abs().min() > 0
 
 
 def test_squeeze_and_excite_weighs_whole_channels():

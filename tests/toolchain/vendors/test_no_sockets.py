@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() not in {"x86_64", "aarch64"},
     reason="the filter is Linux's, for x86-64 and 64-bit ARM",
 )
-FORBID = "from edgepack.toolchain.no_sockets import forbid_sockets\n"
+FORBID = "from edgepack.toolchain.vendors.no_sockets import forbid_sockets\n"
 
 
 def python(code: str, *program: str) -> subprocess.CompletedProcess[str]:
@@ -45,6 +45,6 @@ def test_a_program_and_its_children_are_started_without() -> None:
         "subprocess.run([sys.executable, '-c', 'import socket; socket.socket()'], check=True)"
     )
     assert python(code).returncode == 0
-    done = python(code, sys.executable, "-m", "edgepack.toolchain.no_sockets")
+    done = python(code, sys.executable, "-m", "edgepack.toolchain.vendors.no_sockets")
     assert done.returncode == 1
     assert "Permission denied" in done.stderr

@@ -20,7 +20,7 @@ from typing import Any
 
 from edgepack.toolchain.environments import IsolatedEnvironment
 from edgepack.toolchain.errors import SourceError
-from edgepack.toolchain.isolated_worker import Worker
+from edgepack.toolchain.vendors.isolated_worker import Worker
 
 DISTRIBUTION = "rknn-toolkit2"
 SETUP = "edgepack setup npu:rk3588"

@@ -8,7 +8,7 @@ from typing import Any
 
 from edgepack.toolchain.environments import IsolatedEnvironment
 from edgepack.toolchain.errors import ToolchainFailedError
-from edgepack.toolchain.isolated_worker import Worker
+from edgepack.toolchain.vendors.isolated_worker import Worker
 
 ENVIRONMENT = IsolatedEnvironment("coreml", Path(__file__).with_name("coreml_requirements.txt"), (11, 13))
 DISTRIBUTION = "coremltools"

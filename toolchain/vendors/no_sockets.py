@@ -69,7 +69,7 @@ def _program(architecture: int, socket: int, answer: int) -> list[tuple[int, int
 
 
 def main() -> None:
-    """Run a program without sockets: `python -m edgepack.toolchain.no_sockets PROGRAM ARGUMENT...`."""
+    """Run a program without sockets: `python -m edgepack.toolchain.vendors.no_sockets PROGRAM ARGUMENT...`."""
     forbid_sockets()
     os.execvp(sys.argv[1], sys.argv[1:])  # noqa: S606 - it takes this process's place, filter and all
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepack.toolchain.environments import IsolatedEnvironment
-from edgepack.toolchain.isolated_worker import Worker
+from edgepack.toolchain.vendors.isolated_worker import Worker
 
 ENVIRONMENT = IsolatedEnvironment("qnn", Path(__file__).with_name("qnn_requirements.txt"), (11, 13))
 DISTRIBUTION = "onnxruntime-qnn"
