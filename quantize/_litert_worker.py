@@ -84,6 +84,7 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
             notes.append(f"Quantized {found} tables of lookups to the activations' own integers")
     if order_integers(model):
         tflite.write(model, output)
+        model = tflite.read(output)  # what was read before are views on a file that is another one now
     if request.get("correct_biases") and (tflite.convolution_share(model) or 0) > _CONVOLUTIONAL:
         from edgepack.quantize._tflite_bias import correct_biases
 
