@@ -14,7 +14,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgepack.toolchain.api import doctor, export, farm, list_targets, load, open_program, profile, verify
+    from edgepack.toolchain.api import (
+        doctor,
+        explain,
+        export,
+        farm,
+        list_targets,
+        load,
+        open_program,
+        profile,
+        verify,
+    )
     from edgepack.toolchain.bundle import Bundle
     from edgepack.toolchain.errors import EdgepackError
     from edgepack.toolchain.recipe import Recipe
@@ -26,6 +36,7 @@ _HOMES = {
     "Manifest": "edgepack.toolchain.results",
     "Recipe": "edgepack.toolchain.recipe",
     "doctor": "edgepack.toolchain.api",
+    "explain": "edgepack.toolchain.api",
     "export": "edgepack.toolchain.api",
     "farm": "edgepack.toolchain.api",
     "load": "edgepack.toolchain.api",
@@ -41,6 +52,7 @@ __all__ = [
     "Manifest",
     "Recipe",
     "doctor",
+    "explain",
     "export",
     "farm",
     "list_targets",

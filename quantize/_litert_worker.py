@@ -45,6 +45,8 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
     """
     from ai_edge_quantizer import quantizer
 
+    from edgepack.quantize._tflite_order import order_integers
+
     source, notes = Path(request["input"]), list[str]()
     wide = request.get("ends") == "int16"
     # What is kept is kept in 16 bits there, which some operators have only in other words.
@@ -73,6 +75,16 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
     output = Path(request["output"])
     result.export_model(str(output), overwrite=True)
     model = tflite.read(output)
+    if request.get("integer_npu"):
+        from edgepack.quantize._tflite_lookups import integer_lookups
+
+        found = integer_lookups(model)
+        if found:
+            tflite.write(model, output)
+            notes.append(f"Quantized {found} tables of lookups to the activations' own integers")
+    if order_integers(model):
+        tflite.write(model, output)
+        model = tflite.read(output)  # what was read before are views on a file that is another one now
     if request.get("correct_biases") and (tflite.convolution_share(model) or 0) > _CONVOLUTIONAL:
         from edgepack.quantize._tflite_bias import correct_biases
 
@@ -96,7 +108,8 @@ def _recipe(request: Mapping[str, Any]) -> Any:
         return recipe
     bits = request["activation_bits"]
     recipe.add_static_config(ALL, operation.ALL_SUPPORTED, activation_num_bits=bits, weight_num_bits=8)
-    recipe.add_dynamic_config(ALL, operation.EMBEDDING_LOOKUP, num_bits=8)
+    if not request.get("integer_npu"):
+        recipe.add_dynamic_config(ALL, operation.EMBEDDING_LOOKUP, num_bits=8)
     if request["matmul_bits"]:
         recipe.add_static_config(
             ALL, operation.BATCH_MATMUL, activation_num_bits=request["matmul_bits"], weight_num_bits=8

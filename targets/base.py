@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgepack.toolchain.environments import IsolatedEnvironment
 from edgepack.toolchain.errors import ToolchainMissingError
@@ -22,6 +22,9 @@ from edgepack.toolchain.options import Options
 from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.registry import Registry, class_problem
 from edgepack.toolchain.results import Latency, Measurement, Placement, Profile, Tool
+
+if TYPE_CHECKING:
+    from edgepack.toolchain.rewrites.base import Device
 
 FAMILIES = ("cpu", "npu", "mobile")
 _NAME = re.compile(rf"(?:{'|'.join(FAMILIES)}):[a-z0-9][a-z0-9.-]*")
@@ -80,6 +83,8 @@ class Context:
         threads: Threads that the artifact will be run with.
         static: Whether every dimension is fixed at its size, where the target would leave it free.
         options: What the user told the target, for `compile` alone: fields of its `options_type`.
+        rewrites: Rewrites (`toolchain.rewrites`) that are applied when the part is lowered.
+        precision: For which precision they are: the form that the lowered part will be quantized to.
     """
 
     source: Mapping[str, Any]
@@ -88,6 +93,8 @@ class Context:
     threads: int = 1
     static: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    rewrites: tuple[str, ...] = ()
+    precision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -232,6 +239,18 @@ class Target(ABC):
         Raises:
             ToolchainFailedError: The vendor's tool crashed, hung, or wrote nothing.
         """
+
+    def rewrites_for(self, precision: str, sizes: Mapping[str, int]) -> Device | None:
+        """What rewrites (`toolchain.rewrites`) may know of the accelerator; None: it wants none (the default).
+
+        A target that wants them applies `Context.rewrites` when it lowers, and gives reasons in its placement.
+
+        Args:
+            precision: The form that the lowered part will be quantized to.
+            sizes: Size of every named dimension.
+        """
+        del precision, sizes
+        return None
 
     def join(self, files: Mapping[str, Path], folder: Path) -> str | None:
         """Make one file of the compiled parts of a program, where this target's form can hold several.

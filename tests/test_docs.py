@@ -179,6 +179,7 @@ from edgepack.runtime.sessions.base import sessions
 from edgepack.targets.base import Context, targets
 from edgepack.toolchain.passes.base import passes
 from edgepack.toolchain.program import Part, Program, Signature, TensorSpec
+from edgepack.toolchain.rewrites.base import rewrites
 
 folder = Path(sys.argv[1])
 table = np.arange(40, dtype=np.float32).reshape(10, 4)
@@ -195,6 +196,7 @@ model.graph.append(node)
 model.graph.outputs[:] = node.outputs
 assert passes.get("doc-strings")(model) == 1
 assert passes.get("doc-strings")(model) == 0
+assert rewrites.get("neg").why.startswith("the NPU has no negation")
 ir.save(model, folder / "program.onnx", external_data="program.onnx.data", size_threshold_bytes=1)
 
 signature = Signature(

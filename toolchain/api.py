@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from edgepack.toolchain.doctor import Finding
     from edgepack.toolchain.environments import IsolatedEnvironment
     from edgepack.toolchain.events import Listener
+    from edgepack.toolchain.explain.results import Explanation
     from edgepack.toolchain.farm.results import FarmReport
     from edgepack.toolchain.links import StatefulProgram
     from edgepack.toolchain.pipeline.verifying import Verification
@@ -107,6 +108,42 @@ def raise_failures(bundle: Bundle) -> None:
         f"{worst.target}: {worst.error}".rstrip("."),
         todo=f"The bundle at {bundle.path} holds the rest"
         + (f"; {others} more failed, see its report" if others else ""),
+    )
+
+
+def explain(
+    what: str | Path,
+    *,
+    target: str | None = None,
+    precision: str | None = None,
+    save: str | Path | None = None,
+    cache: Cache | None = None,
+    listener: Listener | None = None,
+    **options: Any,
+) -> Explanation:
+    """Say what stays off a target's accelerator, why, what would cure it, and what it costs.
+
+    Args:
+        what: A bundle, or a model as `export` takes it.
+        target: The target; a bundle with one accelerator needs none.
+        precision: Which one; what the bundle ships, or every one that the target offers, unless given.
+        save: New folder that receives the smallest model that shows each problem, as .onnx.
+        cache: Where finished stages are kept; the user's cache unless given.
+        listener: Told of stages as they come.
+        options: Other fields of `Recipe`: sizes, calibration, inputs, ...
+
+    Returns:
+        A form for every part and precision, with every operator that was left.
+
+    Raises:
+        UsageError: It is not clear which target is meant, or nothing can be built for it.
+        EdgepackError: The model cannot be read.
+    """
+    from edgepack.toolchain.explain.asking import explain as asked
+
+    place = None if save is None else Path(save)
+    return asked(
+        what, target=target, precision=precision, save=place, cache=cache, listener=listener, **options
     )
 
 

@@ -17,6 +17,7 @@ from edgepack.toolchain import (
     cli_bisect,
     cli_board,
     cli_claims,
+    cli_explain,
     cli_farm,
     cli_profile,
     cli_search,
@@ -43,6 +44,7 @@ app.add_typer(cache_app, name="cache")
 cli_claims.add_to(app)
 cli_zoo.add_to(app)
 cli_bisect.add_to(app)
+cli_explain.add_to(app)
 cli_profile.add_to(app)
 cli_farm.add_to(app)
 cli_board.add_to(app)

@@ -10,6 +10,7 @@
     ├── TargetError                   exit 4   a target's toolchain is missing or failed
     │   ├── ToolchainMissingError
     │   ├── ToolchainFailedError
+    │   │   └── NothingPlacedError             it left every operator off the accelerator
     │   └── DeviceError                        a device refused, failed, or cannot be reached
     │       └── LinkLostError                  the link broke: what was asked may or may not have been done
     └── SourceError                   exit 5   the model cannot be read
@@ -23,7 +24,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from edgepack.toolchain.results import Placement
 
 _SHOWN = 5
 
@@ -115,6 +119,16 @@ class ToolchainMissingError(TargetError):
 
 class ToolchainFailedError(TargetError):
     """A vendor tool crashed, hung beyond its limit, or succeeded without writing its output."""
+
+
+class NothingPlacedError(ToolchainFailedError):
+    """A vendor tool compiled the model and left every operator off its accelerator.
+
+    Attributes:
+        placement: Every operator with its reason; only in the process that raised it.
+    """
+
+    placement: Placement
 
 
 class DeviceError(TargetError):

@@ -9,11 +9,12 @@ from edgepack.toolchain.errors import EdgepackError
 
 
 def problems() -> list[EdgepackError]:
-    """One error for every plugin of targets, sessions, quantizers or passes that cannot be loaded, imported now."""
+    """One error for every plugin that brings targets, sessions or the like and cannot be loaded, imported now."""
     from edgepack.quantize.base import quantizers
     from edgepack.runtime.sessions.base import sessions
     from edgepack.targets.base import targets
     from edgepack.toolchain.passes.base import passes
+    from edgepack.toolchain.rewrites.base import rewrites
 
-    found = [targets.problems, sessions.problems, quantizers.problems, passes.problems]
+    found = [targets.problems, sessions.problems, quantizers.problems, passes.problems, rewrites.problems]
     return [problem for registry in found for problem in registry.values()]

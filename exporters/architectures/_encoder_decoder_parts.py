@@ -85,7 +85,7 @@ def build(net: EncoderDecoder, name: str, play: Play) -> TorchModel:
         limits=limits | ({"capacity": play.positions} if play.capped else {}),
         size_sets=[_sizes(memory, 1, 1, 6, 3), _sizes(memory, 3, 1, 14, 11), _sizes(memory, 1, 4, 4, 5)],
     )  # fmt: skip
-    parts["decoder"] = replace(decoder, example=_placed(decoder))
+    parts["decoder"] = replace(decoder, example=placed(decoder))
     links += [StateLink("decoder", f"next_{cache}", "decoder", cache) for cache in caches]
     return TorchModel(
         parts, facts(name, net, play.task), links=tuple(links), rollout=lambda: rollout(net, play)
@@ -105,7 +105,7 @@ def _sizes(memory: list[str], batch: int, step: int, capacity: int, source: int)
     return sizes | {"source": source} if memory else sizes
 
 
-def _placed(part: TorchPart) -> Callable[[Mapping[str, int], int], dict[str, np.ndarray]]:
+def placed(part: TorchPart) -> Callable[[Mapping[str, int], int], dict[str, np.ndarray]]:
     """Examples whose new positions lie in the middle of the cache, so that both sides of them are tested."""
 
     def example(sizes: Mapping[str, int], seed: int) -> dict[str, np.ndarray]:
@@ -126,33 +126,43 @@ def _placed(part: TorchPart) -> Callable[[Mapping[str, int], int], dict[str, np.
 
 
 def rollout(net: EncoderDecoder, play: Play) -> list[Call]:
-    """The encoder, single steps, then from position 0 again a prompt and single steps.
-
-    Of sizes with which files of fixed sizes can be called, too, up to the prompt. What comes out is compared with
-    the logits of the whole sequence at once.
-    """
+    """The encoder, and then `steps`."""
     import numpy as np
 
     rng = np.random.default_rng(7)
     calls = []
-    length = play.prompt + play.steps
-    with torch.no_grad():
-        memory: list[torch.Tensor] = []
-        if len(net.encoder):
-            source = {"ids": rng.integers(0, play.source_vocabulary or play.vocabulary, (1, play.source))}
-            if net.padded:
-                source["real"] = ragged((1, play.source))
+    memory: list[torch.Tensor] = []
+    if len(net.encoder):
+        source = {"ids": rng.integers(0, play.source_vocabulary or play.vocabulary, (1, play.source))}
+        if net.padded:
+            source["real"] = ragged((1, play.source))
+        with torch.no_grad():
             memory = net.encode(*(torch.from_numpy(value) for value in source.values()))
-            names = [f"cross_{kind}_{i}" for i in range(len(memory) // 2) for kind in ("key", "value")]
-            names += ["cross_mask"] if net.padded else []
-            outputs = {name: tensor.numpy() for name, tensor in zip(names, memory, strict=True)}
-            calls.append(Call("encoder", source, outputs))
-        steps = [(t, t + 1) for t in range(length)]
-        for bounds in (steps, [(0, play.prompt), *steps[play.prompt :]]):
-            ids = rng.integers(0, play.vocabulary, (1, length))
-            whole = net.whole(torch.from_numpy(ids), memory).numpy()
-            for begin, end in bounds:
-                inputs = {"ids": ids[:, begin:end], "positions": np.arange(begin, end),
-                          "slots": np.arange(play.capacity)}  # fmt: skip
-                calls.append(Call("decoder", inputs, {"logits": whole[:, end - 1]}))
+        names = [f"cross_{kind}_{i}" for i in range(len(memory) // 2) for kind in ("key", "value")]
+        names += ["cross_mask"] if net.padded else []
+        outputs = {name: tensor.numpy() for name, tensor in zip(names, memory, strict=True)}
+        calls.append(Call("encoder", source, outputs))
+    return calls + steps(lambda ids: net.whole(torch.from_numpy(ids), memory), play)
+
+
+def steps(whole: Callable[[np.ndarray], torch.Tensor], play: Play) -> list[Call]:
+    """A decoder's calls: single steps, then from position 0 again a prompt and single steps.
+
+    Of sizes with which files of fixed sizes can be called, too, up to the prompt. What comes out is compared with
+    the logits that `whole` gives for the whole sequence at once.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng(8)
+    calls = []
+    length = play.prompt + play.steps
+    single = [(t, t + 1) for t in range(length)]
+    for bounds in (single, [(0, play.prompt), *single[play.prompt :]]):
+        ids = rng.integers(0, play.vocabulary, (1, length))
+        with torch.no_grad():
+            wanted = whole(ids).numpy()
+        for begin, end in bounds:
+            inputs = {"ids": ids[:, begin:end], "positions": np.arange(begin, end),
+                      "slots": np.arange(play.capacity)}  # fmt: skip
+            calls.append(Call("decoder", inputs, {"logits": wanted[:, end - 1]}))
     return calls

@@ -5,16 +5,29 @@ No process of its own is needed: nothing of the model's code runs, and weights a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgepack.toolchain.program import Lowered, Part, Signature, TensorSpec
 from edgepack.toolchain.quantized import AS_GIVEN, already_quantized
 
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+Change = Callable[["ir.Model"], Sequence[str]]
+"""Changes a graph in place before it is converted, and says what it did."""
+
 MODEL_FILE = "model.tflite"
 
 
-def lower(part: Part, inputs: Sequence[TensorSpec], sizes: Mapping[str, int], folder: Path) -> Lowered:
+def lower(
+    part: Part,
+    inputs: Sequence[TensorSpec],
+    sizes: Mapping[str, int],
+    folder: Path,
+    change: Change = lambda _: (),
+) -> Lowered:
     """Convert one part, in float or with QuantizeLinear and DequantizeLinear, to `.tflite` with static shapes.
 
     Args:
@@ -23,6 +36,7 @@ def lower(part: Part, inputs: Sequence[TensorSpec], sizes: Mapping[str, int], fo
             own, which follow from the graph.
         sizes: Size of every named dimension.
         folder: Receives the file.
+        change: Called with the graph first; what it says becomes the first notes.
 
     Returns:
         The file; its precision is `AS_GIVEN` when the part is quantized already.
@@ -36,10 +50,14 @@ def lower(part: Part, inputs: Sequence[TensorSpec], sizes: Mapping[str, int], fo
     folder.mkdir(parents=True, exist_ok=True)
     path, model = folder / MODEL_FILE, part.model()
     quantized = already_quantized(model) is not None
+    said = change(model)
     done = convert(model, path, sizes=sizes)
     shapes = {spec.name: spec.shape for spec in inputs}
     outputs = [TensorSpec(spec.name, spec.dtype, done.outputs[spec.name]) for spec in part.signature.outputs]
-    notes = [layout_note(name, [shapes[name][axis] for axis in (0, 2, 3, 1)]) for name in done.channels_last]
+    notes = [
+        *said,
+        *(layout_note(name, [shapes[name][axis] for axis in (0, 2, 3, 1)]) for name in done.channels_last),
+    ]
     notes += [f"{count} computed in float, {reason}" for reason, count in sorted(done.in_float.items())]
     precision = AS_GIVEN if quantized else "fp32"
     return Lowered(

@@ -4,9 +4,9 @@ There is no Ethos-U here: the numerics are those of the quantized TFLite file th
 on the host, and the time is Vela's estimate. Ethos-U computes with integers only, so there is no fp32.
 
 Two precisions are offered. `int8-static` runs everything on the NPU and ruins transformers: a residual
-stream has outliers that 8 bits per tensor cannot hold. `int16x8-static` keeps them, and for it the
-graph is first rewritten into operators that the NPU has with 16 bits (see `quantize`); on MiniLM that
-leaves 8 of 455 operators on the CPU instead of 84 of 416.
+stream has outliers that 8 bits per tensor cannot hold. `int16x8-static` keeps them. For both the graph
+is first rewritten into operators that the NPU has at that width (`toolchain.rewrites`); what comes as a
+TFLite file of another converter's, for 16 bits, by the quantizer (`quantize`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
 from edgepack.targets.mobile import _litert_lowering as lowering
@@ -30,7 +30,11 @@ from edgepack.toolchain.errors import TargetError, ToolchainFailedError
 from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.quantized import AS_GIVEN
 from edgepack.toolchain.results import Tool
+from edgepack.toolchain.rewrites import base as rewriting
 from edgepack.toolchain.subprocesses import run_tool
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 VELA = Requirement("ethos-u-vela", lowering.INSTALL)
 VELA_COMMAND = (sys.executable, "-m", "ethosu.vela")
@@ -96,8 +100,23 @@ class EthosU(Target):
         return lowering.lower_key()
 
     def lower(self, program: Program, part: Part, context: Context, folder: Path) -> Lowered:
-        """A `.tflite` with static shapes, in float unless the model came quantized; errors as in `_litert_lowering`."""
-        return lowering.lower(self.name, program, part, context, folder)
+        """A `.tflite` with static shapes, in float unless the model came quantized; errors as in `_litert_lowering`.
+
+        What `context.rewrites` names is applied to the part's graph first.
+        """
+
+        def change(model: ir.Model) -> Sequence[str]:
+            found = rewriting.apply(
+                model, context.rewrites, self.rewrites_for(context.precision or "", context.sizes)
+            )
+            return [str(one) for one in found]
+
+        return lowering.lower(self.name, program, part, context, folder, change)
+
+    def rewrites_for(self, precision: str, sizes: Mapping[str, int]) -> rewriting.Device:
+        """What rewrites may know of it."""
+        bits = 16 if precision == "int16x8-static" else 8
+        return rewriting.Device(bits, bits == 8 or self.accelerator.wide_matmul, sizes)  # noqa: PLR2004
 
     def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:
         """8 bits, and 16-bit activations in operators that the NPU has."""

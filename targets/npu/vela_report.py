@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgepack.toolchain import tflite
-from edgepack.toolchain.errors import SourceError, ToolchainFailedError
+from edgepack.toolchain.errors import NothingPlacedError, SourceError, ToolchainFailedError
 from edgepack.toolchain.results import Latency, Measurement, NodeReason, Placement, Tool
 
 NPU_OPERATOR = "ethos-u"
@@ -27,6 +27,17 @@ _CURES: tuple[tuple[str | None, str, str], ...] = (
         "",
         "Look the embeddings up outside the model and feed them as integers, or accept it: it computes nothing",
     ),
+    (
+        "GATHER",
+        "Unsupported opType",
+        "Accept it, a lookup computes nothing; or look the rows up outside the model, or choose an Ethos-U85",
+    ),
+    (
+        "SELECT_V2",
+        "Unsupported opType",
+        "Feed the choice as numbers to add or multiply by, or choose an Ethos-U85",
+    ),
+    (None, r"Bool8", "Feed this mask as float, or choose an Ethos-U85, which has truth values"),
     ("CAST", "", "Feed this input as float or in the model's integer type, so that nothing is left to cast"),
     (
         "QUANTIZE",
@@ -161,7 +172,8 @@ def read_placement(before: Path, after: Path, stdout: str, tool: Tool, device: s
         device: Name of the accelerator.
 
     Raises:
-        ToolchainFailedError: The compiled model cannot be read, or nothing was placed on the NPU.
+        ToolchainFailedError: The compiled model cannot be read.
+        NothingPlacedError: Nothing was placed on the NPU.
     """
     try:
         left = [op for op in tflite.operators(tflite.read(after)) if op.op != NPU_OPERATOR]
@@ -171,17 +183,20 @@ def read_placement(before: Path, after: Path, stdout: str, tool: Tool, device: s
             f"Vela wrote a model that cannot be read: {error}", where=device
         ) from error
     total = sum(1 for _ in tflite.operators(tflite.read(before)))
-    if not placed or len(left) >= total:
-        raise ToolchainFailedError(
-            f"Vela left every operator on the CPU: 0 of {total} run on the NPU",
-            where=device,
-            todo="Quantize the model (--precision int8) and see `vela --supported-ops-report` for its operators",
-        )
     stated = read_reasons(stdout)
     reasons = []
     for op in left:
         kind, reason = stated.get(op.name, (op.op, UNSTATED))
+        kind = op.op if kind == "None" else kind  # Vela's word for an operator that it has no name for
         reasons.append(NodeReason(node=op.name, op=kind, reason=reason, cure=cure(kind, reason)))
+    if not placed or len(left) >= total:
+        nothing = NothingPlacedError(
+            f"Vela left every operator on the CPU: 0 of {total} run on the NPU",
+            where=device,
+            todo="Quantize the model (--precision int8) and see `vela --supported-ops-report` for its operators",
+        )
+        nothing.placement = Placement(accelerator=0, cpu=len(left), reasons=reasons, device=device, tool=tool)
+        raise nothing
     return Placement(accelerator=total - len(left), cpu=len(left), reasons=reasons, device=device, tool=tool)
 
 

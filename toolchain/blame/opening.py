@@ -133,6 +133,8 @@ def opened(
         candidate = builder.build(target, offer, base, base_folder)
         if candidate.error is not None:
             raise candidate.error
+        if candidate.base is not None and candidate.base != base:  # rewritten for the accelerator
+            base, base_folder = candidate.base, candidate.base.path.parent
         yield Opened(bundle, builder, target, offer, base, base_folder, candidate)
 
 

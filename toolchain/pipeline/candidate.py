@@ -20,6 +20,7 @@ class Candidate:
         offer: The precision and how it is made.
         folder: The compiled files; None when it was not built or failed.
         compiled: What the target said of them.
+        base: The float file that it was quantized from, rewritten where the target asked for that.
         lowered: The file before the compiler; its folder holds what numerics are located in.
         parity: Against the fp32 program (or the source framework); None when not built.
         calibration: What the quantizer saw.
@@ -30,6 +31,7 @@ class Candidate:
     offer: Offer
     folder: Path | None = None
     compiled: Compiled | None = None
+    base: Lowered | None = None
     lowered: Lowered | None = None
     parity: Parity | None = None
     calibration: Calibration | None = None

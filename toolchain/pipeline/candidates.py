@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ from edgepack.toolchain.pipeline.lowered import check_lowered
 from edgepack.toolchain.pipeline.metering import Meter
 from edgepack.toolchain.pipeline.phases import rows
 from edgepack.toolchain.pipeline.references import Reference, References
+from edgepack.toolchain.pipeline.rewriting import notes as rewriting_notes
+from edgepack.toolchain.pipeline.rewriting import rewritten
 from edgepack.toolchain.pipeline.told import told
 from edgepack.toolchain.pipeline.workbench import (
     RECORDS_FILE,
@@ -35,6 +37,7 @@ from edgepack.toolchain.pipeline.workbench import (
 )
 from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.results import Parity, StageRecord
+from edgepack.toolchain.rewrites import base as rewriting
 
 COMPILED_FILE = "compiled.json"
 OFFERS_FILE = "offers.json"
@@ -81,14 +84,25 @@ class Builder:
         """Calibration and held-out data, with a warning when they are not the user's."""
         return calibration(self.bench, self.program, self.part, self.sizes, self._text)
 
-    def context(self, target: Target | None = None) -> Context:
+    def context(
+        self, target: Target | None = None, rewrites: tuple[str, ...] = (), precision: str | None = None
+    ) -> Context:
         """What targets may use of the run; for one that compiles, what the user told it too."""
         recipe = self.bench.recipe
         options = told(recipe, target) if target else {}
-        return Context(self.source, self.sizes, recipe.time_limit_s, recipe.threads, recipe.static, options)
+        return Context(
+            self.source, self.sizes, recipe.time_limit_s, recipe.threads, recipe.static, options, rewrites, precision
+        )  # fmt: skip
 
-    def lower(self, target: Target) -> tuple[Lowered, Path]:
+    def lower(
+        self, target: Target, rewrites: tuple[str, ...] = (), precision: str | None = None
+    ) -> tuple[Lowered, Path]:
         """The part in the target's file form, in floating point, verified.
+
+        Args:
+            target: The target.
+            rewrites: Applied to the graph first, by name.
+            precision: What they are for.
 
         Raises:
             TargetError: The target cannot take this program, or do what it was told.
@@ -98,7 +112,9 @@ class Builder:
         told(self.bench.recipe, target)  # what it cannot do is said before anything is built
 
         def build(folder: Path, record: StageRecord) -> None:
-            made = target.lower(self.program, self.part, self.context(), folder)
+            made = target.lower(
+                self.program, self.part, self.context(rewrites=rewrites, precision=precision), folder
+            )
             lowered = contract.checked_lowered(target, made)
             lowered.save(folder)
             check_lowered(self.part, lowered, target, record)
@@ -112,7 +128,13 @@ class Builder:
             "time limit": None,
             "versions": target_versions(target),
         }
-        folder = self.bench.keep(f"lower to {target.lower_key()}", key, build, part=self.part.name)
+        if rewrites:
+            key |= {
+                "rewrites": rewriting.versions(rewrites),
+                "device": str(target.rewrites_for(precision or "", {})),
+            }
+        name = f"{'rewrite and ' if rewrites else ''}lower to {target.lower_key()}"
+        folder = self.bench.keep(name, key, build, part=self.part.name)
         return Lowered.load(folder), folder
 
     def offers(self, target: Target, lowered: Lowered, folder: Path) -> list[Offer]:
@@ -153,9 +175,12 @@ class Builder:
         """Quantize, compile and judge one offer; an error is kept in the candidate, not raised."""
         candidate = Candidate(target, offer)
         try:
-            candidate.lowered, folder = self._quantize(candidate, base, base_folder)
-            candidate.folder, candidate.compiled = self._compile(candidate, folder)
-            candidate.parity = self._judge(candidate, base)
+            candidate.base, base_folder, outcome = rewritten(self, target, offer, base, base_folder)
+            candidate.lowered, folder = self.quantize(candidate, candidate.base, base_folder)
+            candidate.folder, candidate.compiled = self.compile(candidate, folder)
+            said = (*candidate.compiled.notes, *rewriting_notes(outcome))
+            candidate.compiled = replace(candidate.compiled, notes=said)
+            candidate.parity = self._judge(candidate, candidate.base)
         except (UsageError, NotKeptError):
             raise
         except EdgepackError as error:
@@ -164,7 +189,8 @@ class Builder:
             candidate.error = contract.fault_of(target.name, error)
         return candidate
 
-    def _quantize(self, candidate: Candidate, base: Lowered, base_folder: Path) -> tuple[Lowered, Path]:
+    def quantize(self, candidate: Candidate, base: Lowered, base_folder: Path) -> tuple[Lowered, Path]:
+        """The lowered part in the candidate's precision, and its stage."""
         offer, target = candidate.offer, candidate.target
         if offer.quantizer is None:
             return base, base_folder
@@ -196,7 +222,8 @@ class Builder:
         )
         return Lowered.load(folder), folder
 
-    def _compile(self, candidate: Candidate, folder: Path) -> tuple[Path, Compiled]:
+    def compile(self, candidate: Candidate, folder: Path) -> tuple[Path, Compiled]:
+        """The stage of the compiled files, and what the target said of them."""
         target, lowered = candidate.target, candidate.lowered
         assert lowered is not None  # noqa: S101
 

@@ -71,6 +71,16 @@ class VideoNetwork(torch.nn.Module):
         self.hidden = torch.nn.Linear(last, config.hidden, bias=False)
         self.out = torch.nn.Linear(config.hidden, config.classes)
         initialize(self, seed)
+        self._keep_size()
+
+    def _keep_size(self) -> None:
+        """Random weights with which frames keep their size through relu, silu and excitation."""
+        with torch.no_grad():
+            for convolution in (self.time, self.five):
+                convolution.conv.weight.mul_(2**0.5)
+            for block in each(self.blocks, VideoBlock):
+                for convolution, gain in ((block.a, 2**0.5), (block.b, 2**0.5), (block.c, 4.0)):
+                    convolution.conv.weight.mul_(gain)
 
     def whole(self, x: torch.Tensor) -> torch.Tensor:
         """Scores of every clip in [batch, 3, time, height, width]: [batch, clips, classes]."""
@@ -174,7 +184,8 @@ class SkeletonNetwork(torch.nn.Module):
         x = self._normal(x)
         for block in each(self.blocks, SkeletonBlock):
             x = block.step(x, past)
-        return self.out(mean(x.mean((2, 3)), self.config.pool, past))  # type: ignore[no-any-return]
+        pooled = torch.nn.functional.avg_pool2d(x, (self.config.people, self.config.joints)).flatten(1)
+        return self.out(mean(pooled, self.config.pool, past))  # type: ignore[no-any-return]
 
     def _normal(self, x: torch.Tensor) -> torch.Tensor:
         return self.norm(x.flatten(1)).reshape(x.shape)  # type: ignore[no-any-return]

@@ -14,12 +14,7 @@ from edgepack.exporters.sources.parts import torch_part
 from edgepack.toolchain.program import Call, StateLink
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from edgepack.exporters.architectures.sequence.pointer_network import PointerNetwork
-
-_EMPTY = -24.0
-"""Added to the scores of slots without an element: a softmax gives them 4e-11 of the largest."""
 
 
 class Network(torch.nn.Module):
@@ -73,7 +68,6 @@ class Read(torch.nn.Module):
         hidden: torch.Tensor,
         memory: torch.Tensor,
         keys: torch.Tensor,
-        seen: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
         """The next states.
 
@@ -83,12 +77,11 @@ class Read(torch.nn.Module):
             hidden: [batch, width].
             memory: [batch, width].
             keys: [batch, slots, width].
-            seen: [batch, slots], 1 for a slot with an element.
         """
         hidden, memory = self.net.encoder(element, (hidden, memory))
         # A product and a sum instead of a scatter: accelerators have both, and the slot is empty before.
         keys = keys + place[:, None] * self.net.key(hidden)[:, None]
-        return hidden, memory, keys, seen + place
+        return hidden, memory, keys
 
 
 class Point(torch.nn.Module):
@@ -99,48 +92,38 @@ class Point(torch.nn.Module):
         self.net = net
 
     def forward(
-        self,
-        element: torch.Tensor,
-        hidden: torch.Tensor,
-        memory: torch.Tensor,
-        keys: torch.Tensor,
-        seen: torch.Tensor,
+        self, element: torch.Tensor, hidden: torch.Tensor, memory: torch.Tensor, keys: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         """Scores [batch, slots], and the next hidden and memory; arguments as `Read` has them."""
         hidden, memory = self.net.decoder(element, (hidden, memory))
-        return self.net.points(hidden, keys) + (1 - seen) * _EMPTY, hidden, memory
+        return self.net.points(hidden, keys), hidden, memory
 
 
 def build(config: PointerNetwork, name: str, length: int) -> TorchModel:
     """Parts, links and rollout; `length` of the rollout's input, and its answers."""
     net = Network(config).eval()
 
-    def some(shape: tuple[int, ...]) -> np.ndarray:
-        import numpy as np
-
-        return np.broadcast_to(np.arange(shape[1]) >= shape[1] // 2, shape).astype(np.float32)
-
     element = f"element:float32[batch=2,{config.features}]"
     states = (
         f"hidden:float32[batch,{config.width}]", f"memory:float32[batch,{config.width}]",
-        f"keys:float32[batch,slots={length},{config.width}]", "seen:float32[batch,slots]",
+        f"keys:float32[batch,slots={length},{config.width}]",
     )  # fmt: skip
     sizes = [{"batch": 1, "slots": 2 * length + 3}, {"batch": 3, "slots": 4}]
     carried = ["next_hidden", "next_memory"]
     parts = {
         "encoder": torch_part(
-            Read(net), element, "place:float32[slots]", *states, outputs=[*carried, "next_keys", "next_seen"],
-            where=name, fixed={"seen": some}, size_sets=sizes,
+            Read(net), element, "place:float32[slots]", *states, outputs=[*carried, "next_keys"],
+            where=name, size_sets=sizes,
         ),
         "decoder": torch_part(
             Point(net), element, *states, outputs=["scores", *carried],
-            where=name, fixed={"seen": some}, size_sets=sizes,
+            where=name, size_sets=sizes,
         ),
     }  # fmt: skip
     links = [
         StateLink("encoder", f"next_{state}", to, state)
         for to in ("encoder", "decoder")
-        for state in ("hidden", "memory", "keys", "seen")
+        for state in ("hidden", "memory", "keys")
     ]
     links += [StateLink("decoder", f"next_{state}", "decoder", state) for state in ("hidden", "memory")]
     return TorchModel(

@@ -160,7 +160,7 @@ def build(config: Canary, name: str, steps: int) -> TorchModel:
     )  # fmt: skip
     decoder = torch_part(
         Decoder(net), "ids:int64[batch=2,step=2]", "positions:int64[step]", f"slots:int64[capacity={steps}]",
-        *(f"{cross}:{shape.format(f'sequence={-(-_FRAMES // FACTOR)}')}" for cross in memory),
+        *(f"{cross}:{shape.format(f'encoded={-(-_FRAMES // FACTOR)}')}" for cross in memory),
         *(f"{cache}:{shape.format('capacity')}" for cache in caches),
         outputs=["scores", *(f"next_{cache}" for cache in caches)],
         where=name, upper={"ids": config.vocabulary}, limits={"capacity": config.positions},
@@ -175,8 +175,8 @@ def build(config: Canary, name: str, steps: int) -> TorchModel:
     )  # fmt: skip
 
 
-def _sizes(batch: int, step: int, capacity: int, sequence: int) -> dict[str, int]:
-    return {"batch": batch, "step": step, "capacity": capacity, "sequence": sequence}
+def _sizes(batch: int, step: int, capacity: int, encoded: int) -> dict[str, int]:
+    return {"batch": batch, "step": step, "capacity": capacity, "encoded": encoded}
 
 
 def _placed(part: TorchPart) -> Callable[[Mapping[str, int], int], dict[str, np.ndarray]]:

@@ -135,7 +135,7 @@ def _lost(graphs: Mapping[str, ir.Model]) -> list[str]:
     head = config.width // config.heads
     for i in range(config.decoder_layers):
         for kind in ("key", "value"):
-            memory = {f"cross_{kind}_{i}": ("batch", config.heads, "sequence", head)}
+            memory = {f"cross_{kind}_{i}": ("batch", config.heads, "encoded", head)}
             cache = {f"{kind}_{i}": ("batch", config.heads, "capacity", head)}
             lost += unshaped(graphs["decoder"], **memory, **cache)
     return lost

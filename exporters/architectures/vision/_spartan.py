@@ -83,10 +83,18 @@ class ChannelMixer(torch.nn.Module):
         real, imaginary = wave.chunk(2, 1)
         cos, sin = self.turn[0][:, None, None], self.turn[1][:, None, None]
         real, imaginary = real * cos - imaginary * sin, real * sin + imaginary * cos
-        mixed = self.own(torch.cat([real, imaginary], 1))
+        mixed = self.norm(self.own(torch.cat([real, imaginary], 1)))
         if self.mate is not None:
-            mixed = mixed + self.mate(torch.cat([imaginary, real], 1))
-        return self.join(self.weigh(gelu(self.norm(mixed))))  # type: ignore[no-any-return]
+            # norm(own + mate) with learned statistics: each term by itself, so that both become weights at export.
+            gain = self.norm.weight * torch.rsqrt(self._variance() + self.norm.eps)
+            weight = self.mate.weight * gain[:, None, None, None]
+            swapped = torch.cat([imaginary, real], 1)
+            mixed = mixed + torch.nn.functional.conv2d(swapped, weight, padding=1, groups=weight.shape[0])
+        return self.join(self.weigh(gelu(mixed)))  # type: ignore[no-any-return]
+
+    def _variance(self) -> torch.Tensor:
+        assert self.norm.running_var is not None  # noqa: S101 - tells type checkers
+        return self.norm.running_var
 
     def _of(self, x: torch.Tensor, strongest: torch.Tensor) -> torch.Tensor:
         """The value that every pixel has in the channel of the same number as its strongest one."""

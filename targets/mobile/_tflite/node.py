@@ -12,6 +12,7 @@ from edgepack.targets.mobile._tflite import options
 from edgepack.targets.mobile._tflite.base import NotServed
 from edgepack.targets.mobile._tflite.graph import Graph, Tensor, Values, held
 from edgepack.targets.mobile._tflite.quantization import Quantization
+from edgepack.toolchain.passes.graphs import standard
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -109,6 +110,13 @@ class Node:
         if found is None:
             self.refuse(f"its {what} are computed while the model runs", "Export the model with fixed sizes")
         return found
+
+    def operand(self, op: str, index: int = 0) -> Tensor | None:
+        """What an input is a function of, where one standard operator of that name computes it; else None."""
+        producer = self._value(index).producer()
+        if producer is None or not standard(producer, op) or producer.inputs[0] is None:
+            return None
+        return self._lowering.plain(producer.inputs[0])
 
     def shape(self, index: int = 0) -> tuple[int, ...]:
         """An input's dimensions."""

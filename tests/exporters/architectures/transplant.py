@@ -3,7 +3,7 @@
 import torch
 
 
-def randomize(net: torch.nn.Module, seed: int = 0) -> torch.nn.Module:
+def randomize(net, seed=0):
     """Every parameter random, biases and norms too, so that none can be left out unnoticed; in eval mode."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

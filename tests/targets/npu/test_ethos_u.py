@@ -128,10 +128,10 @@ def test_what_stays_on_the_cpu_has_velas_reason_and_a_cure(
 ) -> None:
     compiled = targets.get("npu:ethos-u55-128")().compile(quantized["block"], CONTEXT, tmp_path)
     placement = compiled.placement
-    assert {reason.op for reason in placement.reasons} == {"EMBEDDING_LOOKUP", "QUANTIZE"}
+    assert {reason.op for reason in placement.reasons} == {"GATHER"}  # of integers: nothing to quantize
     assert placement.cpu == len(placement.reasons) < placement.accelerator
-    lookup = next(reason for reason in placement.reasons if reason.op == "EMBEDDING_LOOKUP")
-    assert lookup.node == "embedded"
+    lookup = next(reason for reason in placement.reasons if reason.op == "GATHER")
+    assert lookup.node.startswith("embedded")
     assert lookup.reason == "Unsupported opType"
     assert "outside the model" in lookup.cure
     assert "leaves out" in compiled.notes[0]

@@ -145,10 +145,14 @@ def softsign(node: Node) -> None:
     node.finish("DIV", [x, size])
 
 
-@operator("Reciprocal", to="DIV")
+@operator("Reciprocal", to="DIV, or RSQRT of what Sqrt is taken of")
 def reciprocal(node: Node) -> None:
-    """1 / x."""
-    node.finish("DIV", [node.number(1.0), node.x()])
+    """1 / x, and 1 / sqrt(x) in one operator."""
+    root = node.operand("Sqrt")
+    if root is not None:
+        node.finish("RSQRT", [root])
+    else:
+        node.finish("DIV", [node.number(1.0), node.x()])
 
 
 @operator("Cast", to="CAST", limits="among float32, int32, int16, int8, uint8 and bool")

@@ -67,7 +67,10 @@ def test_the_newest_token_has_what_torchs_own_layer_gives_it():
         torch.testing.assert_close(net.whole(x)[:, 0], expected, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "least"), [("cox3d-m", 12), ("cost-gcn", 60), ("cotransformer", 10)])
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [pytest.param("cox3d-m", 12, marks=pytest.mark.slow), ("cost-gcn", 60), ("cotransformer", 10)],
+)
 def test_a_step_costs_an_order_of_magnitude_less_than_the_clip_it_replaces(name, least):
     config = row93.CONFIGS[name]
     with torch.device("meta"), torch.no_grad():

@@ -1,0 +1,154 @@
+"""Every built-in rewrite: what it makes, that the numbers stay, and what it leaves alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime as ort
+import pytest
+
+from edgepack.toolchain.errors import UnknownNameError
+from edgepack.toolchain.passes.clean_up import clean_up
+from edgepack.toolchain.results import NodeReason
+from edgepack.toolchain.rewrites.base import ORDER, Cure, Device, apply, in_order, rewrites, versions
+
+WIDE = Device(activation_bits=16)
+NARROW = Device(activation_bits=16, wide_products=False)
+HEADER = '<ir_version: 9, opset_import: ["": 20]>\n'
+
+
+def build(text: str, **weights: np.ndarray) -> ir.Model:
+    proto = onnx.parser.parse_model(HEADER + text)
+    for name, values in weights.items():
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+    model = ir.serde.deserialize_model(proto)
+    clean_up(model)
+    return model
+
+
+def run(model: ir.Model, feeds: dict[str, np.ndarray]) -> np.ndarray:
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    content = ir.serde.serialize_model(model).SerializeToString()
+    result: np.ndarray = ort.InferenceSession(content, options).run(None, feeds)[0]
+    return result
+
+
+def rewritten(
+    model: ir.Model, name: str, device: Device, feeds: dict[str, np.ndarray], atol: float
+) -> list[str]:
+    """Apply one, compare outputs, check that there is nothing left to rewrite; the operators that it made."""
+    faces = [value.name for value in (*model.graph.inputs, *model.graph.outputs)]
+    before = run(model, feeds)
+    (done,) = apply(model, [name], device)
+    assert (done.name, done.count > 0, bool(done.why)) == (name, True, True)
+    assert str(done).startswith(f"Rewrote {done.count} x {name}: ")
+    np.testing.assert_allclose(run(model, feeds), before, atol=atol, rtol=0)
+    assert [value.name for value in (*model.graph.inputs, *model.graph.outputs)] == faces
+    onnx.checker.check_model(ir.serde.serialize_model(model), full_check=True)
+    assert apply(model, [name], device) == []
+    return [node.op_type for node in model.graph]
+
+
+def test_registry() -> None:
+    assert [member.name for member in in_order()][: len(ORDER)] == list(ORDER)
+    for name, member in rewrites.items():
+        assert member.why, name
+        assert member.cures or member.first(WIDE), name
+        assert len(member.version) == 16
+        assert versions([name]) == {name: member.version}
+    with pytest.raises(UnknownNameError, match="Did you mean 'gelu'"):
+        apply(build("g (float[2] x) => (float[2] y) { y = Relu(x) }"), ["gelo"], WIDE)
+
+
+def test_a_cure_reads_operator_and_reason() -> None:
+    refused = NodeReason(node="n", op="GELU", reason="IFM must be Int8", cure="")
+    assert Cure("GELU").fits(refused)
+    assert Cure(None, "must be Int").fits(refused)
+    assert not Cure("GELU", "dynamic").fits(refused)
+    assert not Cure("DIV").fits(refused)
+
+
+def test_static_shapes() -> None:
+    model = build("g (float[batch,3] x) => (float[batch,3] y) { y = Relu(x) }")
+    (done,) = apply(model, ["static shapes"], Device(sizes={"batch": 4}))
+    assert done.count >= 1
+    assert list(model.graph.outputs[0].shape or ()) == [4, 3]
+
+
+@pytest.mark.parametrize("form", ["Gelu", "Erf"])
+def test_gelu(form: str) -> None:
+    text = "y = Gelu(x)"
+    if form == "Erf":
+        text = "d = Div(x, root) e = Erf(d) p = Add(e, one) m = Mul(x, p) y = Mul(m, half)"
+    constants = {"root": np.float32(2**0.5), "one": np.float32(1), "half": np.float32(0.5)}
+    weights = {k: np.array(v) for k, v in constants.items()} if form == "Erf" else {}
+    model = build(f"g (float[1,401] x) => (float[1,401] y) {{ {text} }}", **weights)
+    x = np.linspace(-30, 30, 401, dtype=np.float32)[None]
+    assert "Sigmoid" in rewritten(model, "gelu", WIDE, {"x": x}, 5e-4)
+    bounded = next(node for node in model.graph if node.op_type == "Clip").outputs[0].name
+    assert bounded == "y/bounded"  # what a compiler says of it can be followed back
+
+
+@pytest.mark.parametrize(("device", "product"), [(WIDE, True), (NARROW, False)])
+@pytest.mark.parametrize("epsilon", [1e-12, 1e-2])
+def test_layer_norm(device: Device, epsilon: float, *, product: bool) -> None:
+    random = np.random.default_rng(3)
+    gain, bias = (random.standard_normal(32).astype(np.float32) for _ in range(2))
+    model = build(
+        f"g (float[2,5,32] x) => (float[2,5,32] y) {{ y = LayerNormalization<axis=-1, epsilon={epsilon}>(x, g, b) }}",
+        g=gain,
+        b=bias,
+    )
+    x = random.standard_normal((2, 5, 32)).astype(np.float32)
+    x[0, 0, 7] = 300.0  # an outlier
+    assert ("MatMul" in rewritten(model, "layer norm", device, {"x": x}, 2e-5)) is product
+
+
+def test_layer_norm_leaves_what_it_does_not_know() -> None:
+    body = "y = LayerNormalization<axis=1>(x, g)"
+    over_two = build(f"g (float[2,5,4] x) => (float[2,5,4] y) {{ {body} }}", g=np.ones((5, 4), np.float32))
+    free = build(
+        "g (float[n,4] x) => (float[n,4] y) { y = LayerNormalization(x, g) }", g=np.ones(4, np.float32)
+    )
+    assert apply(over_two, ["layer norm"], WIDE) == []
+    assert apply(free, ["layer norm"], WIDE) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "n = ReduceL2(x, axes) c = Clip(n, least) e = Expand(c, shape) y = Div(x, e)",
+        "q = Mul(x, x) s = ReduceSum(q, axes) r = Sqrt(s) c = Max(least, r) y = Div(x, c)",
+        "n = ReduceSum<keepdims=1>(x, axes) a = Abs(n) c = Clip(a, least) y = Div(x, c)",
+    ],
+)
+def test_root_division(text: str) -> None:
+    model = build(
+        f"g (float[3,8] x) => (float[3,8] y) {{ {text} }}",
+        axes=np.array([1]),
+        least=np.array(0.25, np.float32),
+        shape=np.array([3, 8]),
+    )
+    x = np.random.default_rng(1).standard_normal((3, 8)).astype(np.float32)
+    x[2] = 0  # the bound counts
+    ops = rewritten(model, "root division", WIDE, {"x": x}, 1e-5)
+    assert not {"Div", "Expand", "ReduceL2"} & set(ops)
+
+
+def test_a_quotient_without_a_bound_stays() -> None:
+    model = build("g (float[3] x, float[3] z) => (float[3] y) { y = Div(x, z) }")
+    assert apply(model, ["root division"], WIDE) == []
+
+
+def test_known_lookups() -> None:
+    table = np.random.default_rng(2).standard_normal((600, 16)).astype(np.float32)
+    model = build(
+        "g (float[2,40,16] x) => (float[2,40,16] y) { p = Gather(t, i) y = Add(x, p) }",
+        t=table,
+        i=np.arange(40)[None],
+    )
+    x = np.ones((2, 40, 16), np.float32)
+    assert rewritten(model, "known lookups", WIDE, {"x": x}, 0) == ["Add"]

@@ -1,0 +1,108 @@
+"""Which rewrites are applied: analyse, rewrite, analyse again, until nothing improves.
+
+    1. what the device and form want before anything is refused is applied, and the result analysed;
+    2. of what stays off the accelerator, the reasons name the rewrites that cure them; they are added, and the result
+       is analysed;
+    3. a step that leaves less off the accelerator is kept, and 2. follows again; one that does not is taken back, its
+       members are tried one by one, and none of them a third time.
+
+Less is first fewer multiplications, then fewer operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from edgepack.toolchain.results import Placement
+from edgepack.toolchain.rewrites.base import Device, Rewrite, in_order
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What a target says of a graph with some rewrites applied.
+
+    Attributes:
+        placement: Where every operator runs, and why not on the accelerator.
+        macs: Multiplications by operator, where they are known.
+    """
+
+    placement: Placement
+    macs: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def left(self) -> tuple[int, int]:
+        """Multiplications and operators that stay off the accelerator."""
+        return sum(self.macs.get(refused.node, 0) for refused in self.placement.reasons), self.placement.cpu
+
+
+@dataclass(frozen=True)
+class Step:
+    """One round: which rewrites were there, what stayed off, and whether that was kept."""
+
+    names: tuple[str, ...]
+    left: tuple[int, int]
+    kept: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it ended.
+
+    Attributes:
+        names: The rewrites to apply.
+        analysis: With them applied.
+        steps: Every round, in order.
+    """
+
+    names: tuple[str, ...]
+    analysis: Analysis
+    steps: tuple[Step, ...]
+
+
+Analyse = Callable[[tuple[str, ...]], Analysis]
+
+
+def improve(analyse: Analyse, device: Device, known: Sequence[Rewrite] | None = None) -> Outcome:
+    """Find the rewrites that leave least off the accelerator.
+
+    Args:
+        analyse: Applies the rewrites of these names to the graph as it came, and says what stays off.
+        device: The accelerator and the form.
+        known: The rewrites to choose from; all that are registered unless given.
+
+    Returns:
+        What to apply, with every step on the way. It ends: each rewrite is tried at most twice.
+    """
+    members = in_order() if known is None else list(known)
+    names = tuple(member.name for member in members if member.first(device))
+    best = analyse(names)
+    steps = [Step(names, best.left, kept=True)]
+    tried = set(names)
+    waiting: list[tuple[str, ...]] = []
+    while True:
+        if not waiting:
+            asked = _asked(members, tried, best)
+            if not asked:
+                return Outcome(names, best, tuple(steps))
+            waiting = [asked]
+        more = waiting.pop(0)
+        tried |= set(more)
+        wanted = tuple(member.name for member in members if member.name in {*names, *more})
+        found = analyse(wanted)
+        kept = found.left < best.left
+        steps.append(Step(wanted, found.left, kept))
+        if kept:
+            names, best = wanted, found
+        elif len(more) > 1:
+            waiting += [(one,) for one in more]
+
+
+def _asked(members: Sequence[Rewrite], tried: set[str], analysis: Analysis) -> tuple[str, ...]:
+    """Rewrites, not tried yet, that a refusal asks for."""
+    return tuple(
+        member.name
+        for member in members
+        if member.name not in tried
+        and any(cure.fits(refused) for cure in member.cures for refused in analysis.placement.reasons)
+    )
