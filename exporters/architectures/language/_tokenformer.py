@@ -123,8 +123,9 @@ class Network(EncoderDecoder):
         del positions
         return self.embed(ids)  # type: ignore[no-any-return]
 
-    def turn(self, positions: torch.Tensor) -> Rotation:
+    def turn(self, positions: torch.Tensor, *, reading: bool = False) -> Rotation:
         """Of the turned channels of a head."""
+        del reading
         return rotation(positions, self.config.turned)
 
     def logits(self, x: torch.Tensor) -> torch.Tensor:
