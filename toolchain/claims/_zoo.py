@@ -14,6 +14,7 @@ from edgepack.exporters.architectures.blocks._mlp import MLP
 from edgepack.exporters.architectures.blocks._weights import initialize
 
 if TYPE_CHECKING:
+    from edgepack.exporters.architectures.sequence.continual_inference import Skeleton
     from edgepack.exporters.sources.base import TorchModel
 
 
@@ -57,3 +58,28 @@ def bidirectional(vocabulary: int, width: int, heads: int, count: int) -> TorchM
         "bidirectional transformer", Bidirectional(vocabulary, width, heads, count), "fill-mask",
         "ids:int64[batch=2,sequence=7]", outputs=["logits"], upper={"ids": vocabulary},
     )  # fmt: skip
+
+
+class Called(torch.nn.Module):
+    """A network called by another of its methods.
+
+    Args:
+        net: The network.
+        method: Which: tensors in and out.
+    """
+
+    def __init__(self, net: torch.nn.Module, method: str) -> None:
+        super().__init__()
+        self.net, self.method = net, method
+
+    def forward(self, *inputs: torch.Tensor) -> torch.Tensor:
+        """As that method."""
+        return getattr(self.net, self.method)(*inputs)  # type: ignore[no-any-return]
+
+
+def continual_skeleton(config: Skeleton) -> torch.nn.Module:
+    """The network whose steps are `continual-inference`'s part "skeleton"."""
+    from edgepack.exporters.architectures.sequence._continual_inference import Step
+    from edgepack.exporters.architectures.sequence._continual_networks import SkeletonNetwork
+
+    return Step(SkeletonNetwork(config)).net
