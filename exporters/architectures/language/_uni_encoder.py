@@ -75,7 +75,8 @@ class Network(torch.nn.Module):
             x = layer(x, mask=mask)
         own = x[:, length:].reshape(batch, count, answer, -1)
         weights = answers_real.to(x.dtype)[..., None]
-        mean = (own * weights).sum(2) / weights.sum(2)
+        # A candidate of padding only fills a place in the batch: it has a mean of zeros, and not none.
+        mean = (own * weights).sum(2) / weights.sum(2).clamp(min=1.0)
         return self.score(mean)[..., 0]  # type: ignore[no-any-return]
 
 

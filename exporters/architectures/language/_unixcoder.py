@@ -80,7 +80,8 @@ class Encoder(torch.nn.Module):
         """Vectors of tokens [batch, sequence, width] and of sequences [batch, width], the mean of their tokens'."""
         vectors = self.net.vectors(ids, padding(real))
         weights = real.to(vectors.dtype)[..., None]
-        return vectors, (vectors * weights).sum(1) / weights.sum(1)
+        # A row of padding only fills a place in the batch: it has a mean of zeros, and not none.
+        return vectors, (vectors * weights).sum(1) / weights.sum(1).clamp(min=1.0)
 
 
 class Context(torch.nn.Module):

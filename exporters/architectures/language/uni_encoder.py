@@ -60,9 +60,9 @@ class Scorer:
 CONFIGS = {
     "base": Scorer(768, 12, 3072, 12),
     "base-apart": Scorer(768, 12, 3072, 12, attention="apart"),
-    "tiny": Scorer(32, 4, 64, 2, vocabulary=61, positions=24, context=12, candidates=3, answer=4),
+    "tiny": Scorer(32, 4, 64, 2, vocabulary=61, positions=32, context=12, candidates=3, answer=4),
     "tiny-apart": Scorer(
-        32, 4, 64, 2, vocabulary=61, positions=24, attention="apart", context=12, candidates=3, answer=4
+        32, 4, 64, 2, vocabulary=61, positions=32, attention="apart", context=12, candidates=3, answer=4
     ),
 }
 
@@ -122,7 +122,7 @@ def _lost(graphs: Mapping[str, ir.Model]) -> list[str]:
     graph, layers = graphs["main"], CONFIGS["tiny"].layers
     found = too_few(graph, "Softmax", layers, "one attention a layer over context and candidates")
     found += too_few(graph, "Where", 2, "masks of padding and between candidates")
-    return found + unshaped(graph, scores=("batch", "candidates"), context=("batch", "sequence"))
+    return found + unshaped(graph, scores=("batch", "candidates"), context=("batch", "source"))
 
 
 @architecture(CARD, CONFIGS, tiny="tiny", whole=_whole, lost=_lost)
@@ -132,10 +132,11 @@ def build(config: Scorer) -> TorchModel:
     from edgepack.exporters.architectures.language._uni_encoder import Network, shorter
 
     c, k, n = config.context, config.candidates, config.answer
-    most = {"sequence": config.positions - n, "answer": config.positions - c}
+    # Both lengths vary, and together they have as many positions as the table.
+    most = {"source": config.positions * 3 // 4, "answer": config.positions // 4}
     return one_part(
         NAME, Network(config), "response-selection",
-        f"context:int64[batch=2,sequence={c}]", "context_real:int64[batch,sequence]",
+        f"context:int64[batch=2,source={c}]", "context_real:int64[batch,source]",
         f"answers:int64[batch,candidates={k},answer={n}]", "answers_real:int64[batch,candidates,answer]",
         outputs=["scores"], upper={"context": config.vocabulary, "answers": config.vocabulary},
         fixed={"context_real": shorter, "answers_real": shorter}, limits=most,
