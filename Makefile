@@ -14,7 +14,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 OUT ?= build/minilm
-TARGETS ?= cpu,npu,mobile
+# One of the mobile runtimes, as the default installation has it: others that are installed would be built too.
+TARGETS ?= cpu,npu,mobile:litert
 # Environments that tests need, one target of each.
 ISOLATED := npu:qnn-htp-v75 npu:coreml npu:rk3588
 # Test files run side by side, the tests of one file in one process.
@@ -100,6 +101,7 @@ format: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python tools/targets_table.py README.md docs/targets.md
+	$(BIN)/python tools/target_options_table.py docs/targets.md
 	$(BIN)/python tools/quantizer_options_table.py docs/quantization.md
 	$(BIN)/python tools/onnx_cases_table.py --table
 	$(BIN)/python tools/tflite_operators_table.py docs/tflite.md

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgepack.exporters.sources import Source, SourceRequest, TorchModel, TorchPart, open_source
 
-__all__ = ["Source", "SourceRequest", "TorchModel", "TorchPart", "open_source", "open_torch"]
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+__all__ = [
+    "Source",
+    "SourceRequest",
+    "TorchModel",
+    "TorchPart",
+    "open_source",
+    "open_torch",
+    "torch_program",
+]
 
 
 def open_torch(source: Mapping[str, Any], part: str = "main") -> TorchPart:
@@ -27,3 +38,18 @@ def open_torch(source: Mapping[str, Any], part: str = "main") -> TorchPart:
     found = find_part(tamed(open_source(SourceRequest.from_json(source)).open_torch()), part)
     _, signature = record(found)
     return replace(found, signature=signature)
+
+
+def torch_program(source: Mapping[str, Any], part: str, sizes: Mapping[str, int]) -> ExportedProgram:
+    """The same part as torch.export writes it down at fixed sizes, outputs in the signature's order.
+
+    Runs the model's own code: call it in a worker process.
+
+    Raises:
+        SourceError: There is no torch model behind that source, or it cannot be opened.
+        ExportError: The source gives no example for an input.
+        Exception: Whatever torch.export raises.
+    """
+    from edgepack.exporters.torch_onnx import at_sizes
+
+    return at_sizes(open_torch(source, part), sizes)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
+import itertools
 import logging
 import warnings
 from collections.abc import Mapping
@@ -113,6 +114,40 @@ def export(part: TorchPart, signature: Signature, rung: str, path: Path, weights
             name_dimensions(program, signature)
         weights.save(program, path)
     return Written(_pinned(signature, part) if static else signature, tuple(notes))
+
+
+def at_sizes(part: TorchPart, sizes: Mapping[str, int]) -> torch.export.ExportedProgram:
+    """The part as torch.export writes it down with every dimension a number: for compilers that begin there.
+
+    Complex numbers are pairs of real ones, as in an ONNX graph; nothing else is decomposed.
+
+    Args:
+        part: The opened part.
+        sizes: Of its named dimensions.
+
+    Raises:
+        ExportError: The source gives no example for an input.
+        Exception: Whatever torch raises.
+    """
+    import numpy as np
+    import torch
+
+    from edgepack.exporters.pairs import is_complex, without_complex
+
+    arrays = part.example(sizes, 0)
+    missing = next((spec for spec in part.signature.inputs if spec.name not in arrays), None)
+    if missing is not None:
+        raise ExportError(f"The source gives no example for its input {missing}", where=part.where)
+    given = [arrays[spec.name] for spec in part.signature.inputs]
+    args = tuple(torch.from_numpy(np.require(value, requirements=("C", "W"))) for value in given)
+
+    def trace(module: torch.nn.Module, *, strict: bool = False) -> torch.export.ExportedProgram:
+        return _torch_export(module, args, None, strict=strict)
+
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        exported = trace(part.module)
+        return without_complex(exported, trace)[0] if is_complex(exported) else exported
 
 
 def _translated(exported: torch.export.ExportedProgram, signature: Signature) -> ir.Model:
@@ -231,6 +266,19 @@ def _separate(model: ir.Model, signature: Signature) -> None:
         value.name = spec.name
     for value, spec in zip(model.graph.outputs, signature.outputs, strict=True):
         value.name = spec.name
+    _yield_names(model)
+
+
+def _yield_names(model: ir.Model) -> None:
+    """Rename inner values that are called like an input or an output: torch names values after its operators."""
+    ends = {value.name: value for value in (*model.graph.inputs, *model.graph.outputs)}
+    values = [value for node in model.graph.all_nodes() for value in node.outputs]
+    taken = {value.name for value in values} | set(model.graph.initializers) | ends.keys()
+    for value in values:
+        if value.name in ends and value is not ends[value.name]:
+            inner = next(name for i in itertools.count() if (name := f"{value.name}_inner_{i}") not in taken)
+            taken.add(inner)
+            value.name = inner
 
 
 def _pinned(signature: Signature, part: TorchPart) -> Signature:

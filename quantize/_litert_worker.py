@@ -45,6 +45,8 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
     """
     from ai_edge_quantizer import quantizer
 
+    from edgepack.quantize._tflite_order import order_integers
+
     source, notes = Path(request["input"]), list[str]()
     wide = request.get("ends") == "int16"
     # What is kept is kept in 16 bits there, which some operators have only in other words.
@@ -80,6 +82,9 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
         if found:
             tflite.write(model, output)
             notes.append(f"Quantized {found} tables of lookups to the activations' own integers")
+    if order_integers(model):
+        tflite.write(model, output)
+        model = tflite.read(output)  # what was read before are views on a file that is another one now
     if request.get("correct_biases") and (tflite.convolution_share(model) or 0) > _CONVOLUTIONAL:
         from edgepack.quantize._tflite_bias import correct_biases
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 MIN_ELEMENTS = 4096
 """Weights below this stay float: quantizing the input would cost more than the product saves."""
+FEWEST_ELEMENTS = 16
+"""The same in a graph that has no larger one: there a small product is all that int8 can be tried on, and whether it
+gains anything is measured."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,11 +73,16 @@ class Lookup:
 def linears(graph: ir.Graph, kept: Collection[str] = ()) -> dict[ir.Value, list[Linear]]:
     """MatMul and Gemm nodes with a large constant float32 matrix, those with the same input together.
 
-    Those that compute a tensor named in `kept` are left out.
+    Those that compute a tensor named in `kept` are left out. Where no matrix is large, all are taken that have at
+    least `FEWEST_ELEMENTS`.
     """
+    return _linears(graph, kept, MIN_ELEMENTS) or _linears(graph, kept, FEWEST_ELEMENTS)
+
+
+def _linears(graph: ir.Graph, kept: Collection[str], least: int) -> dict[ir.Value, list[Linear]]:
     groups: dict[ir.Value, list[Linear]] = {}
     for node in graph:
-        found = None if stays_float(node, kept) else _linear(node)
+        found = None if stays_float(node, kept) else _linear(node, least)
         if found is not None:
             groups.setdefault(found.input, []).append(found)
     return groups
@@ -109,23 +117,23 @@ def lookups(graph: ir.Graph, kept: Collection[str] = ()) -> Iterator[Lookup]:
             yield found
 
 
-def large_matrix(value: ir.Value | None) -> ir.TensorProtocol | None:
-    """The tensor of a constant float32 matrix of at least `MIN_ELEMENTS`, else None."""
+def large_matrix(value: ir.Value | None, least: int = MIN_ELEMENTS) -> ir.TensorProtocol | None:
+    """The tensor of a constant float32 matrix of at least so many elements, else None."""
     import onnx_ir as ir
 
     if value is None or value.is_graph_input() or not value.is_initializer() or value.const_value is None:
         return None
     tensor = value.const_value
-    fits = tensor.dtype is ir.DataType.FLOAT and len(tensor.shape) == 2 and tensor.size >= MIN_ELEMENTS  # noqa: PLR2004
+    fits = tensor.dtype is ir.DataType.FLOAT and len(tensor.shape) == 2 and tensor.size >= least  # noqa: PLR2004
     return tensor if fits else None
 
 
-def _linear(node: ir.Node) -> Linear | None:
+def _linear(node: ir.Node, least: int) -> Linear | None:
     if not standard(node, "MatMul", "Gemm"):
         return None
     source, matrix = node.inputs[0], node.inputs[1]
     turned = _turned(matrix) if node.op_type == "MatMul" else None
-    tensor = large_matrix(matrix if turned is None else turned)
+    tensor = large_matrix(matrix if turned is None else turned, least)
     if source is None or source.is_initializer() or tensor is None:
         return None
     if node.op_type == "MatMul":

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepack.toolchain.answers import write_words
-from edgepack.toolchain.openvino_ir import import_openvino, silence
+from edgepack.toolchain.vendors.openvino_ir import import_openvino, silence
 
 HALF = 16
 

@@ -33,7 +33,7 @@ PARTS = (
 Rewritten = list[Any]
 
 
-class _Graph:
+class Graph:
     """The main graph of a `ModelT`, with the few edits that the rules need."""
 
     def __init__(self, model: Any) -> None:
@@ -169,9 +169,9 @@ def rewrite_for_integer_npu(model: Any) -> dict[str, int]:
     Returns:
         How often each rule was applied.
     """
-    graph = _Graph(model)
+    graph = Graph(model)
     builtin = graph.schema.BuiltinOperator
-    rules: dict[int, tuple[str, Callable[[_Graph, Any], Rewritten | None]]] = {
+    rules: dict[int, tuple[str, Callable[[Graph, Any], Rewritten | None]]] = {
         builtin.SQUARED_DIFFERENCE: ("SQUARED_DIFFERENCE as a product of differences", _squared_difference),
         builtin.GELU: ("GELU by the logistic function", _gelu),
         builtin.MUL: ("square of ABS as a plain square", _square_of_abs),
@@ -192,13 +192,13 @@ def rewrite_for_integer_npu(model: Any) -> dict[str, int]:
     return counts
 
 
-def _squared_difference(graph: _Graph, op: Any) -> Rewritten:
+def _squared_difference(graph: Graph, op: Any) -> Rewritten:
     (a, b), (output,) = op.inputs, op.outputs
     subtract, difference = graph.binary("SUB", a, b, output, graph.name(output) + "/difference")
     return [subtract, graph.op("MUL", [difference, difference], output)]
 
 
-def _gelu(graph: _Graph, op: Any) -> Rewritten:
+def _gelu(graph: Graph, op: Any) -> Rewritten:
     (x,), (output,) = op.inputs, op.outputs
     name = graph.name(output)
     c0, c1 = graph.constant(_C0, name + "/c0"), graph.constant(_C1, name + "/c1")
@@ -210,7 +210,7 @@ def _gelu(graph: _Graph, op: Any) -> Rewritten:
     return [square, scale, add, multiply, graph.op("LOGISTIC", [v], s), graph.op("MUL", [s, x], output)]
 
 
-def _square_of_abs(graph: _Graph, op: Any) -> Rewritten | None:
+def _square_of_abs(graph: Graph, op: Any) -> Rewritten | None:
     left, right = op.inputs
     absolute = graph.made_by(left, graph.schema.BuiltinOperator.ABS)
     if left != right or absolute is None:
@@ -219,7 +219,7 @@ def _square_of_abs(graph: _Graph, op: Any) -> Rewritten | None:
     return [op]
 
 
-def _division(graph: _Graph, op: Any) -> Rewritten | None:
+def _division(graph: Graph, op: Any) -> Rewritten | None:
     builtin = graph.schema.BuiltinOperator
     x, divisor = op.inputs
     output = op.outputs[0]

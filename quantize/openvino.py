@@ -26,8 +26,8 @@ from edgepack.quantize._onnx_found import refuse_quantized
 from edgepack.quantize.base import CalibrationData, Quantizer, quantizers
 from edgepack.quantize.options import Options, fixed
 from edgepack.toolchain.errors import TargetError
-from edgepack.toolchain.openvino_ir import QUIET
 from edgepack.toolchain.subprocesses import run_tool
+from edgepack.toolchain.vendors.openvino_ir import QUIET
 
 if TYPE_CHECKING:
     from edgepack.toolchain.program import Lowered

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from edgepack.toolchain.environments import IsolatedEnvironment
 from edgepack.toolchain.errors import ToolchainMissingError
+from edgepack.toolchain.options import Options
 from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.registry import Registry, class_problem
 from edgepack.toolchain.results import Latency, Measurement, Placement, Profile, Tool
@@ -81,6 +82,7 @@ class Context:
         time_limit_s: Limit of one vendor tool, in seconds.
         threads: Threads that the artifact will be run with.
         static: Whether every dimension is fixed at its size, where the target would leave it free.
+        options: What the user told the target, for `compile` alone: fields of its `options_type`.
         rewrites: Rewrites (`toolchain.rewrites`) that are applied when the part is lowered.
         precision: For which precision they are: the form that the lowered part will be quantized to.
     """
@@ -90,6 +92,7 @@ class Context:
     time_limit_s: float = 900.0
     threads: int = 1
     static: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
     rewrites: tuple[str, ...] = ()
     precision: str | None = None
 
@@ -168,6 +171,8 @@ class Target(ABC):
     """Why what ships cannot be run here at all, where `Compiled.run_file` only stands for it."""
     float_precision: ClassVar[bool] = True
     """Whether the target has float kernels, that is, offers fp32."""
+    options_type: ClassVar[type[Options]] = Options
+    """What `--target-option name=value` can tell it."""
 
     @property
     def family(self) -> str:
@@ -195,6 +200,19 @@ class Target(ABC):
                 where=self.name,
                 todo="Run: " + " && ".join(dict.fromkeys(m.command for m in missing)),
             )
+
+    def told(self, values: Mapping[str, Any]) -> Options:
+        """The options that the user gave, checked; whatever the target itself cannot do is refused here.
+
+        Args:
+            values: By name; what is missing has its default.
+
+        Raises:
+            UnknownNameError: There is no such option, or no such choice.
+            UsageError: A value of a wrong type or out of range.
+            TargetError: The target cannot do that.
+        """
+        return self.options_type.of(values, self.name, "--target-option")
 
     @abstractmethod
     def lower_key(self) -> str:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from edgepack.quantize.base import CalibrationData
-from edgepack.toolchain import qnn
 from edgepack.toolchain.program import Lowered, Signature, TensorSpec
 from edgepack.toolchain.results import Calibration
+from edgepack.toolchain.vendors import qnn
 from tests import isolated
 
 SIGNATURE = Signature((TensorSpec("x", "float32", (1, 3, 16, 16)),), (TensorSpec("y", "float32", (1, 10)),))

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from edgepack.quantize.base import quantizers
-from edgepack.toolchain import rknn
 from edgepack.toolchain.program import Lowered
+from edgepack.toolchain.vendors import rknn
 from tests import isolated
 from tests.qnn_models import SIGNATURE, network, samples
 

@@ -42,7 +42,7 @@ def encoder(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Bun
         "export",
         str(minilm),
         "--target",
-        "cpu,npu,mobile",
+        "cpu,npu,mobile:litert",
         "--out",
         str(out),
         "--calibration-samples",
@@ -57,7 +57,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     out = tmp_path_factory.mktemp("bundles") / "lite0"
     example = Path(__file__).parent.parent / "examples" / "efficientnet_lite0.py"
     cli(
-        "export", f"{example}:model", "--target", "cpu,npu,mobile", "--out", str(out),
+        "export", f"{example}:model", "--target", "cpu,npu,mobile:litert", "--out", str(out),
         "--calibration", f"{example}:photos", "--calibration-samples", "64", "--gate", "top1=0.9",
     )  # fmt: skip
     return edgepack.load(out)
@@ -126,7 +126,7 @@ def test_the_bundle_verifies_and_the_command_line_shows_it(encoder):
 
 def test_the_same_command_again_comes_from_the_cache(encoder, minilm, tmp_path):
     bundle, _ = encoder
-    words = ["export", str(minilm), "--target", "cpu,npu,mobile", "--calibration-samples", SAMPLES]
+    words = ["export", str(minilm), "--target", "cpu,npu,mobile:litert", "--calibration-samples", SAMPLES]
     cli(*words, "--out", str(tmp_path / "again"))
     again = edgepack.load(tmp_path / "again")
     fresh = [stage.name for stage in again.manifest.stages if not stage.cached]

@@ -22,6 +22,7 @@ from edgepack.toolchain import (
     cli_profile,
     cli_search,
     cli_setup,
+    cli_zoo,
 )
 from edgepack.toolchain import cli_options as opt
 from edgepack.toolchain.cli_shared import errors_shown, opened_cache, progress
@@ -41,6 +42,7 @@ app = typer.Typer(
 cache_app = typer.Typer(help="Look at or empty the cache of finished stages.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
 cli_claims.add_to(app)
+cli_zoo.add_to(app)
 cli_bisect.add_to(app)
 cli_explain.add_to(app)
 cli_profile.add_to(app)
@@ -58,6 +60,7 @@ def export(
     out: opt.Out = None,
     precision: opt.Precision = None,
     quantize: opt.Quantize = None,
+    target_option: opt.TargetOptions = None,
     keep: opt.Keep = None,
     assign: opt.Assign = None,
     task: opt.Task = None,
@@ -90,6 +93,7 @@ def export(
 
         values = (read(recipe) if recipe else {}) | opt.given(
             model=model, out=str(out) if out else None, targets=opt.split(target), precision=precision,
+            target_options=opt.pairs(target_option, opt.scalar, "--target-option"),
             quantize=opt.pairs(quantize, opt.scalar, "--quantize"), keep=keep, assign=assign, task=task,
             inputs=inputs, sizes=opt.pairs(size, int, "--size"), static=static or None, calibration=calibration,
             calibration_samples=calibration_samples, gate=opt.pairs(gate, float, "--gate"), metric=metric,
@@ -106,6 +110,9 @@ def export(
             bundle = pipeline.run(asked, cache=store, listener=listener, resume=resume, jobs=jobs)
         _print_bundle(bundle, as_json=json_, quiet=quiet)
     raise typer.Exit(max((failure.exit_code for failure in bundle.failures), default=0))
+
+
+cli_zoo.add_export(export)
 
 
 @app.command()

@@ -1,9 +1,7 @@
-"""`edgepack claims` and `edgepack zoo`: parse, call, print. Hooked into the command line by `add_to`."""
+"""`edgepack claims`: parse, call, print. Hooked into the command line by `add_to`."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,13 +15,11 @@ if TYPE_CHECKING:
     from edgepack.toolchain.claims.results import ClaimResults
 
 RESULTS_FILE, PAGE_FILE = "results.json", "claim.html"
-zoo_app = typer.Typer(help="Architectures of edgepack's own, opened as zoo:NAME.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add both commands."""
+    """Add the command."""
     app.command("claims")(claims)
-    app.add_typer(zoo_app, name="zoo")
 
 
 def claims(  # noqa: PLR0913 - options of a command
@@ -84,56 +80,6 @@ def _print(claim: Claim, results: ClaimResults, folder: Path, *, as_json: bool, 
         console = Console()
         console.print(shown.terminal(claim, results))
         console.print(f"Page: {folder / PAGE_FILE}", soft_wrap=True, highlight=False)
-
-
-@zoo_app.command("list")
-def zoo_list(json_: opt.Json = False, debug: opt.Debug = False) -> None:  # noqa: FBT002 - typer
-    """List the architectures and their configurations."""
-    with errors_shown(debug=debug):
-        from edgepack.exporters.architectures.base import architectures
-
-        found = {name: dict(one.parameters) for name, one in architectures.items()}
-        if json_:
-            typer.echo(json.dumps({"architectures": found}))
-            return
-        for name, one in architectures.items():
-            typer.echo(f"{name}  {one.card.paper}")
-            for config, parameters in one.parameters.items():
-                typer.echo(f"  zoo:{name}/{config}  {parameters / 1e6:.2f}M parameters")
-
-
-@zoo_app.command("show")
-def zoo_show(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="An architecture's name.")],
-    json_: opt.Json = False,  # noqa: FBT002 - typer
-    debug: opt.Debug = False,  # noqa: FBT002 - typer
-) -> None:
-    """Show an architecture's card."""
-    with errors_shown(debug=debug):
-        from edgepack.exporters.architectures.base import architectures
-
-        one = architectures.get(name.removeprefix("zoo:").partition("/")[0])
-        card = one.card
-        if json_:
-            data = asdict(card) | {
-                "configurations": {
-                    key: asdict(config) | {"parameters": one.parameters[key]}
-                    for key, config in one.configs.items()
-                }
-            }
-            typer.echo(json.dumps(data))
-            return
-        link = f" (arXiv:{card.arxiv})" if card.arxiv else ""
-        typer.echo(f"{card.name}: {card.paper}{link}, row {card.row}")
-        parts = tuple(f"{part}: {does}" for part, does in card.parts.items())
-        sizes = tuple(f"zoo:{name}/{key}: {count:,} parameters" for key, count in one.parameters.items())
-        for title, lines in (
-            ("The paper says", card.says), ("Parts", parts), ("Configurations", sizes),
-            ("Checked", card.checks), ("Decided here", card.assumed),
-        ):  # fmt: skip
-            typer.echo(f"{title}:")
-            for line in lines:
-                typer.echo(f"  - {line}")
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -70,6 +70,12 @@ Quantize = Annotated[
         "--quantize", help="An option of the precision's quantizer: ranges=percentile. Repeat for more."
     ),
 ]
+TargetOptions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--target-option", help="An option of the target's: memory_mode=Sram_Only. Repeat for more."
+    ),
+]
 Keep = Annotated[
     list[str] | None,
     typer.Option("--keep", help="A node that quantizers leave float; bisect names them. Repeat for more."),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+_OF = re.compile(r"<!-- of (.+?) -->\n(.*?)(?=<!-- of |\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,23 @@ class Place:
         head, _, rest = text.partition(self.begin)
         return f"{head}{self.begin}\n\n{made}\n{self.end}{rest.partition(self.end)[2]}"
 
-    def write(self, made: str, files: Iterable[Path]) -> None:
-        """Put `made` into pages; errors as of `put`."""
+    def put_of(self, text: str, of: str, made: str) -> str:
+        """`text` with `made` between the two comments as what was found for `of`; what stands for others stays.
+
+        For figures that each processor has its own of. Errors as of `put`.
+        """
+        kept = dict(_OF.findall(text.partition(self.begin)[2].partition(self.end)[0]))
+        kept[of] = f"{made.strip()}\n"
+        blocks = [f"<!-- of {name} -->\n\n{kept[name].strip()}\n" for name in sorted(kept)]
+        return self.put(text, "\n".join(blocks))
+
+    def write(self, made: str, files: Iterable[Path], *, of: str | None = None) -> None:
+        """Put `made` into pages, with `of` beside what stands there for others; errors as of `put`."""
         for path in files:
-            path.write_text(self.put(path.read_text(encoding="utf-8"), made), encoding="utf-8")
+            text = path.read_text(encoding="utf-8")
+            path.write_text(
+                self.put(text, made) if of is None else self.put_of(text, of, made), encoding="utf-8"
+            )
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[int] = ()) -> str:

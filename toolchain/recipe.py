@@ -41,6 +41,7 @@ class Recipe(BaseModel):
         gate: Bounds that replace the default ones, by name (`parity.MEASURES`; "perplexity" and "metric" are
             the metric's own).
         quantize: Options of the quantizer that makes `precision`, by name (docs/quantization.md).
+        target_options: Options of the targets that have them, by name (docs/targets.md).
         keep: Nodes of the lowered float graph that quantizers leave float; "part:node" in a program of several
             parts, or a bare name that all of them have.
         assign: File with the form of every layer, which "mixed" is made from (docs/search.md).
@@ -67,6 +68,7 @@ class Recipe(BaseModel):
     calibration_samples: int = Field(96, ge=2, le=100_000)
     gate: dict[str, float] = Field(default_factory=dict)
     quantize: dict[str, str | int | float | bool] = Field(default_factory=dict)
+    target_options: dict[str, str | int | float | bool] = Field(default_factory=dict)
     keep: list[str] = Field(default_factory=list)
     assign: str | None = None
     metric: str | None = None

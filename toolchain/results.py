@@ -198,6 +198,9 @@ class ArtifactResult(Result):
     calibration: Calibration | None = None
     notes: list[str] = Field(default_factory=list)
     changed_nodes: int | None = Field(None, description="nodes that the quantizer changed")
+    options: dict[str, str | int | float | bool] = Field(
+        default_factory=dict, description="what the target was told by --target-option"
+    )
     run: RunFacts | None = None
 
 

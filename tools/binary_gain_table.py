@@ -4,6 +4,8 @@
     python tools/binary_gain_table.py                        print the table
     python tools/binary_gain_table.py docs/binary-gain.md    put it into the file
 
+What other processors had stays there.
+
 The numbers are those of build/binary-gain.json, which tests/benchmarks/test_binary_gain.py writes.
 """
 
@@ -43,10 +45,11 @@ def main(files: list[str]) -> None:
     """Print the table, or put it into the files."""
     if not FILE.is_file():
         sys.exit(f"There is no {FILE}; run make bench-binary")
-    made = table(json.loads(FILE.read_text(encoding="utf-8")))
+    run = json.loads(FILE.read_text(encoding="utf-8"))
+    made = table(run)
     if not files:
         sys.stdout.write(made)
-    PLACE.write(made, map(Path, files))
+    PLACE.write(made, map(Path, files), of=run["cpu"])
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@
     python tools/binary_table.py                            print the tables
     python tools/binary_table.py docs/binary-roofline.md    put them into the file
 
+What other processors had stays there.
+
 The numbers are those of build/binary.json and build/binary-chains.json, which tests/benchmarks/test_binary.py and
 test_binary_chains.py write.
 """
@@ -92,10 +94,11 @@ def main(files: list[str]) -> None:
         if not file.is_file():
             missing.append(file.name)
             continue
-        made = make(json.loads(file.read_text(encoding="utf-8")))
+        run = json.loads(file.read_text(encoding="utf-8"))
+        made = make(run)
         if not files:
             sys.stdout.write(f"{made}\n")
-        place.write(made, map(Path, files))
+        place.write(made, map(Path, files), of=run["cpu"])
     if missing:
         sys.exit(f"There is no {' and no '.join(missing)} in {FILE.parent}; run make bench-binary")
 

@@ -48,8 +48,8 @@ def _row(target: Target, folder: Path) -> tuple[str, ...]:
 
 def _small_model(session: str, folder: Path) -> Lowered:
     """A product with one matrix, y = x W, in the form of file that a session opens."""
-    form, make = ("tflite", _tflite) if session == "litert" else ("onnx", _onnx)
-    path = folder / f"model.{form}"
+    form, suffix, make = _FORMS.get(session, ("onnx", "onnx", _onnx))
+    path = folder / f"model.{suffix}"
     if not path.exists():
         make(path)
     specs = (TensorSpec("x", "float32", (1, 4)),), (TensorSpec("y", "float32", (1, 4)),)
@@ -96,6 +96,17 @@ def _tflite(path: Path) -> None:
     operator.builtinOptions = schema.FullyConnectedOptionsT()
     graph.operators, graph.inputs, graph.outputs = [operator], [0], [2]
     tflite.write(model, path)
+
+
+def _executorch(path: Path) -> None:
+    """What lies beside a program; the program itself is not looked at."""
+    from edgepack.toolchain.vendors.executorch import Facts
+
+    path.touch()
+    Facts("", delegated=1, subgraphs=1, integer=0, portable=(), convolutions=0, products=16).save(path)
+
+
+_FORMS = {"litert": ("tflite", "tflite", _tflite), "executorch": ("executorch", "pte", _executorch)}
 
 
 def main(files: list[str]) -> None:

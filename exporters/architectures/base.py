@@ -9,40 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from edgepack.exporters.architectures.cards import Card
 from edgepack.toolchain.errors import UnknownNameError, UsageError
 from edgepack.toolchain.registry import Registry
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from edgepack.exporters.architectures._counting import Counted, Whole
     from edgepack.exporters.sources.base import TorchModel
 
 C = TypeVar("C")
-
-
-@dataclass(frozen=True)
-class Card:
-    """What is to be known of an architecture without building it.
-
-    Attributes:
-        name: As it is asked for, `zoo:NAME`.
-        row: Its row in the table of systems.
-        paper: Title.
-        arxiv: Identifier, or None where there is none.
-        says: The paper's figures that concern this architecture, with where they stand.
-        parts: What each part does, by form of the model where there are several.
-        checks: What is verified whenever it is exported.
-        assumed: What the paper leaves open and was decided here.
-    """
-
-    name: str
-    row: str
-    paper: str
-    arxiv: str | None
-    says: tuple[str, ...]
-    parts: Mapping[str, str]
-    checks: tuple[str, ...]
-    assumed: tuple[str, ...] = ()
+Lost: TypeAlias = Callable[[Mapping[str, "ir.Model"]], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -52,17 +32,20 @@ class Architecture:
     Attributes:
         card: See there.
         configs: By name; the first one is meant when none is named.
-        parameters: Parameters by configuration, counted from the formula (no torch needed); a test
-            compares them with the built network.
+        tiny: The configuration with which all parts and checks run in seconds.
         build: Makes the model of a configuration in torch, with random weights from a fixed seed.
+        whole: Makes what is counted of a configuration; called with the meta device as torch's default.
+        lost: Says what of the card's `structure` is missing in the graphs of the tiny configuration, by part.
         choices: Of an elastic architecture, one network that holds others (width, depth, exits): the values
             that each choice can take, the whole network's first. `zoo:NAME/width=64,depth=2` is a sub-network.
     """
 
     card: Card
     configs: Mapping[str, Any]
-    parameters: Mapping[str, int]
+    tiny: str
     build: Callable[[Any], TorchModel]
+    whole: Callable[[Any], Whole]
+    lost: Lost
     choices: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def config(self, name: str | None) -> tuple[str, Any]:
@@ -79,6 +62,17 @@ class Architecture:
                 "configuration", chosen, self.configs, where=f"zoo:{self.card.name}/{chosen}"
             )
         return chosen, self.configs[chosen]
+
+    def counted(self, name: str | None = None) -> Counted:
+        """Parameters and multiply-accumulates of a configuration, built without numbers.
+
+        Raises:
+            UnknownNameError: There is none of that name.
+        """
+        from edgepack.exporters.architectures import _counting
+
+        _, config = self.config(name)
+        return _counting.counted(lambda: self.whole(config))
 
 
 architectures: Registry[Architecture] = Registry(
@@ -128,27 +122,31 @@ class _Elastic(dict[str, C]):
 def architecture(
     card: Card,
     configs: Mapping[str, C],
-    count: Callable[[C], int],
     *,
+    tiny: str,
+    whole: Callable[[C], Whole],
+    lost: Lost,
     choices: Mapping[str, Sequence[Any]] | None = None,
     choose: Callable[[Mapping[str, Any]], C] | None = None,
 ) -> Callable[[Callable[[C], TorchModel]], Callable[[C], TorchModel]]:
-    """Decorator that files a build function under its card's name.
+    """Decorator that files a build function under its card's name; the arguments are those of `Architecture`.
 
     Args:
         card: See there.
         configs: Configurations by name.
-        count: Parameters of a configuration.
+        tiny: See `Architecture`.
+        whole: See `Architecture`.
+        lost: See `Architecture`.
         choices: Of an elastic architecture, see `Architecture`.
         choose: From a value of every choice to the configuration of that sub-network.
     """
 
     def file(build: Callable[[C], TorchModel]) -> Callable[[C], TorchModel]:
-        counted = {name: count(config) for name, config in configs.items()}
         known = (
             configs if choices is None or choose is None else _Elastic(configs, choices, choose, card.name)
         )
-        architectures.register(card.name)(Architecture(card, known, counted, build, choices or {}))
+        made = Architecture(card, known, tiny, build, whole, lost, choices or {})
+        architectures.register(card.name)(made)
         return build
 
     return file

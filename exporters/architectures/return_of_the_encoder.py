@@ -12,12 +12,17 @@ what its cross-attention costs is taken from its feed-forward width. A new token
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgepack.exporters.architectures.base import Card, architecture
+from edgepack.exporters.architectures.base import architecture
+from edgepack.exporters.architectures.cards import Card
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from edgepack.exporters.architectures._counting import Whole
     from edgepack.exporters.sources.base import TorchModel
 
 NAME = "return-of-the-encoder"
@@ -74,7 +79,7 @@ CONFIGS = {
 
 CARD = Card(
     name=NAME,
-    row="04",
+    system="04",
     paper="Return of the Encoder: Maximizing Parameter Efficiency for SLMs",
     arxiv="2501.16273",
     says=(
@@ -88,7 +93,7 @@ CARD = Card(
     },
     checks=(
         "every part against torch on several sizes, single tokens included",
-        f"{_STEPS} single steps after a prompt against the whole sequence at once, in torch without caches",
+        f"single steps, and {_STEPS} after a prompt, against the whole sequence at once, in torch without caches",
         "both forms have equal parameter counts within 2 %",
     ),
     assumed=(
@@ -96,16 +101,34 @@ CARD = Card(
         "widths, vocabularies and feed-forward widths: the abstract gives none",
         "weights are random from a fixed seed: they change what is said, not how fast",
     ),
+    unpublished='the abstract gives no size but "up to 1B parameters"',
+    structure=(
+        "the encoder's output is what every cross-attention reads, so that it runs once",
+        "no decoder step computes a key or a value of the input again",
+    ),
+    compared="not run: no public code of the paper's is known",
 )
 
 
-def _parameters(config: LanguageModel) -> int:
-    return config.parameters
+def _whole(config: LanguageModel) -> Whole:
+    from edgepack.exporters.architectures._counting import Whole
+    from edgepack.exporters.architectures._return_of_the_encoder_nets import Network
+
+    return Whole(Network(config))
 
 
-@architecture(CARD, CONFIGS, _parameters)
+def _lost(graphs: Mapping[str, ir.Model]) -> list[str]:
+    from edgepack.exporters.architectures._encoder_decoder_graphs import lost
+
+    tiny = CONFIGS["encoder-decoder-tiny"]
+    return lost(graphs, tiny.encoder_layers, tiny.decoder_layers)
+
+
+@architecture(CARD, CONFIGS, tiny="encoder-decoder-tiny", whole=_whole, lost=_lost)
 def build(config: LanguageModel) -> TorchModel:
     """Parts, links and rollout of a configuration."""
-    from edgepack.exporters.architectures import _return_of_the_encoder_parts as parts
+    from edgepack.exporters.architectures import _encoder_decoder_parts as parts
+    from edgepack.exporters.architectures._return_of_the_encoder_nets import Network
 
-    return parts.build(config, NAME, prompt=_PROMPT, steps=_STEPS)
+    play = parts.Play(config.vocabulary, config.positions, _PROMPT, _STEPS)
+    return parts.build(Network(config), NAME, play)

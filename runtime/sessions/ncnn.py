@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from edgepack.runtime.sessions._inputs import InputCheck
 from edgepack.runtime.sessions.base import Session, sessions
-from edgepack.toolchain import ncnn
 from edgepack.toolchain.errors import SourceError, UsageError
 from edgepack.toolchain.program import Signature
+from edgepack.toolchain.vendors import ncnn
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,6 +1,6 @@
 """OpenVINO on the CPU, through its Python wheel: `.xml` with `.bin`, or an ONNX file as it is.
 
-The file says in which precision it is to be computed (`toolchain.openvino_ir`): the runtime's own default would be
+The file says in which precision it is to be computed (`vendors.openvino_ir`): the runtime's own default would be
 bfloat16 wherever the processor has it, unasked. One stream, `threads` within an operator, tuned for latency.
 """
 
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from edgepack.runtime.sessions._inputs import InputCheck
 from edgepack.runtime.sessions.base import Session, sessions
 from edgepack.toolchain.errors import SourceError, UsageError
-from edgepack.toolchain.openvino_ir import DEVICE, PRECISION, import_openvino, settings_in
 from edgepack.toolchain.program import Signature
+from edgepack.toolchain.vendors.openvino_ir import DEVICE, PRECISION, import_openvino, settings_in
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 from edgepack.runtime.sessions._inputs import InputCheck
 from edgepack.runtime.sessions.base import Session, sessions
-from edgepack.toolchain import rknn
 from edgepack.toolchain.errors import SourceError, UsageError
-from edgepack.toolchain.isolated_worker import Conversation
 from edgepack.toolchain.results import Profile, Tool
+from edgepack.toolchain.vendors import rknn
+from edgepack.toolchain.vendors.isolated_worker import Conversation
 
 if TYPE_CHECKING:
     import numpy as np

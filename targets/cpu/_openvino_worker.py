@@ -19,7 +19,14 @@ from typing import Any
 
 from edgepack.toolchain.answers import write_answer
 from edgepack.toolchain.errors import TargetError
-from edgepack.toolchain.openvino_ir import DEVICE, NOTE, WEIGHTS, import_openvino, note_settings, silence
+from edgepack.toolchain.vendors.openvino_ir import (
+    DEVICE,
+    NOTE,
+    WEIGHTS,
+    import_openvino,
+    note_settings,
+    silence,
+)
 
 PRODUCTS = ("FullyConnected", "MatMul", "Convolution", "Deconvolution", "GroupConvolution")
 """What kinds of products begin with: there are FullyConnectedCompressed and others."""

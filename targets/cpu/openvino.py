@@ -1,6 +1,6 @@
 """cpu:openvino: OpenVINO's own file form (IR) for its CPU plugin, made from ONNX and run here.
 
-How floats are computed is settled when a file is compiled, and is pinned (`toolchain.openvino_ir`): "fp32" is float32
+How floats are computed is settled when a file is compiled, and is pinned (`vendors.openvino_ir`): "fp32" is float32
 although the runtime's own default is bfloat16 wherever the processor has it; "bf16" and "int8-bf16" are bfloat16 and
 are called so. After compiling, the kernels of one call are counted by the type that they computed in: a
 precision that no kernel has is an error, whatever the file says.
@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
 from edgepack.targets.cpu.onnxruntime import FEW_ROWS, multiplications, onnx_form
-from edgepack.toolchain import openvino_ir
 from edgepack.toolchain.answers import ANSWER_FILE, error_in, read_answer
 from edgepack.toolchain.errors import TargetError
 from edgepack.toolchain.native_operators import refuse_native
@@ -26,6 +25,7 @@ from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.quantized import AS_GIVEN, already_quantized
 from edgepack.toolchain.results import Placement, Tool
 from edgepack.toolchain.subprocesses import run_tool
+from edgepack.toolchain.vendors import openvino_ir
 
 if TYPE_CHECKING:
     import onnx_ir as ir

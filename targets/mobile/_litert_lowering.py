@@ -7,6 +7,7 @@ installed (`_torch_lowering`).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -120,11 +121,21 @@ def refuse_growing(target: str, program: Program, part: Part) -> None:
 
 
 def _growing(program: Program, part: Part) -> str | None:
-    """A state that enters the part with another length than it leaves with; None when there is none."""
+    """A state that enters the part with another length than it leaves with; None when there is none.
+
+    What another part makes once, as an encoder does for its decoder, may have its length by another name.
+    """
     for link in program.links:
         if link.to_part == part.name:
-            source = program.parts[link.from_part].signature.output(link.output)
-            into = part.signature.input(link.input)
-            if source.shape != into.shape:
+            source = program.parts[link.from_part].signature.output(link.output).shape
+            into = part.signature.input(link.input).shape
+            known = link.from_part == part.name or len(source) != len(into)
+            if source != into and (known or _numbers_differ(source, into)):
                 return link.input
     return None
+
+
+def _numbers_differ(source: Sequence[int | str], into: Sequence[int | str]) -> bool:
+    """A dimension that both shapes fix has two sizes."""
+    pairs = zip(source, into, strict=True)
+    return any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in pairs)

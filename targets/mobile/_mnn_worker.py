@@ -16,8 +16,8 @@ from typing import Any
 
 from edgepack.toolchain.answers import write_answer
 from edgepack.toolchain.errors import TargetError
-from edgepack.toolchain.mnn import quiet
-from edgepack.toolchain.no_sockets import forbid_sockets
+from edgepack.toolchain.vendors.mnn import quiet
+from edgepack.toolchain.vendors.no_sockets import forbid_sockets
 
 _LACKING = re.compile(r"These Op Not Support: (.*)")
 _WORDS = re.compile(r"error|fail|not support|can't|cannot", re.IGNORECASE)

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgepack.toolchain import ncnn
 from edgepack.toolchain.answers import write_answer
-from edgepack.toolchain.no_sockets import forbid_sockets
+from edgepack.toolchain.vendors import ncnn
+from edgepack.toolchain.vendors.no_sockets import forbid_sockets
 
 
 def main(request_file: str) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
 from edgepack.targets.cpu.onnxruntime import multiplications, onnx_form
-from edgepack.toolchain import mnn
 from edgepack.toolchain.answers import ANSWER_FILE, error_in, read_answer
 from edgepack.toolchain.errors import ToolchainFailedError
 from edgepack.toolchain.native_operators import refuse_native
@@ -22,6 +21,7 @@ from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.quantized import already_quantized
 from edgepack.toolchain.results import Placement, Tool
 from edgepack.toolchain.subprocesses import run_tool
+from edgepack.toolchain.vendors import mnn
 
 RUNTIME = Requirement(mnn.DISTRIBUTION, mnn.INSTALL)
 WORKER = "edgepack.targets.mobile._mnn_worker"

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
 from edgepack.targets.cpu.onnxruntime import multiplications, onnx_form
 from edgepack.targets.mobile._litert_lowering import refuse_growing
-from edgepack.toolchain import ncnn
 from edgepack.toolchain.answers import ANSWER_FILE, error_in, read_answer
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError
 from edgepack.toolchain.native_operators import refuse_native
@@ -29,6 +28,7 @@ from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.quantized import already_quantized
 from edgepack.toolchain.results import Placement, Tool
 from edgepack.toolchain.subprocesses import run_tool
+from edgepack.toolchain.vendors import ncnn
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 RUNTIME = Requirement(ncnn.DISTRIBUTION, ncnn.INSTALL)
 CONVERTER = Requirement(ncnn.CONVERTER, ncnn.INSTALL)
 WORKER = "edgepack.targets.mobile._ncnn_worker"
-NO_SOCKETS = "edgepack.toolchain.no_sockets"
+NO_SOCKETS = "edgepack.toolchain.vendors.no_sockets"
 _NAMES = {"float32": "f32", "int64": "i64", "int32": "i32", "bool": "bool", "float16": "f16"}
 _ROWS = 10
 _LARGEST = 2**31 - 2**24  # bytes of weights within one ONNX file

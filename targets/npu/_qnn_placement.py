@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgepack.toolchain.errors import ToolchainFailedError
-from edgepack.toolchain.qnn import PROVIDER, WORKER
 from edgepack.toolchain.results import NodeReason, Placement, Tool
+from edgepack.toolchain.vendors.qnn import PROVIDER, WORKER
 
 NOTATION = frozenset({"QuantizeLinear", "DequantizeLinear"})
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgepack.toolchain.errors import SourceError, TargetError
-from edgepack.toolchain.rknn import NEWEST_OPSET
+from edgepack.toolchain.vendors.rknn import NEWEST_OPSET
 
 if TYPE_CHECKING:
     import onnx_ir as ir

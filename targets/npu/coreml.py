@@ -18,10 +18,10 @@ from typing import Any
 
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
 from edgepack.targets.npu import _coreml_graph as graphs
-from edgepack.toolchain import coreml
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError
 from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.results import Placement, Tool
+from edgepack.toolchain.vendors import coreml
 
 UNVERIFIED = "Core ML runs on Apple's systems only: judged was the ONNX graph that the file was written from"
 _NAMED = 8

@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
 from edgepack.targets.mobile import _litert_lowering as lowering
 from edgepack.targets.npu import vela_report
+from edgepack.targets.npu._ethos_memory import EthosOptions, settled
 from edgepack.targets.npu._integer_ends import integer_ends
+from edgepack.targets.npu._macs import of_tflite
 from edgepack.targets.npu._vela_layers import read_layers
 from edgepack.toolchain import tflite
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError
@@ -79,12 +81,19 @@ class EthosU(Target):
     session = "litert"
     runs_here = False
     float_precision = False
+    options_type = EthosOptions
     vela: Sequence[str] = VELA_COMMAND
     """What starts Vela: another program in its place for tests."""
 
     def requirements(self) -> Sequence[Requirement]:
         """Quantizer, the host's runtime and Vela, all in the default installation."""
         return (lowering.QUANTIZER, lowering.RUNTIME, VELA)
+
+    def told(self, values: Mapping[str, Any]) -> EthosOptions:
+        """The memories that were asked for, or the accelerator's own; errors as of `_ethos_memory.settled`."""
+        chip = self.accelerator
+        asked = EthosOptions.of(values, self.name, "--target-option")
+        return settled(asked, chip.config, chip.system, chip.memory)
 
     def lower_key(self) -> str:
         """The lowering that is shared with mobile:litert."""
@@ -151,7 +160,8 @@ class EthosU(Target):
         else:
             shutil.copyfile(lowered.path, source)
         compiled = work / f"{lowered.part}_vela.tflite"
-        chip = self.accelerator
+        chip, memories = self.accelerator, self.told(context.options)
+        given = f"{memories.system_config} and {memories.memory_mode}"
         run = run_tool(
             "Vela",
             [
@@ -159,8 +169,8 @@ class EthosU(Target):
                 str(source),
                 f"--accelerator-config={chip.config}",
                 "--config=Arm/vela.ini",
-                f"--system-config={chip.system}",
-                f"--memory-mode={chip.memory}",
+                f"--system-config={memories.system_config}",
+                f"--memory-mode={memories.memory_mode}",
                 "--show-cpu-operations",
                 "--verbose-performance",
                 f"--output-dir={work}",
@@ -184,11 +194,11 @@ class EthosU(Target):
             placement=placement,
             tool=tool,
             estimate=summary.latency(),
-            metrics=summary.metrics(tool),
+            metrics=(*summary.metrics(tool), *of_tflite(tflite.read(folder / check), placement, tool)),
             profile=read_layers(sorted(work.glob("*_per-layer.csv")), summary.clock_hz, tool),
             notes=(
                 f"{share:.1%} of the operators run on the NPU; Vela's estimate leaves out the other {placement.cpu}",
-                f"Vela was given {chip.system} and {chip.memory} of its Arm/vela.ini: another board, another time",
+                f"Vela was given {given} of its Arm/vela.ini: another board, another time",
                 "Numerics are those of the quantized TFLite model run on this host, not of the hardware",
             ),
         )

@@ -24,11 +24,12 @@ from typing import Any, ClassVar
 
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
 from edgepack.targets.npu import _qnn_placement as placement
-from edgepack.toolchain import qnn
+from edgepack.targets.npu._macs import of_onnx
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError
 from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.quantized import AS_GIVEN
 from edgepack.toolchain.results import Placement
+from edgepack.toolchain.vendors import qnn
 
 _PRODUCTS: Mapping[str, Any] = {"smooth": 0.25, "weights": "uint8"}
 """For matrix products, whose weights the HTP takes with one scale only. MiniLM with 16-bit activations, 20 sentences to
@@ -187,6 +188,7 @@ class QnnHtp(Target):
             run_file=file.name,
             placement=where,
             tool=tool,
+            metrics=of_onnx(lowered.path, where, tool),
             notes=self._notes(where, refused, missing),
         )
 

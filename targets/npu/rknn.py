@@ -23,10 +23,10 @@ from typing import Any, ClassVar
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
 from edgepack.targets.npu import _rknn_accuracy as accuracy
 from edgepack.targets.npu import _rknn_layers as tables
-from edgepack.toolchain import rknn
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError
 from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.results import Measurement, Placement, Tool
+from edgepack.toolchain.vendors import rknn
 
 FLOAT = "fp16"
 _TYPES: Mapping[str | None, str] = {"w8a8": "INT8", "w16a16i_dfp": "INT16", None: "FLOAT16"}

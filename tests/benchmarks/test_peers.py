@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from edgepack.runtime.environment import capture
-from edgepack.toolchain.openvino_ir import QUIET
 from edgepack.toolchain.subprocesses import run_tool
+from edgepack.toolchain.vendors.openvino_ir import QUIET
 from tests.benchmarks.peers import base, models, ours, store, table
 
 pytestmark = [

@@ -50,6 +50,25 @@ def test_a_plain_network_takes_the_first_rung_with_a_varying_batch(tmp_path):
     assert onnx.load(part.path, load_external_data=False).opset_import[0].version >= 18
 
 
+def test_an_output_may_be_called_like_one_of_torchs_own_values(tmp_path):
+    source = factory(
+        tmp_path,
+        """
+        class Table(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.rows = torch.nn.Embedding(7, 6)
+            def forward(self, x):
+                return {"embedding": self.rows(x).unflatten(-1, (2, 3))}
+        def make():
+            return Table(), (torch.tensor([3, 4]),)
+        """,
+    )
+    result = climbed(source, tmp_path)
+    assert result.rung == "dynamo"
+    assert result.program.parts["main"].model().graph.outputs[0].name == "embedding"
+
+
 def test_a_size_that_is_baked_in_goes_down_to_static_with_the_reasons(tmp_path):
     source = factory(
         tmp_path,

@@ -160,7 +160,23 @@ def test_a_table_that_others_compute_with_is_not_looked_up_in_int8(tmp_path):
     assert error(run(base.path, feeds), run(made.path, feeds)) < 0.03
 
 
-@pytest.mark.parametrize("side", [8, 63])
+def test_small_matrices_are_quantized_where_there_is_no_large_one(tmp_path):
+    rng = np.random.default_rng(2)
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["x"]),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
+    small = {name: rng.normal(size=(8, 8)).astype(np.float32) for name in ("table", "w")}
+    base = lowered(tmp_path / "float", nodes, small)
+    assert OnnxDynamic().quantize(base, "int8-dynamic", None, tmp_path / "int8").changed_nodes == 1
+    nodes.append(helper.make_node("MatMul", ["x", "large"], ["z"]))
+    base = lowered(tmp_path / "both", nodes, small | {"large": np.ones((8, 512), np.float32)})
+    made = OnnxDynamic().quantize(base, "int8-dynamic", None, tmp_path / "one")
+    assert made.changed_nodes == 1
+    assert ir.load(made.path).graph.initializers["w"].dtype is ir.DataType.FLOAT
+
+
+@pytest.mark.parametrize("side", [1, 3])
 def test_nothing_to_quantize_is_an_error(tmp_path, side):
     nodes = [helper.make_node("Gather", ["w", "ids"], ["x"]), helper.make_node("MatMul", ["x", "w"], ["y"])]
     base = lowered(tmp_path / "float", nodes, {"w": np.ones((side, side), np.float32)})

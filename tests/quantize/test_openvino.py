@@ -16,9 +16,9 @@ from onnx import TensorProto, helper, numpy_helper
 from edgepack.quantize.base import CalibrationData, quantizers
 from edgepack.runtime.sessions.base import sessions
 from edgepack.toolchain.errors import TargetError, UnknownNameError, UsageError
-from edgepack.toolchain.openvino_ir import import_openvino
 from edgepack.toolchain.program import Lowered, Signature, TensorSpec
 from edgepack.toolchain.results import Calibration
+from edgepack.toolchain.vendors.openvino_ir import import_openvino
 
 SIGNATURE = Signature((TensorSpec("x", "float32", ("n", 64)),), (TensorSpec("y", "float32", ("n", 64)),))
 

@@ -47,8 +47,6 @@ def test_model_samples_and_settings(precision: str, dtype: str, tmp_path: Path) 
 
 def test_refusals(tmp_path: Path) -> None:
     base = network(tmp_path)
-    with pytest.raises(TargetError, match="no matrix product with a large constant"):
-        Rknn().quantize(base, "int8-static", samples(), tmp_path / "q", smooth=0.5)
     with pytest.raises(UsageError, match="needs calibration data"):
         Rknn().quantize(base, "int8-static", None, tmp_path / "q")
     with pytest.raises(UnknownNameError, match="mmze"):
@@ -68,3 +66,13 @@ def test_a_model_without_products(tmp_path: Path) -> None:
     onnx.save(model, base.path)
     with pytest.raises(TargetError, match="no convolution and no matrix product"):
         Rknn().quantize(base, "int8-static", samples(), tmp_path / "q")
+
+
+def test_convolutions_are_not_smoothed(tmp_path: Path) -> None:
+    base = network(tmp_path)
+    model = onnx.load(base.path)
+    model.graph.node.pop()
+    model.graph.output[0].CopyFrom(onnx.helper.make_tensor_value_info("f", onnx.TensorProto.FLOAT, [1, 16]))
+    onnx.save(model, base.path)
+    with pytest.raises(TargetError, match="no matrix product with a large constant"):
+        Rknn().quantize(base, "int8-static", samples(), tmp_path / "q", smooth=0.5)

@@ -81,7 +81,8 @@ def test_targets_as_json():
 
 def test_the_zoo_and_the_claims_are_listed():
     listed = json.loads(edgepack("zoo", "list", "--json").stdout)["architectures"]
-    assert listed["return-of-the-encoder"]["decoder-only-30m"] > 29e6
+    (one,) = (entry for entry in listed if entry["name"] == "return-of-the-encoder")
+    assert "decoder-only-30m" in one["configurations"]
     assert "47 % lower" in edgepack("claims").stdout
     assert paragraph(edgepack("zoo", "show", "return-of-the-decoder")).count("return-of-the-encoder")
 

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from edgepack.toolchain import api, qnn, rknn
+from edgepack.toolchain import api
 from edgepack.toolchain.environments import ROOT_VARIABLE, STAMP_FILE, IsolatedEnvironment, root
 from edgepack.toolchain.errors import ToolchainFailedError, ToolchainMissingError, UsageError
+from edgepack.toolchain.vendors import qnn, rknn
 
 HERE = sys.version_info[1]
 

@@ -29,14 +29,15 @@ class Statement:
         value: Name of the measured value that it speaks of.
         says: The paper's words, short.
         where: Where it says so.
-        ratio: The figure as "how many times better", such as 1.887 for 47 % lower.
+        ratio: The figure as "how many times better", such as 1.887 for 47 % lower; None where the paper says better and
+            gives no figure.
         words: How such a ratio is put: "lower" as "47 % lower", "times" as "4.70x".
     """
 
     value: str
     says: str
     where: str
-    ratio: float
+    ratio: float | None
     words: Literal["lower", "times"]
 
 

@@ -92,11 +92,13 @@ def _ratio(statement: Statement, lines: dict[str, list[tuple[int, Value]]]) -> d
         error = {"type": "data", "array": [e[0] for e in ends], "arrayminus": [e[1] for e in ends]}
         data.append(_trace(label, i, [x for x, _ in values], [v.ratio for _, v in values], error_y=error))
     lengths = sorted({x for values in lines.values() for x, _ in values})
-    paper = {
-        "type": "scatter", "mode": "lines", "name": f"paper: {statement.says}",
-        "x": lengths, "y": [statement.ratio] * len(lengths), "line": {"dash": "dash", "color": "#888888"},
-    }  # fmt: skip
-    return {"data": [*data, paper], "layout": _layout(lengths, "times better")}
+    if statement.ratio is not None:
+        paper = {
+            "type": "scatter", "mode": "lines", "name": f"paper: {statement.says}",
+            "x": lengths, "y": [statement.ratio] * len(lengths), "line": {"dash": "dash", "color": "#888888"},
+        }  # fmt: skip
+        data.append(paper)
+    return {"data": data, "layout": _layout(lengths, "times better")}
 
 
 def _sides(results: ClaimResults, lines: dict[str, list[tuple[int, Value]]], unit: str) -> dict[str, Any]:
@@ -144,7 +146,7 @@ def _layout(lengths: list[int], unit: str) -> dict[str, Any]:
     return {
         "height": 340, "margin": {"l": 60, "r": 20, "t": 16, "b": 50},
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
-        "xaxis": _axis("input length, tokens") | ticks, "yaxis": _axis(unit) | {"rangemode": "tozero"},
+        "xaxis": _axis("input length") | ticks, "yaxis": _axis(unit) | {"rangemode": "tozero"},
     }  # fmt: skip
 
 

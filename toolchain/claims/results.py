@@ -28,11 +28,24 @@ class Point(Result):
 
     at: dict[str, int | str] = Field(description="the setting, such as size and input length")
     values: list[Value]
+    facts: dict[str, str] = Field(default_factory=dict, description="what each side is, in words")
     load_average: float | None = Field(
         None, description="of the machine when this point began; 1 is one busy core"
     )
     seconds: float
     measured_on: str = Field(description="day, UTC")
+
+
+class Fit(Result):
+    """How a cost of one side grows with length: cost = c n^exponent, by least squares of logarithms."""
+
+    size: str
+    value: str
+    side: str
+    exponent: float
+    lengths: int = Field(description="how many")
+    shortest: int
+    longest: int
 
 
 class ClaimResults(Result):
@@ -44,4 +57,5 @@ class ClaimResults(Result):
     facts: dict[str, str] = Field(default_factory=dict, description="what was compared, in words")
     notes: list[str] = Field(default_factory=list)
     points: list[Point]
+    fits: list[Fit] = Field(default_factory=list)
     environment: Environment

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from edgepack.toolchain.claims.base import Claim, Statement
-from edgepack.toolchain.claims.results import ClaimResults, Point, Value
+from edgepack.toolchain.claims.results import ClaimResults, Fit, Point, Value
 
 
 def better(value: Value, words: str) -> str:
@@ -44,6 +44,18 @@ def setting(point: Point, value: Value) -> str:
     size = str(point.at.get("size", ""))
     rest = [f"{k} {v}" for k, v in (*point.at.items(), *value.at.items()) if k in {"input", "output"}]
     return ", ".join(word for word in (size, *rest) if word)
+
+
+def growth(results: ClaimResults) -> list[str]:
+    """How every cost grows with length, both sides in one sentence."""
+    grouped: dict[tuple[str, str], list[Fit]] = {}
+    for fit in results.fits:
+        grouped.setdefault((fit.size, fit.value), []).append(fit)
+    return [
+        f"{value} over {several[0].shortest:,} to {several[0].longest:,} ({several[0].lengths} lengths), {size}: "
+        + ", ".join(f"n^{fit.exponent:.2f} ({fit.side})" for fit in several)
+        for (size, value), several in grouped.items()
+    ]
 
 
 HEAD = ("Model", "Input", "Output", "What", "Here, better by", "Paper")
@@ -114,4 +126,5 @@ def conditions(results: ClaimResults) -> list[str]:
             )
         )
     lines += [f"{name}: {fact}" for name, fact in results.facts.items()]
+    lines += [f"growth with length, {line}" for line in growth(results)]
     return lines + results.notes

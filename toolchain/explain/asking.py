@@ -193,7 +193,7 @@ def _form(builder: Builder, target: Target, offer: Offer, save: Path | None) -> 
     if save is not None and found.problems:
         names = () if outcome is None else outcome.names
         model = _graph(builder, target, offer, names)
-        prover = Prover(target, offer, builder.context(names, offer.precision))
+        prover = Prover(target, offer, builder.context(target, names, offer.precision))
         for index, problem in enumerate(found.problems):
             name = f"{part}-{offer.precision}-{index + 1}-{_safe(problem.op)}.onnx"
             try:

@@ -32,6 +32,7 @@ from edgepack.toolchain.pipeline.making import Made, by_target, make_part
 from edgepack.toolchain.pipeline.metering import Meter
 from edgepack.toolchain.pipeline.program_stage import check_static, program_folder, source_facts, warn_of
 from edgepack.toolchain.pipeline.runtimes import side_by_side
+from edgepack.toolchain.pipeline.told import check_told
 from edgepack.toolchain.pipeline.wanted import resolve_targets
 from edgepack.toolchain.pipeline.workbench import Workbench
 from edgepack.toolchain.program import Program
@@ -72,6 +73,7 @@ def run(
     if resume:
         recipe, run_id = _resumed(out, recipe)
     wanted = resolve_targets(recipe.targets)
+    check_told(recipe, wanted)
     source = open_source(
         SourceRequest(
             recipe.model, recipe.task, tuple(recipe.inputs), recipe.trust_pickle, recipe.trust_remote_code

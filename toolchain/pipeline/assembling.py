@@ -11,6 +11,7 @@ from edgepack.toolchain.pipeline.candidate import Candidate
 from edgepack.toolchain.pipeline.candidates import Builder
 from edgepack.toolchain.pipeline.joining import Joined
 from edgepack.toolchain.pipeline.recording import BOUNDS_FILE, CASES_FILE, fitting, write_calls
+from edgepack.toolchain.pipeline.told import settled
 from edgepack.toolchain.pipeline.workbench import read_json
 from edgepack.toolchain.program import ROLLOUT_FILE, Program
 from edgepack.toolchain.recipe import Recipe
@@ -70,6 +71,7 @@ def add_artifact(
         calibration=candidate.calibration,
         notes=[*lowered.notes, *compiled.notes],
         changed_nodes=lowered.changed_nodes,
+        options=settled(builder.bench.recipe, candidate.target),
         run=_run_facts(writer, builder, candidate, home, run_file),
     )
 
@@ -156,8 +158,9 @@ def command(recipe: Recipe) -> str:
         words += ["--inputs", text]
     for name, size in recipe.sizes.items():
         words += ["--size", f"{name}={size}"]
-    for name, option in recipe.quantize.items():
-        words += ["--quantize", f"{name}={str(option).lower() if isinstance(option, bool) else option}"]
+    for flag, told in (("--quantize", recipe.quantize), ("--target-option", recipe.target_options)):
+        for name, option in told.items():
+            words += [flag, f"{name}={str(option).lower() if isinstance(option, bool) else option}"]
     for node in recipe.keep:
         words += ["--keep", node]
     for name, bound in recipe.gate.items():

@@ -27,6 +27,7 @@ from edgepack.toolchain.pipeline.phases import rows
 from edgepack.toolchain.pipeline.references import Reference, References
 from edgepack.toolchain.pipeline.rewriting import notes as rewriting_notes
 from edgepack.toolchain.pipeline.rewriting import rewritten
+from edgepack.toolchain.pipeline.told import told
 from edgepack.toolchain.pipeline.workbench import (
     RECORDS_FILE,
     NotKeptError,
@@ -83,11 +84,15 @@ class Builder:
         """Calibration and held-out data, with a warning when they are not the user's."""
         return calibration(self.bench, self.program, self.part, self.sizes, self._text)
 
-    def context(self, rewrites: tuple[str, ...] = (), precision: str | None = None) -> Context:
-        """What targets may use of the run."""
+    def context(
+        self, target: Target | None = None, rewrites: tuple[str, ...] = (), precision: str | None = None
+    ) -> Context:
+        """What targets may use of the run; for one that compiles, what the user told it too."""
         recipe = self.bench.recipe
-        limit, threads, static = recipe.time_limit_s, recipe.threads, recipe.static
-        return Context(self.source, self.sizes, limit, threads, static, rewrites, precision)
+        options = told(recipe, target) if target else {}
+        return Context(
+            self.source, self.sizes, recipe.time_limit_s, recipe.threads, recipe.static, options, rewrites, precision
+        )  # fmt: skip
 
     def lower(
         self, target: Target, rewrites: tuple[str, ...] = (), precision: str | None = None
@@ -100,13 +105,16 @@ class Builder:
             precision: What they are for.
 
         Raises:
-            TargetError: The target cannot take this program.
+            TargetError: The target cannot take this program, or do what it was told.
             GateError: The lowered file does not agree with the program.
         """
         contract.checked_sessions(target)
+        told(self.bench.recipe, target)  # what it cannot do is said before anything is built
 
         def build(folder: Path, record: StageRecord) -> None:
-            made = target.lower(self.program, self.part, self.context(rewrites, precision), folder)
+            made = target.lower(
+                self.program, self.part, self.context(rewrites=rewrites, precision=precision), folder
+            )
             lowered = contract.checked_lowered(target, made)
             lowered.save(folder)
             check_lowered(self.part, lowered, target, record)
@@ -220,13 +228,15 @@ class Builder:
         assert lowered is not None  # noqa: S101
 
         def build(out: Path, record: StageRecord) -> None:
-            compiled = contract.checked_compiled(target, target.compile(lowered, self.context(), out), out)
+            made = target.compile(lowered, self.context(target), out)
+            compiled = contract.checked_compiled(target, made, out)
             (out / COMPILED_FILE).write_text(json.dumps(compiled.to_json()))
             record.detail = f"{compiled.tool.name} {compiled.tool.version}"
 
         key = {
             "target": target.name,
             "lowered": self.bench.digest(folder),
+            "options": told(self.bench.recipe, target),
             "versions": target_versions(target),
         }
         out = self.bench.keep(

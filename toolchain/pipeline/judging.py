@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from edgepack.runtime.sessions.base import Session, sessions
 from edgepack.toolchain import locate, parity
 from edgepack.toolchain.links import StatefulProgram
 from edgepack.toolchain.pipeline.as_written import came_quantized, run_as_written
-from edgepack.toolchain.program import Part, Program, Signature
+from edgepack.toolchain.program import Call, Part, Program, Signature
 from edgepack.toolchain.results import Parity
 
 if TYPE_CHECKING:
@@ -70,9 +71,13 @@ def judge_rollout(
         gate: As for `parity.compare`.
 
     Returns:
-        None when the program has no rollout, or `files` lacks one of its parts.
+        None when the program has no rollout, or `files` lacks one of its parts. Files of fixed sizes are played up
+        to the first call of other sizes, and None is returned when that is the first of all.
     """
     if not program.rollout or any(call.part not in files for call in program.rollout):
+        return None
+    calls = list(itertools.takewhile(lambda call: fits(files[call.part][2], call), program.rollout))
+    if not calls:
         return None
     with contextlib.ExitStack() as stack:
         opened = {
@@ -85,13 +90,28 @@ def judge_rollout(
             lambda part, feed: opened[part].run(feed),
             {part.name: part.initial for part in program},
         )
-        got = [player.call(call.part, call.inputs) for call in program.rollout]
-    result = parity.compare(
-        [call.outputs for call in program.rollout], got, gate, data=f"{len(got)} calls in a row"
-    )
+        got = [player.call(call.part, call.inputs) for call in calls]
+    played = f"{len(got)} calls in a row"
+    if len(calls) < len(program.rollout):
+        played += (
+            f"; the other {len(program.rollout) - len(calls)} begin with sizes that the files do not have"
+        )
+    result = parity.compare([call.outputs for call in calls], got, gate, data=played)
     if not result.passed:
-        result.first_wrong = first_wrong_output([call.outputs for call in program.rollout], got)
+        result.first_wrong = first_wrong_output([call.outputs for call in calls], got)
     return result
+
+
+def fits(signature: Signature, call: Call) -> bool:
+    """Whether a call's inputs have the sizes that a part has for good."""
+    for name, value in call.inputs.items():
+        shape = signature.input(name).shape
+        if len(shape) != value.ndim:
+            return False
+        fixed = zip(shape, value.shape, strict=True)
+        if any(isinstance(dim, int) and dim != size for dim, size in fixed):
+            return False
+    return True
 
 
 def judge_part(part: Part) -> Parity:

@@ -125,7 +125,8 @@ class Bench:
         """Quantize and compile into `folder`; the file to run, and the size of all that ships."""
         assign = assignment(subject, forms)
         lowered = subject.mixer.build(assign, folder / "quantized") if assign else subject.base
-        compiled: Compiled = subject.target.compile(lowered, subject.builder.context(), folder / "compiled")
+        context = subject.builder.context(subject.target)
+        compiled: Compiled = subject.target.compile(lowered, context, folder / "compiled")
         size = sum((folder / "compiled" / name).stat().st_size for name in compiled.files)
         return folder / "compiled" / compiled.run_file, size
 

@@ -16,18 +16,19 @@ BASE = 10000.0
 Rotation = tuple[torch.Tensor, torch.Tensor]
 
 
-def rotation(positions: torch.Tensor, width: int) -> Rotation:
+def rotation(positions: torch.Tensor, width: int, base: float = BASE) -> Rotation:
     """Cosine and sine of every angle.
 
     Args:
         positions: int64 [step].
         width: Channels of a head, even.
+        base: Of the frequencies.
 
     Returns:
         Two float32 [step, width / 2].
     """
     exponents = torch.arange(0, width, 2, dtype=torch.float32) / width
-    angles = positions.to(torch.float32)[:, None] * (BASE**-exponents)[None, :]
+    angles = positions.to(torch.float32)[:, None] * (base**-exponents)[None, :]
     return angles.cos(), angles.sin()
 
 

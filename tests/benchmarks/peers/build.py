@@ -12,7 +12,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from edgepack.toolchain.openvino_ir import silence
+from edgepack.toolchain.vendors.openvino_ir import silence
 from tests.benchmarks.peers import base, models
 
 FAILED = "failed.txt"

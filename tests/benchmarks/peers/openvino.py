@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from edgepack.toolchain.openvino_ir import import_openvino
+from edgepack.toolchain.vendors.openvino_ir import import_openvino
 from tests.benchmarks.peers import models
 from tests.benchmarks.peers.base import Call, Peer, name_of
 from tests.benchmarks.peers.models import Feed, Task

@@ -10,8 +10,8 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from edgepack.toolchain.openvino_ir import QUIET
 from edgepack.toolchain.subprocesses import run_tool
+from edgepack.toolchain.vendors.openvino_ir import QUIET
 from tests.benchmarks.peers import base, models
 
 STORE = models.ROOT / "build" / "bench-peers"

@@ -1,4 +1,4 @@
-"""Every registered architecture has a whole card, and importing them all costs no torch."""
+"""Every registered architecture: a whole card, the published sizes, and importing them all costs no torch."""
 
 import subprocess
 import sys
@@ -6,9 +6,12 @@ import sys
 import pytest
 
 from edgepack.exporters.architectures.base import architectures
+from edgepack.exporters.architectures.cards import TOLERANCE
 from edgepack.exporters.sources import SourceRequest, open_source
 from edgepack.exporters.sources.zoo import ZooSource
 from edgepack.toolchain.errors import UnknownNameError, UsageError
+
+SIZES = [(name, size) for name, one in architectures.items() for size in one.card.published]
 
 
 @pytest.mark.parametrize("name", architectures.names())
@@ -16,12 +19,26 @@ def test_a_card_says_what_is_to_be_known(name):
     one = architectures.get(name)
     card = one.card
     assert card.name == name
+    assert card.system
     assert card.paper
     assert card.says
     assert card.parts
     assert card.checks
-    assert one.configs.keys() == one.parameters.keys()
-    assert all(count > 0 for count in one.parameters.values())
+    assert card.structure
+    assert card.compared
+    assert bool(card.published) != bool(card.unpublished), "sizes, or why there are none"
+    assert one.tiny in one.configs
+    assert all(size.config in one.configs for size in card.published)
+
+
+@pytest.mark.parametrize(("name", "size"), SIZES, ids=[f"{name}-{size.config}" for name, size in SIZES])
+def test_published_sizes_are_counted(name, size):
+    counted = architectures.get(name).counted(size.config)
+    assert size.parameters is not None or size.macs is not None
+    if size.parameters is not None:
+        assert counted.parameters == pytest.approx(size.parameters, rel=TOLERANCE)
+    if size.macs is not None:
+        assert counted.macs == pytest.approx(size.macs, rel=TOLERANCE)
 
 
 def test_the_registry_does_not_import_torch():
@@ -51,9 +68,9 @@ def test_the_zoo_builds_a_model_with_its_facts():
     name = "zoo:return-of-the-encoder/decoder-only-tiny"
     model = open_source(SourceRequest(name)).open_torch()
     assert model.facts.location == name
-    assert (
-        model.facts.parameters == architectures.get("return-of-the-encoder").parameters["decoder-only-tiny"]
-    )
+    counted = architectures.get("return-of-the-encoder").counted("decoder-only-tiny")
+    assert model.facts.parameters == counted.parameters
+    assert counted.macs is None, "no forward pass of one network stands for both parts"
 
 
 def test_what_is_wrong_is_said():

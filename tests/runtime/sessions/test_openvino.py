@@ -18,8 +18,8 @@ from onnx import TensorProto, helper
 from edgepack.runtime.sessions.base import sessions
 from edgepack.runtime.sessions.openvino import OpenVinoSession
 from edgepack.toolchain.errors import SourceError, UsageError
-from edgepack.toolchain.openvino_ir import import_openvino, note_settings, settings
 from edgepack.toolchain.program import Signature, TensorSpec
+from edgepack.toolchain.vendors.openvino_ir import import_openvino, note_settings, settings
 
 Arrays = dict[str, np.ndarray]
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from edgepack.runtime.sessions.qnn import QnnSession
-from edgepack.toolchain import qnn
 from edgepack.toolchain.environments import ROOT_VARIABLE
 from edgepack.toolchain.errors import SourceError, ToolchainFailedError, ToolchainMissingError, UsageError
 from edgepack.toolchain.files import hash_file
+from edgepack.toolchain.vendors import qnn
 from tests.qnn_models import SIGNATURE, network, pretend
 
 FEED = {"x": np.zeros((1, 3, 16, 16), np.float32)}

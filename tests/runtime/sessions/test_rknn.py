@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from edgepack.runtime.sessions.rknn import RknnSession
-from edgepack.toolchain import rknn
 from edgepack.toolchain.environments import ROOT_VARIABLE
 from edgepack.toolchain.errors import SourceError, ToolchainFailedError, ToolchainMissingError, UsageError
+from edgepack.toolchain.vendors import rknn
 from tests.rknn_models import SIGNATURE, VERSION, network, pretend
 
 FEED = {"x": np.zeros((1, 3, 16, 16), np.float32)}

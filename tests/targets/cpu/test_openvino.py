@@ -17,8 +17,8 @@ from edgepack.runtime.sessions.base import sessions
 from edgepack.targets.base import Context, targets
 from edgepack.targets.cpu import openvino as module
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError
-from edgepack.toolchain.openvino_ir import import_openvino
 from edgepack.toolchain.program import Lowered, Part, Program, Signature, TensorSpec
+from edgepack.toolchain.vendors.openvino_ir import import_openvino
 
 CONTEXT = Context(source={}, sizes={"n": 1, "s": 16}, time_limit_s=300)
 LINEAR = Signature(

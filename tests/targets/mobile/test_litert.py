@@ -16,7 +16,7 @@ from edgepack.targets.mobile import _litert_lowering as lowering
 from edgepack.targets.mobile import _torch_lowering
 from edgepack.toolchain import tflite
 from edgepack.toolchain.errors import EdgepackError, TargetError, ToolchainFailedError, UsageError
-from edgepack.toolchain.program import Lowered, Part, Program, Signature, TensorSpec
+from edgepack.toolchain.program import Lowered, Part, Program, Signature, StateLink, TensorSpec
 from tests.exported import exported
 from tests.onnx_files import empty_model
 
@@ -276,3 +276,33 @@ def test_a_model_that_cannot_be_converted(tmp_path: Path) -> None:
         )
     assert caught.value.exit_code == 4
     assert sys.executable not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "into", "refused"),
+    [
+        ("decoder", (1, "past+step", 8), (1, "past", 8), True),
+        ("decoder", (1, "past", 8), (1, "past", 8), False),
+        ("encoder", (1, "frames_8", 8), (1, "encoded", 8), False),
+        ("encoder", (1, "frames_8", 4), (1, "encoded", 8), True),
+        ("encoder", (1, 8), (1, "encoded", 8), True),
+    ],
+)
+def test_what_an_encoder_makes_once_is_no_state_that_grows(
+    source: str,
+    output: tuple[int | str, ...],
+    into: tuple[int | str, ...],
+    refused: bool,
+    tmp_path: Path,
+) -> None:
+    made, taken = TensorSpec("made", "float32", output), TensorSpec("taken", "float32", into)
+    parts = {
+        name: Part(name, tmp_path, Signature((taken,), (made,) if name == source else ()))
+        for name in ("encoder", "decoder")
+    }
+    program = Program(parts, (StateLink(source, "made", "decoder", "taken"),))
+    if not refused:
+        lowering.refuse_growing("mobile:any", program, parts["decoder"])
+        return
+    with pytest.raises(TargetError, match="the state 'taken' grows"):
+        lowering.refuse_growing("mobile:any", program, parts["decoder"])

@@ -18,9 +18,9 @@ from edgepack.quantize.base import quantizers
 from edgepack.runtime.sessions.mnn import MnnSession
 from edgepack.targets.base import Context, targets
 from edgepack.targets.mobile import mnn as module
-from edgepack.toolchain import mnn
 from edgepack.toolchain.errors import SourceError, TargetError, ToolchainFailedError, UsageError
 from edgepack.toolchain.program import Lowered, Part, Program, Signature, TensorSpec
+from edgepack.toolchain.vendors import mnn
 
 CONTEXT = Context(source={}, sizes={"n": 2, "s": 4}, time_limit_s=120)
 SIGNATURE = Signature(
@@ -164,7 +164,7 @@ def test_converting_opens_no_socket(tmp_path: Path) -> None:
 def test_loading_and_running_opens_no_socket_and_prints_nothing(tmp_path: Path) -> None:
     module.Mnn().compile(model(tmp_path / "model"), CONTEXT, tmp_path / "out")
     code = (
-        "from edgepack.toolchain.no_sockets import forbid_sockets\n"
+        "from edgepack.toolchain.vendors.no_sockets import forbid_sockets\n"
         "assert forbid_sockets(kill=True)\n"
         "from pathlib import Path\n"
         "from tests.targets.mobile.test_mnn import SIGNATURE, MnnSession, feeds\n"

@@ -16,7 +16,6 @@ from edgepack.quantize.base import quantizers
 from edgepack.runtime.sessions.ncnn import NcnnSession
 from edgepack.targets.base import Context, targets
 from edgepack.targets.mobile import ncnn as module
-from edgepack.toolchain import ncnn
 from edgepack.toolchain.errors import (
     EdgepackError,
     SourceError,
@@ -25,6 +24,7 @@ from edgepack.toolchain.errors import (
     UsageError,
 )
 from edgepack.toolchain.program import Lowered, Part, Program, Signature, StateLink, TensorSpec
+from edgepack.toolchain.vendors import ncnn
 
 CONTEXT = Context(source={}, sizes={"n": 1, "s": 4}, time_limit_s=120)
 SIGNATURE = Signature(

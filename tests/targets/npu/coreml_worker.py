@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edgepack.toolchain import coreml
+from edgepack.toolchain.vendors import coreml
 from tests import isolated
 
 VERSION = next(pin.version for pin in coreml.ENVIRONMENT.pins() if pin.name == coreml.DISTRIBUTION)

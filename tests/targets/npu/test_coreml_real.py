@@ -12,8 +12,8 @@ import pytest
 import edgepack
 from edgepack.targets.base import Context, targets
 from edgepack.targets.npu import _coreml_graph as graphs
-from edgepack.toolchain import coreml
 from edgepack.toolchain.errors import TargetError
+from edgepack.toolchain.vendors import coreml
 from tests.qnn_models import network
 
 READY = coreml.ENVIRONMENT.state() == "ready"

@@ -110,7 +110,10 @@ def test_compiles_a_network_wholly_onto_the_npu(
     metrics = {metric.name: metric for metric in compiled.metrics}
     assert metrics["cycles"].value > 0
     assert metrics["sram"].value > 0
-    assert {metric.kind for metric in compiled.metrics} == {"vendor-estimate"}
+    # Vela estimates; how many multiplications it placed is counted from its answer.
+    counted = {name for name, metric in metrics.items() if metric.kind == "counted"}
+    assert counted == {"macs on the npu"}
+    assert {metric.kind for name, metric in metrics.items() if name not in counted} == {"vendor-estimate"}
     # cycles / clock = time
     expected = metrics["cycles"].value / metrics["core_clock"].value * 1e3
     assert compiled.estimate.p50_ms == pytest.approx(expected, rel=1e-3)

@@ -12,10 +12,10 @@ import pytest
 
 from edgepack.targets.base import Context, targets
 from edgepack.targets.npu.qnn import CHIPS
-from edgepack.toolchain import qnn
 from edgepack.toolchain.environments import ROOT_VARIABLE
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError, ToolchainMissingError
 from edgepack.toolchain.program import Lowered
+from edgepack.toolchain.vendors import qnn
 from tests.qnn_models import VERSION, network, pretend
 
 NAMES = [f"npu:qnn-htp-v{chip.arch}" for chip in CHIPS]

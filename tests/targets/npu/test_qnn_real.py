@@ -13,9 +13,10 @@ from edgepack.quantize.base import quantizers
 from edgepack.runtime.sessions.qnn import QnnSession
 from edgepack.targets.base import Compiled, Context, targets
 from edgepack.targets.npu.qnn import CHIPS, Chip, QnnHtp
-from edgepack.toolchain import onnx_sessions, qnn
+from edgepack.toolchain import onnx_sessions
 from edgepack.toolchain.errors import ToolchainFailedError
 from edgepack.toolchain.program import Lowered
+from edgepack.toolchain.vendors import qnn
 from tests.qnn_models import SIGNATURE, network, samples
 
 READY = qnn.ENVIRONMENT.state() == "ready"

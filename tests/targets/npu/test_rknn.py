@@ -12,10 +12,10 @@ import pytest
 
 from edgepack.targets.base import Context, targets
 from edgepack.targets.npu.rknn import CHIPS
-from edgepack.toolchain import rknn
 from edgepack.toolchain.environments import ROOT_VARIABLE
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError, ToolchainMissingError
 from edgepack.toolchain.files import hash_file
+from edgepack.toolchain.vendors import rknn
 from tests.rknn_models import TABLE, VERSION, network, pretend, quantized, table
 
 NAMES = [f"npu:{chip.platform}" for chip in CHIPS]

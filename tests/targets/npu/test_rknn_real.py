@@ -13,9 +13,10 @@ import edgepack
 from edgepack.runtime.sessions.rknn import RknnSession
 from edgepack.targets.base import Compiled, Context, targets
 from edgepack.targets.npu.rknn import CHIPS, Rockchip
-from edgepack.toolchain import onnx_sessions, rknn
+from edgepack.toolchain import onnx_sessions
 from edgepack.toolchain.errors import ToolchainFailedError
 from edgepack.toolchain.program import Lowered
+from edgepack.toolchain.vendors import rknn
 from tests.rknn_models import SIGNATURE, network, quantized, samples
 
 READY = rknn.ENVIRONMENT.state() == "ready"

@@ -15,6 +15,7 @@ NAME = "return-of-the-encoder"
 @pytest.fixture
 def run():
     app = typer.Typer()
+    app.callback()(lambda: None)  # without it an app of one command has no name for it
     cli_claims.add_to(app)
     return lambda *words: CliRunner().invoke(app, list(map(str, words)))
 
@@ -51,10 +52,10 @@ def test_tiny_models_are_measured_once(run, tmp_path):
         "claims", NAME, "--size", "tiny", "--input", 8, "--output", 2, "--rounds", 1, "--precision", "int8-dynamic",
         "--out", tmp_path / "out", "--json", "--quiet",
     )  # fmt: skip
-    # Its matrices are too small for the quantizer: said in words, and no number in its place.
-    assert quantized.exit_code == 4
-    assert "no matrix product with a large constant" in quantized.output
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "points").iterdir()} == files
+    assert quantized.exit_code == 0, quantized.output
+    point = json.loads(quantized.stdout)["points"][0]
+    assert point["at"]["precision"] == "int8-dynamic"
+    assert len([*(tmp_path / "out" / "points").iterdir()]) == len(files) + 1
 
 
 @pytest.mark.parametrize(
@@ -74,13 +75,6 @@ def test_what_is_wrong_is_said_before_anything_is_measured(run, words, message, 
     assert not (tmp_path / "out").exists()
 
 
-def test_lists(run):
+def test_claims_are_listed(run):
     listed = run("claims")
     assert [line.split()[0] for line in listed.output.splitlines()] == claims.names()
-    zoo = json.loads(run("zoo", "list", "--json").output)["architectures"]
-    assert zoo[NAME]["decoder-only-120m"] == 120_146_688
-    card = run("zoo", "show", NAME).output
-    assert "arXiv:2501.16273" in card
-    assert "zoo:return-of-the-encoder/encoder-decoder-30m" in card
-    assert json.loads(run("zoo", "show", NAME, "--json").output)["row"] == "04"
-    assert run("zoo", "show", "nothing").exit_code == 2

@@ -94,6 +94,16 @@ def test_a_cache_that_grows_in_mnn(tmp_path, cache):
     assert edgepack.verify(bundle.path).ok
 
 
+@pytest.mark.skipif(find_spec("executorch") is None, reason="the extra executorch is not installed")
+def test_a_state_goes_round_in_executorch(tmp_path, cache):
+    bundle = exported("streaming", tmp_path, cache, "mobile:executorch", precision="fp32")
+    (artifact,) = bundle.artifacts
+    assert artifact.files == [f"mobile-executorch/{artifact.part}.pte"]
+    (program,) = bundle.manifest.programs
+    assert program.rollout.passed
+    assert edgepack.verify(bundle.path).ok
+
+
 class Drift(Quantizer):
     """Scales the constants a little: one step is within its gate, forty are not."""
 

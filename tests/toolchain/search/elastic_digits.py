@@ -11,7 +11,9 @@ from dataclasses import dataclass
 
 import torch
 
-from edgepack.exporters.architectures.base import Card, architecture
+from edgepack.exporters.architectures._counting import Whole
+from edgepack.exporters.architectures.base import architecture
+from edgepack.exporters.architectures.cards import Card
 from edgepack.exporters.sources.base import TorchModel
 from edgepack.exporters.sources.parts import torch_part
 from edgepack.toolchain.results import SourceFacts
@@ -62,13 +64,16 @@ def count(config: Config) -> int:
 
 
 CARD = Card(
-    name="elastic-digits", row="-", paper="A test", arxiv=None, says=("nothing",),
+    name="elastic-digits", system="-", paper="A test", arxiv=None, says=("nothing",),
     parts={"main": "x to logits"}, checks=("against torch",),
 )  # fmt: skip
 CHOICES = {"width": WIDTHS, "depth": DEPTHS}
 
 
-@architecture(CARD, {"whole": Config(96, 3)}, count, choices=CHOICES, choose=lambda chosen: Config(**chosen))
+@architecture(
+    CARD, {"whole": Config(96, 3)}, tiny="whole", whole=lambda config: Whole(Elastic(config)),
+    lost=lambda _: [], choices=CHOICES, choose=lambda chosen: Config(**chosen),
+)  # fmt: skip
 def build(config: Config) -> TorchModel:
     net = Elastic(config)
     net.load_state_dict(torch.load(os.environ["ELASTIC_WEIGHTS"], weights_only=True))

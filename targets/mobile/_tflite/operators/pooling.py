@@ -7,19 +7,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from edgepack.targets.mobile._tflite.base import BOTH, NotInteger, operator
+from edgepack.targets.mobile._tflite.prepare import ACTIVATION
 from edgepack.targets.mobile._tflite.quantization import LIMITS, per_tensor
 from edgepack.targets.mobile._tflite.scales import fine_enough
 from edgepack.targets.mobile._tflite.weights import no_bias
 from edgepack.targets.mobile._tflite.windows import TO_FIRST, TO_LAST, Windows, padded, windows
+from edgepack.toolchain.passes.graphs import standard
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from edgepack.targets.mobile._tflite.graph import Tensor
     from edgepack.targets.mobile._tflite.node import Node
 
 _IMAGE = 4
+_NEVER_NEGATIVE = ("Relu", "Sigmoid", "Softmax", "HardSigmoid", "Softplus", "Abs", "Exp", "Sqrt")
 
 
-@operator("MaxPool", to="MAX_POOL_2D, PADV2, TRANSPOSE", integer=BOTH, moves=True,
+@operator("MaxPool", to="MAX_POOL_2D, PAD, PADV2, TRANSPOSE", integer=BOTH, moves=True,
           limits="one or two spatial dimensions, dilation 1, without its output Indices")  # fmt: skip
 def max_pool(node: Node) -> None:
     """The largest element of each window."""
@@ -30,9 +35,32 @@ def max_pool(node: Node) -> None:
         node.refuse("its windows are dilated")
     padding = w.padding
     if padding is None:
-        lowest = np.array(LIMITS[x.dtype][0] if node.integer else np.finfo(np.float32).min, x.dtype)
-        x, padding = padded(node, x, w, lowest), "VALID"
+        x, padding = _never_largest(node, x, w), "VALID"
     _finish(node, "MAX_POOL_2D", x, w, padding)
+
+
+def _never_largest(node: Node, x: Tensor, w: Windows) -> Tensor:
+    """The image with margins that no window's maximum is taken from.
+
+    A margin of the lowest float would be part of the range that a quantizer finds, and leave no step for the rest.
+    Zeros will do behind what is never negative: a window holds an element of the image as well.
+    """
+    if node.integer:
+        return padded(node, x, w, np.array(LIMITS[x.dtype][0], x.dtype))
+    source = node.onnx.inputs[0]
+    producer = None if source is None else source.producer()
+    inside = all(
+        before < kernel and after < kernel
+        for before, after, kernel in zip(w.before, w.after, w.kernel, strict=True)
+    )
+    if inside and producer is not None and _never_negative(producer):
+        return padded(node, x, w)
+    return padded(node, x, w, np.array(np.finfo(np.float32).min, x.dtype))
+
+
+def _never_negative(producer: ir.Node) -> bool:
+    """Whether its result is, by its kind or by the activation that became part of it."""
+    return standard(producer, *_NEVER_NEGATIVE) or producer.meta.get(ACTIVATION) in {"RELU", "RELU6"}
 
 
 @operator("AveragePool", to="AVERAGE_POOL_2D, DEPTHWISE_CONV_2D, MEAN, PAD, MUL, TRANSPOSE", integer=BOTH,

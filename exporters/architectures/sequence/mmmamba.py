@@ -1,0 +1,144 @@
+"""Row 35, "mmMamba": a multimodal language model whose attention layers were carved into Mamba-2, all or most of them.
+
+A carved layer takes over the queries, keys, values and output of the attention that it was; with a short convolution
+and SiLU on q, k, v, step sizes d = softplus(W x + b) and a rate for every head (`blocks/_ssm.py`):
+
+    h_t = exp(-d_t r) h_{t-1} + d_t v_t k_t^T,   y_t = h_t q_t,   out = W (norm(y) silu(G x))
+
+Its state does not grow with the sequence. The hybrid keeps every fourth layer as attention, with a cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgepack.exporters.architectures.base import architecture
+from edgepack.exporters.architectures.cards import Card
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from edgepack.exporters.architectures._counting import Whole
+    from edgepack.exporters.sources.base import TorchModel
+
+NAME = "mmmamba"
+
+
+@dataclass(frozen=True)
+class MMMamba:
+    """Sizes of one network.
+
+    Attributes:
+        vocabulary: Tokens.
+        width: Channels.
+        hidden: Channels within the feed-forward network.
+        layers: Of both kinds.
+        heads: Of queries.
+        key_heads: Of keys and values.
+        head_width: Channels of a head, and states of each of them.
+        attention: Which layers stayed attention; none in the linear form.
+        chunk: Steps that are computed as one product.
+        positions: Most positions that a cache holds.
+        seed: Of the random weights.
+    """
+
+    vocabulary: int
+    width: int
+    hidden: int
+    layers: int
+    heads: int
+    key_heads: int
+    head_width: int
+    attention: tuple[int, ...] = ()
+    chunk: int = 64
+    positions: int = 4096
+    seed: int = 0
+
+
+_HOVLE = (92553, 2048, 8192, 32, 16, 8, 128)
+
+CONFIGS = {
+    "linear": MMMamba(*_HOVLE),
+    "hybrid": MMMamba(*_HOVLE, attention=tuple(range(3, 32, 4))),
+    "transformer": MMMamba(*_HOVLE, attention=tuple(range(32))),
+    "linear-tiny": MMMamba(61, 32, 48, 2, 4, 2, 8, chunk=4, positions=48),
+    "tiny": MMMamba(61, 32, 48, 4, 4, 2, 8, attention=(3,), chunk=4, positions=48),
+}
+
+CARD = Card(
+    name=NAME,
+    system="35",
+    paper="Multimodal Mamba: Decoder-only Multimodal State Space Model via Quadratic to Linear Distillation",
+    arxiv="2502.13145",
+    says=(
+        "abstract: at 103K tokens the linear form is 20.6x faster than HoVLE and takes 75.8 % less memory",
+        "abstract: the hybrid form is 13.5x faster and takes 60.2 % less memory",
+        "the authors' page: distilled from HoVLE-2.6B",
+    ),
+    parts={
+        "prefill": "a prompt to the logits after it, and the states of all layers",
+        "decode": "a token against states of constant size, and the caches of the hybrid's attention layers",
+    },
+    checks=(
+        "single steps after a prompt against the whole sequence, in the linear and the hybrid form",
+        "the linear form's states do not depend on how many positions there may be",
+        "a carved layer keeps every matrix of the attention that it was",
+    ),
+    assumed=(
+        "sizes of InternLM2-1.8B with eight more layers; the hybrid's every fourth layer is attention",
+        "a short convolution of two taps, a gate with a norm and no direct path, as the authors' configuration says",
+        "an image's patches come as tokens: the one convolution that embeds them is not part of it",
+        "weights are random from a fixed seed",
+    ),
+    unpublished="the 2.6B of HoVLE hold its embedding of images and its own of text, which are not here",
+    structure=(
+        "three of four layers hold one state of constant size and no softmax; the fourth holds keys and values",
+        "no loop over time in the prefill",
+    ),
+    compared=(
+        "the scan with transformers' Mamba2Mixer, the same weights (a test of the project); not the authors' layer, "
+        "which needs a GPU's kernels"
+    ),
+)
+
+
+def _whole(config: MMMamba) -> Whole:
+    from edgepack.exporters.architectures._counting import Whole
+    from edgepack.exporters.architectures.sequence._mmmamba import Network
+
+    return Whole(Network(config))
+
+
+def _lost(graphs: Mapping[str, ir.Model]) -> list[str]:
+    from edgepack.exporters.architectures._graphs import not_there, operators, unshaped
+
+    lost = not_there(graphs, "prefill", "decode")
+    if lost:
+        return lost
+    config = CONFIGS["tiny"]
+    carved = [i for i in range(config.layers) if i not in config.attention]
+    state = ("batch", config.heads, config.head_width, config.head_width)
+    for part, graph in graphs.items():
+        found = operators(graph)
+        if found["Softmax"] != len(config.attention):
+            lost.append(f"{part}: {found['Softmax']} of {len(config.attention)} attention layers")
+        lost += [f"{part}: {found[name]} {name}" for name in ("Scan", "Loop") if found[name]]
+    return lost + unshaped(graphs["decode"], **{f"state_{i}": state for i in carved})
+
+
+@architecture(CARD, CONFIGS, tiny="tiny", whole=_whole, lost=_lost)
+def build(config: MMMamba) -> TorchModel:
+    """Both parts, links and rollout."""
+    from edgepack.exporters.architectures.sequence import _decoding
+    from edgepack.exporters.architectures.sequence._mmmamba import Network, state_shapes
+
+    return _decoding.build(
+        Network(config).eval(),
+        NAME,
+        state_shapes(config),
+        vocabulary=config.vocabulary,
+        capacity=config.positions,
+        placed=bool(config.attention),
+    )

@@ -1,0 +1,60 @@
+"""The process that exports a part with torch and compiles it with ExecuTorch.
+
+    python -m edgepack.targets.mobile._executorch_worker request.json
+
+It writes `model.pte` and `model.pt2` into the request's folder, and answers (`toolchain.answers`) with {"facts": as of
+`toolchain.vendors.executorch.Facts`}. It runs the model's own code.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgepack.toolchain.answers import write_answer
+from edgepack.toolchain.errors import EdgepackError, TargetError
+from edgepack.toolchain.vendors.executorch import EXPORTED_FILE, INSTEAD, PROGRAM_FILE
+
+
+def main(request_file: str) -> None:
+    """Answer one request."""
+    request = json.loads(Path(request_file).read_text())
+    warnings.simplefilter("ignore")  # torch's and ExecuTorch's of their own interfaces
+    write_answer(Path(request["answer"]), lambda: {"facts": work(request)})
+
+
+def work(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Open the model, export it at fixed sizes, and compile it.
+
+    Raises:
+        SourceError: The model cannot be opened.
+        TargetError: torch.export or ExecuTorch does not take it.
+    """
+    import torch
+
+    from edgepack.exporters import torch_program
+    from edgepack.toolchain.vendors import executorch_lowering
+
+    torch.set_num_threads(max(1, request["threads"]))
+    folder, part = Path(request["folder"]), request["part"]
+    try:
+        exported = torch_program(request["source"], part, request["sizes"])
+    except EdgepackError:
+        raise
+    except Exception as error:
+        words = " ".join(str(error).split())[:400]
+        raise TargetError(
+            f"torch.export cannot write this model down at fixed sizes: {type(error).__name__}: {words}",
+            where=f"part {part}",
+            todo=INSTEAD,
+        ) from error
+    torch.export.save(exported, folder / EXPORTED_FILE)
+    return executorch_lowering.write(exported, folder / PROGRAM_FILE, part)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
