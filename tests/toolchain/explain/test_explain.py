@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -139,7 +140,7 @@ def test_what_stays_off_and_why(explained: tuple[Explanation, Path]) -> None:
     assert sum(problem.bytes_share or 0 for problem in form.problems) < 1
     from rich.console import Console
 
-    console = Console(width=160, record=True, quiet=True)
+    console = Console(width=160, record=True, file=io.StringIO())
     console.print(shown.terminal(found))
     text = console.export_text()
     assert "1 x SIN: s" in text
