@@ -58,7 +58,7 @@ class UniRepLKNet:
 
 _DEPTHS = (2, 2, 6, 2)
 _SMALL = UniRepLKNet((3, 3, 27, 3), (96, 192, 384, 768), ((3,), (13,), (13, 3, 3), (13,)))
-# Narrower, or with four classes, eight bits change the largest of almost equal ones in every twentieth picture of noise.
+# Narrower, or with four classes, eight bits change the largest of almost equal ones in every twentieth picture.
 _TINY = UniRepLKNet(
     (1, 1, 2, 1), (48, 64, 64, 96), ((3,), (13,), (7, 3), (7,)), sizes=(64, 64), classes=2, seed=3
 )
