@@ -93,7 +93,7 @@ def read_float(model: onnx.ModelProto, kept: frozenset[str]) -> int:
     """Let kept nodes read their inputs unrounded; returns how many inputs.
 
     ONNX Runtime's quantizer rounds a tensor for all its readers as soon as one of them wants it in int8. Pairs that
-    nobody reads any more are dropped.
+    nobody reads any more are dropped, with their scales.
 
     Args:
         model: In QDQ form; changed in place.
@@ -114,8 +114,18 @@ def read_float(model: onnx.ModelProto, kept: frozenset[str]) -> int:
             if name in rounded:
                 node.input[index] = rounded[name]
                 changed += 1
+    dropped: set[str] = set()
     for op in (_DEQUANTIZE, _QUANTIZE):
-        used = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
+        used = _used(graph)
         for node in [one for one in graph.node if one.op_type == op and used.isdisjoint(one.output)]:
+            dropped.update(node.input)
             graph.node.remove(node)
+    dropped -= _used(graph)
+    for constant in [one for one in graph.initializer if one.name in dropped]:
+        graph.initializer.remove(constant)
     return changed
+
+
+def _used(graph: onnx.GraphProto) -> set[str]:
+    """Names that a node reads, or that the graph gives."""
+    return {name for node in graph.node for name in node.input} | {value.name for value in graph.output}

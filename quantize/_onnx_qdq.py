@@ -7,14 +7,18 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from edgepack.quantize._keep import read_float
+from edgepack.quantize._onnx_axes import scale_axes
+
 if TYPE_CHECKING:
     import onnx
 
 # Operators for which ONNX Runtime's CPU provider has int8 kernels, and those that only move values. Its quantizer
-# would also put pairs around normalizations, which run in float all the same, on rounded values.
+# would also put pairs around normalizations, which run in float all the same, on rounded values. Softmax stays float
+# although there is a kernel, see `_FLOAT`.
 Int8Op = Literal[
     "Conv", "ConvTranspose", "Gemm", "MatMul", "Add", "Mul", "AveragePool", "GlobalAveragePool",
-    "Clip", "Relu", "LeakyRelu", "Sigmoid", "Softmax", "Concat", "MaxPool", "ArgMax", "Where",
+    "Clip", "Relu", "LeakyRelu", "Sigmoid", "Concat", "MaxPool", "ArgMax", "Where",
     "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Resize", "Split", "Pad", "Slice", "Gather",
 ]  # fmt: skip
 INT8_OPS: tuple[Int8Op, ...] = get_args(Int8Op)
@@ -23,6 +27,14 @@ ACTIVATIONS = {"uint8": 8, "int8": 8, "uint16": 16, "int16": 16}
 """Types of activations, and their bits."""
 
 _PRODUCTS = ("MatMul", "Gemm")
+_FLOAT = ("Softmax",)
+"""Operators that read unrounded values, so that ONNX Runtime does not fuse them with the pairs around them.
+
+Its int8 Softmax over n values multiplies exponentials of up to max(float32) / (n e^5) by 1 / step of the result,
+which is no finite number, and becomes 0, where 1 / step > n e^5 = 148.4 n (1.31.1): always at n = 1, as in the first
+step of a decoder whose caches grow, since the step of probabilities is 1/255. The float kernel between the two
+conversions took 1.1 times the fused one's time at n = 8, half of it at 32 and a fourth or less at 128 and 197.
+"""
 _WIDE_OPSET = 21  # from which the standard operators take 16 bits
 
 
@@ -58,6 +70,11 @@ def insert_pairs(
         "int16": QuantType.QInt16,
     }
     version = next(entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"})
+    axes = scale_axes(model, operators, exclude) if per_channel else {}
+    overrides = {
+        name: [{"quant_type": QuantType.QInt8, "symmetric": True} | ({} if axis is None else {"axis": axis})]
+        for name, axis in axes.items()
+    }
     quantizer = QDQQuantizer(
         model,
         per_channel=per_channel,
@@ -72,12 +89,17 @@ def insert_pairs(
             "ActivationSymmetric": symmetric,
             # A product whose result nothing computes with in int8 gives it as a float, unrounded.
             "OpTypesToExcludeOutputQuantization": [] if "Add" in operators else list(_PRODUCTS),
+            "TensorQuantOverrides": overrides,
             "UseQDQContribOps": ACTIVATIONS[activations] > 8 and version < _WIDE_OPSET,  # noqa: PLR2004
         },
     )
     with quiet():
         quantizer.quantize_model()
     result: onnx.ModelProto = quantizer.model.model
+    read_float(
+        result,
+        frozenset(name for node in result.graph.node if node.op_type in _FLOAT for name in node.output),
+    )
     return result
 
 

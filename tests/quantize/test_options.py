@@ -41,7 +41,7 @@ def test_what_a_command_line_gives_becomes_what_a_quantizer_takes():
     [
         (StaticOptions, {"range": "mse"}, UnknownNameError, r"option of q 'range'.*Did you mean 'ranges'"),
         (StaticOptions, {"ranges": "mze"}, UnknownNameError, r"'ranges' of q 'mze'.*Did you mean 'mse'"),
-        (StaticOptions, {"operators": "Conv,Sin"}, UnknownNameError, r"'Sin'.*Softmax"),
+        (StaticOptions, {"operators": "Conv,Sin"}, UnknownNameError, r"'Sin'.*Sigmoid"),
         (StaticOptions, {"smooth": 1.5}, UsageError, r"'smooth' of q cannot be 1\.5.*a number or outliers"),
         (StaticOptions, {"smooth": True}, UsageError, "cannot be True"),
         (StaticOptions, {"symmetric": "perhaps"}, UsageError, r"'perhaps'.*true, false"),

@@ -9,12 +9,13 @@ from edgepack.targets.base import Offer
 from edgepack.toolchain import parity
 from edgepack.toolchain.errors import TargetError
 from edgepack.toolchain.metrics import DEFAULT_LIMITS, Metric
-from edgepack.toolchain.program import Program
+from edgepack.toolchain.program import Part, Program
 from edgepack.toolchain.quantized import AS_GIVEN
 from edgepack.toolchain.recipe import Recipe
 
 _CLASSIFIERS = ("image-classification", "text-classification", "audio-classification")
 _CLASSIFIERS_TOP1 = 0.95
+_SCORES_RANK = 2
 
 
 def asked_options(
@@ -52,8 +53,13 @@ def _kept(recipe: Recipe, program: Program, part: str) -> list[str]:
     return kept
 
 
-def gate_of(recipe: Recipe, program: Program, metric: Metric | None, offer: Offer) -> dict[str, float]:
+def gate_of(
+    recipe: Recipe, program: Program, part: Part, metric: Metric | None, offer: Offer
+) -> dict[str, float]:
     """The bounds for an offer: the precision's own, a classifier's, then the user's.
+
+    A classifier's is for parts that give scores of classes, [batch, classes], first: what else a model of several
+    parts computes (a map, a state) has no largest class.
 
     A metric of the user's takes the place of the default bounds; where it judges the parts together, they
     hold for every part before that.
@@ -62,8 +68,15 @@ def gate_of(recipe: Recipe, program: Program, metric: Metric | None, offer: Offe
     if offer.quantizer is not None:
         if metric and (metric.agreement or len(program.parts) == 1):
             gate = {metric.key: DEFAULT_LIMITS[metric.key]} if metric.agreement else {}
-        elif program.source.get("task") in _CLASSIFIERS:
+        elif program.source.get("task") in _CLASSIFIERS and _gives_scores(part):
             gate["top1"] = _CLASSIFIERS_TOP1
     if offer.quantizer is not None or offer.precision == AS_GIVEN:
         gate |= {name: bound for name, bound in recipe.gate.items() if name in parity.MEASURES}
     return gate
+
+
+def _gives_scores(part: Part) -> bool:
+    """Whether the output that `top1` is measured on, the first of floating point, has one row an input."""
+    floats = (spec for spec in part.signature.outputs if "float" in spec.dtype)
+    first = next(floats, None)
+    return first is not None and len(first.shape) == _SCORES_RANK

@@ -314,7 +314,7 @@ class Builder:
 
     def gate(self, offer: Offer) -> dict[str, float]:
         """The bounds for an offer."""
-        return gate_of(self.bench.recipe, self.program, self.metric, offer)
+        return gate_of(self.bench.recipe, self.program, self.part, self.metric, offer)
 
     def _own_meter(self, offer: Offer) -> Meter | None:
         """What takes the metric of a candidate by itself: parts of a program are judged together."""

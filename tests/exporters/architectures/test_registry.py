@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 from edgepack.exporters.architectures.base import architectures
 from edgepack.exporters.architectures.cards import TOLERANCE
@@ -71,6 +72,26 @@ def test_the_zoo_builds_a_model_with_its_facts():
     counted = architectures.get("return-of-the-encoder").counted("decoder-only-tiny")
     assert model.facts.parameters == counted.parameters
     assert counted.macs is None, "no forward pass of one network stands for both parts"
+
+
+def test_a_model_has_the_same_weights_whatever_torch_drew_before():
+    """AsCAN leaves its biases to torch, which draws them from the process's generator."""
+
+    def opened(seed):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        model = open_source(SourceRequest("zoo:ascan/tiny")).open_torch()
+        assert torch.equal(torch.get_rng_state(), before), "the caller's generator is as it was"
+        return {
+            f"{part}.{name}": value
+            for part, one in model.parts.items()
+            for name, value in one.module.state_dict().items()
+        }
+
+    one, other = opened(1), opened(2)
+    assert any(name.endswith("bias") for name in one)
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
 
 
 def test_what_is_wrong_is_said():
