@@ -46,6 +46,7 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
     from ai_edge_quantizer import quantizer
 
     from edgepack.quantize._tflite_order import order_integers
+    from edgepack.quantize._tflite_outputs import name_outputs
 
     source, notes = Path(request["input"]), list[str]()
     wide = request.get("ends") == "int16"
@@ -82,7 +83,7 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
         if found:
             tflite.write(model, output)
             notes.append(f"Quantized {found} tables of lookups to the activations' own integers")
-    if order_integers(model):
+    if order_integers(model) + name_outputs(model):
         tflite.write(model, output)
         model = tflite.read(output)  # what was read before are views on a file that is another one now
     if request.get("correct_biases") and (tflite.convolution_share(model) or 0) > _CONVOLUTIONAL:
@@ -94,7 +95,23 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
         notes.append(
             f"Corrected the biases of {corrected} layers for the mean error of their rounded weights"
         )
+    if not request.get("integer_npu"):
+        _load(output)
     return {"changed": tflite.count_integer(model), "notes": notes}
+
+
+def _load(path: Path) -> None:
+    """Have LiteRT prepare a file once, here: on ranges that no kernel can hold it may abort its whole process.
+
+    Raises:
+        ValueError: LiteRT refuses the file.
+    """
+    from ai_edge_litert.interpreter import Interpreter
+
+    try:
+        Interpreter(str(path)).allocate_tensors()
+    except RuntimeError as error:
+        raise ValueError(f"LiteRT cannot load what it made ({error})") from error
 
 
 def _recipe(request: Mapping[str, Any]) -> Any:
@@ -152,6 +169,8 @@ def calibrate(path: Path, recipe: Any, request: Mapping[str, Any]) -> Any:
     from ai_edge_quantizer import calibrator
     from ai_edge_quantizer.utils import qsv_utils
 
+    from edgepack.quantize._tflite_ranges import widen
+
     update: Callable[..., Any] = {
         "min-max": qsv_utils.min_max_update,
         "moving-average": qsv_utils.moving_average_update,
@@ -166,10 +185,12 @@ def calibrate(path: Path, recipe: Any, request: Mapping[str, Any]) -> Any:
         tensor.name.decode(): 0 if tensor.shape is None else len(tensor.shape) for tensor in graph.tensors
     }
     # The quantizer wants an extreme to have as many axes as its tensor; the native code gives one.
-    return {
+    found = {
         name: {kind: value.reshape([1] * max(ranks[name], 1)) for kind, value in extremes.items()}
         for name, extremes in tool.get_model_qsvs().items()
     }
+    widen(found, tflite.read(path))
+    return found
 
 
 def _samples(folder: Path, path: Path) -> Iterator[dict[str, np.ndarray]]:

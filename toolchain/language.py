@@ -33,7 +33,7 @@ class Language:
     Attributes:
         prompt: Part that takes the prompt; a program of one part takes whole sequences.
         step: Part that takes what follows; None for a program of one part.
-        tokens: Name of the token input, int64 [batch, length].
+        tokens: Name of the token input, int64 [batch, length]; a step of one token may take int64 [batch].
         signatures: Of both parts.
     """
 
@@ -66,7 +66,7 @@ class Language:
     def one_by_one(self) -> bool:
         """Whether a step takes one token only, as recurrent layers do."""
         assert self.step is not None  # noqa: S101 - asked of programs with steps
-        return self.signatures[self.step].input(self.tokens).shape[1] == 1
+        return self.signatures[self.step].input(self.tokens).shape[1:] in ((1,), ())
 
     def sequence(self, feed: Mapping[str, np.ndarray]) -> np.ndarray:
         """The first row's tokens, int64 [length], without what the mask leaves out."""
@@ -93,12 +93,13 @@ class Language:
     def _inputs(self, part: str, ids: np.ndarray, past: int) -> dict[str, np.ndarray]:
         import numpy as np
 
+        signature = self.signatures[part]
         given = {
-            self.tokens: ids,
+            self.tokens: ids if signature.input(self.tokens).shape[1:] else ids[:, 0],
             _MASK: np.ones((1, past + ids.shape[1]), np.int64),
             _PAST_MASK: np.ones((1, past), np.int64),
         }
-        takes = {spec.name for spec in self.signatures[part].inputs}
+        takes = {spec.name for spec in signature.inputs}
         return {name: value for name, value in given.items() if name in takes}
 
 

@@ -6,9 +6,10 @@ Forms, by the names of the parts:
     prefill + decode     the prompt goes to prefill
     decoder (or decode)  the prompt and the tokens go to the same graph
 
-The token input is "ids" [batch, step], the output "logits" [batch, vocabulary] or [batch, step, vocabulary].
-"positions" [step] and "slots" [capacity] are given to parts that take them: caches of fixed capacity. All
-other inputs are states, which never pass through numpy (`sessions/_onnxruntime_states.py`).
+The token input is "ids" [batch, step], or [batch] of a step that takes one token; the output is "logits" [batch,
+vocabulary] or [batch, step, vocabulary]. "positions" [step] and "slots" [capacity] are given to parts that take them:
+caches of fixed capacity. All other inputs are states, which never pass through numpy
+(`sessions/_onnxruntime_states.py`).
 """
 
 from __future__ import annotations
@@ -144,7 +145,10 @@ class LanguageModel:
         given: dict[str, Any] = {
             "ids": ids, "positions": np.arange(self._filled, end), "slots": self._slots,
         }  # fmt: skip
-        takes = {spec.name for spec in self._player.signatures[part].inputs}
+        signature = self._player.signatures[part]
+        if not signature.input("ids").shape[1:]:
+            given["ids"] = ids[:, 0]
+        takes = {spec.name for spec in signature.inputs}
         outputs = self._player.call(part, {name: given[name] for name in _GIVEN if name in takes})
         self._filled = end
         logits = outputs["logits"]

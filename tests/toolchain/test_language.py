@@ -17,15 +17,16 @@ PAST = TensorSpec("past", "float32", ("batch", "past"))
 
 
 def program(step="length", *, last_only=True, extra=()):
+    """`step` is a step's length; None is of tokens [batch], one for each sequence."""
     logits = ("batch", VOCABULARY) if last_only else ("batch", "length", VOCABULARY)
     prompt = Signature(
         (IDS, TensorSpec("attention_mask", "int64", ("batch", "length")), *extra),
         (TensorSpec("logits", "float32", logits), TensorSpec("present", "float32", ("batch", "length"))),
     )
     decode = Signature(
-        (TensorSpec("input_ids", "int64", ("batch", step)), MASK, PAST),
+        (TensorSpec("input_ids", "int64", ("batch", step) if step else ("batch",)), MASK, PAST),
         (
-            TensorSpec("logits", "float32", ("batch", step, VOCABULARY)),
+            TensorSpec("logits", "float32", ("batch", *((step,) if step else ()), VOCABULARY)),
             TensorSpec("present", "float32", ("batch", "past+length")),
         ),
     )
@@ -45,12 +46,13 @@ class Bigrams:
         self.lengths = []
 
     def __call__(self, part, feed):
-        ids = feed["input_ids"]
+        given = feed["input_ids"]
+        ids = given if given.ndim == 2 else given[:, None]
         past = feed["past"] if part == "decode" else np.zeros((1, 0), np.float32)
         assert feed["attention_mask"].shape == (1, past.shape[1] + ids.shape[1])
         assert feed["attention_mask"].all()
         self.lengths.append((part, past.shape[1], ids.shape[1]))
-        logits = TABLE[ids].astype(np.float32)
+        logits = TABLE[given].astype(np.float32)
         if part == "prefill" and self.last_only:
             logits = logits[:, -1]
         return {"logits": logits, "present": np.concatenate([past, ids.astype(np.float32)], 1)}
@@ -63,7 +65,7 @@ def expected(sequences):
 
 
 @pytest.mark.parametrize("last_only", [True, False])
-@pytest.mark.parametrize("step", ["length", 1])
+@pytest.mark.parametrize("step", ["length", 1, None])
 def test_perplexity_is_that_of_the_formula(step, last_only):
     made = program(step, last_only=last_only)
     run = Bigrams(last_only=last_only)
@@ -76,7 +78,7 @@ def test_perplexity_is_that_of_the_formula(step, last_only):
     assert run.lengths[0] == ("prefill", 0, 1)
     longest = [entry for entry in run.lengths if entry == ("prefill", 0, 16)]
     assert len(longest) == 1
-    assert ("decode", 16, 1 if step == 1 else 64) in run.lengths
+    assert ("decode", 16, 64 if step == "length" else 1) in run.lengths
 
 
 def test_a_model_of_one_part_reads_whole_sequences():

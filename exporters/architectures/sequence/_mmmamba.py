@@ -69,6 +69,9 @@ class Carved(Mixer):
     def __init__(self, config: MMMamba) -> None:
         super().__init__(config)
         self.near = ShortConvolution(2 * self.keys + self.inner, 2)
+        # Random queries and keys meet at right angles, and the norm divides by what they read: eight bits would choose
+        # its sign. Those of a trained layer point to what they look for.
+        self.near.get_parameter("bias").data[self.keys :] = 1.0
         self.size = torch.nn.Linear(config.width, config.heads, bias=False)
         self.size_bias = torch.nn.Parameter(ssm.step_biases(config.heads))
         self.log_rate = torch.nn.Parameter(torch.ones(config.heads))

@@ -35,7 +35,6 @@ NOTHING_TO_ROUND = (
 """Reasons why a part has no int8 form that are facts of the part."""
 KNOWN: dict[tuple[str, str, str], str] = {
     # A memory lives by its matrix over as many steps as it remembers: eight bits of it do not hold that long.
-    ("lmuformer", "step", "cpu:onnxruntime"): "next_memory",
     ("lmuformer", "step", "mobile:litert"): "next_memory",
 }
 """(system, part, target) -> a word of the reason why int8 does not hold there; the manifest must say it."""

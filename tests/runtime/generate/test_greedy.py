@@ -4,6 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx.parser
 import onnx_ir as ir
 import pytest
 import torch
@@ -14,7 +16,7 @@ from edgepack.runtime.generate.greedy import greedy
 from edgepack.runtime.generate.language_model import LanguageModel
 from edgepack.runtime.sessions._onnxruntime_states import in_place
 from edgepack.toolchain.errors import SourceError, UsageError
-from edgepack.toolchain.program import Program
+from edgepack.toolchain.program import Part, Program, Signature, StateLink, TensorSpec
 from tests.exporters import models
 
 NEW = 33
@@ -124,6 +126,46 @@ def test_other_parts_are_no_language_model(tmp_path):
     export_model(models.streaming(), tmp_path)
     with pytest.raises(UsageError, match="The parts step are not those of a language model"):
         LanguageModel(Program.load(tmp_path))
+
+
+def test_a_step_may_take_one_token_of_every_sequence(tmp_path):
+    """Its input is ids [batch]: what follows is the sum of all tokens so far, modulo the vocabulary."""
+    size = 11
+    prefill = f"""<ir_version: 9, opset_import: ["" : 18]>
+        prefill (int64[batch,prompt] ids) => (float[batch,{size}] logits, int64[batch] next_sum) {{
+            axes = Constant <value_ints = [1]> () next_sum = ReduceSum <keepdims = 0> (ids, axes)
+            size = Constant <value_int = {size}> () depth = Constant <value_ints = [{size}]> ()
+            values = Constant <value_floats = [0.0, 1.0]> ()
+            token = Mod (next_sum, size) logits = OneHot (token, depth, values)
+        }}"""
+    decode = f"""<ir_version: 9, opset_import: ["" : 18]>
+        decode (int64[batch] ids, int64[batch] sum) => (float[batch,{size}] logits, int64[batch] next_sum) {{
+            next_sum = Add (sum, ids)
+            size = Constant <value_int = {size}> () depth = Constant <value_ints = [{size}]> ()
+            values = Constant <value_floats = [0.0, 1.0]> ()
+            token = Mod (next_sum, size) logits = OneHot (token, depth, values)
+        }}"""
+    logits, after = (
+        TensorSpec("logits", "float32", ("batch", size)),
+        TensorSpec("next_sum", "int64", ("batch",)),
+    )
+    inputs = {
+        "prefill": (TensorSpec("ids", "int64", ("batch", "prompt")),),
+        "decode": (TensorSpec("ids", "int64", ("batch",)), TensorSpec("sum", "int64", ("batch",))),
+    }
+    parts = {}
+    for name, text in (("prefill", prefill), ("decode", decode)):
+        path = tmp_path / f"{name}.onnx"
+        onnx.save(onnx.parser.parse_model(text), path)
+        parts[name] = Part(name, path, Signature(inputs[name], (logits, after)), [])
+    links = [StateLink(name, "next_sum", "decode", "sum") for name in parts]
+    prompt = np.array([3, 5, 7])
+    expected: list[int] = []
+    for _ in range(6):
+        expected.append(int(prompt.sum() + sum(expected)) % size)
+    with LanguageModel(Program(parts, links=links)) as model:
+        assert greedy(model, prompt, 6) == expected
+    assert len(set(expected)) > 2
 
 
 def test_only_an_unread_input_of_a_scatter_may_share_its_buffer(tmp_path):
