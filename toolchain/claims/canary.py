@@ -41,7 +41,7 @@ def _transcription(tokens: int) -> list[Work]:
     frames = 100 * _SECONDS
     return [
         Work("encoder", {"batch": 1, "frames": frames}),
-        Work("decoder", {"batch": 1, "step": 1, "capacity": tokens, "sequence": frames // 8}, times=tokens),
+        Work("decoder", {"batch": 1, "step": 1, "capacity": tokens, "encoded": frames // 8}, times=tokens),
     ]
 
 

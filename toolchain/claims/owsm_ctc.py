@@ -46,7 +46,7 @@ def _every_token(seconds: int) -> list[Work]:
     return [
         Work("encoder", {"batch": 1, "frames": frames}),
         Work(
-            "decoder", {"batch": 1, "step": 1, "capacity": tokens, "sequence": -(-frames // 8)}, times=tokens
+            "decoder", {"batch": 1, "step": 1, "capacity": tokens, "encoded": -(-frames // 8)}, times=tokens
         ),
     ]
 
