@@ -109,7 +109,7 @@ class Network(torch.nn.Module):
 
 
 class Step(torch.nn.Module):
-    """One frame: `forward(frame, live, delay, sums, *states)`, states as `state_shapes` has them.
+    """One frame: `forward(frame, live, delay, sums, count, *states)`, states as `state_shapes` has them.
 
     Every convolution sees one frame ahead, so that answers come `config.delay` frames late. The flag `live` of a
     frame travels with it through `delay`: what a convolution says of a frame before the first or after the last is
@@ -126,6 +126,7 @@ class Step(torch.nn.Module):
         live: torch.Tensor,
         delay: torch.Tensor,
         sums: torch.Tensor,
+        count: torch.Tensor,
         *states: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
         """Mean scores up to now [batch, classes], and the next states."""
@@ -146,9 +147,10 @@ class Step(torch.nn.Module):
             x, state = block.step(x, alive[..., None, None], state)  # noqa: PLW2901 - the next one
             after.append(state)
         scores = net.classify(x).flatten(1)
-        sums = sums + torch.cat([scores * alive, alive], 1)
-        mean = sums[:, :-1] / torch.relu(sums[:, -1:] - 1).add(1)  # by at least 1
-        return mean, flags[:, :-1], sums, *after
+        # Counted apart: in one tensor with the sums, the count would take all of eight bits' steps.
+        sums, count = sums + scores * alive, count + alive
+        mean = sums / torch.relu(count - 1).add(1)  # by at least 1
+        return mean, flags[:, :-1], sums, count, *after
 
 
 def state_shapes(config: LMUFormer) -> dict[str, str]:
@@ -156,7 +158,8 @@ def state_shapes(config: LMUFormer) -> dict[str, str]:
     near = [config.bands, *[config.width] * config.convolutions]
     return {
         "delay": f"{config.delay}",
-        "sums": f"{config.classes + 1}",
+        "sums": f"{config.classes}",
+        "count": "1",
         **{f"near_{i}": f"{channels},1,{TAPS - 1}" for i, channels in enumerate(near)},
         **{f"memory_{i}": f"{config.order},1,1" for i in range(config.layers)},
     }

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from edgepack.toolchain.program import Call
 
 NAME = "lmuformer"
-_FRAMES = 33  # of the rollout
+_FRAMES = 41  # of the rollout: half of its steps judge, so that one row of all may choose another class
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,9 @@ class LMUFormer:
 
 CONFIGS = {
     "speech-commands": LMUFormer(128, 256, 1024, 256, 35),
-    "tiny": LMUFormer(8, 16, 32, 16, 5, layers=2, convolutions=2, positions=48),
+    # With this seed both memories are written to in most frames. With others the ReLU in front of them rests, and eight
+    # bits of a memory that stays near zero hold nothing. Of more random classes two often score almost the same.
+    "tiny": LMUFormer(8, 16, 32, 16, 3, layers=2, convolutions=2, positions=48, seed=117),
 }
 
 CARD = Card(

@@ -33,10 +33,7 @@ NOTHING_TO_ROUND = (
     "changed no node",
 )
 """Reasons why a part has no int8 form that are facts of the part."""
-KNOWN: dict[tuple[str, str, str], str] = {
-    # A memory lives by its matrix over as many steps as it remembers: eight bits of it do not hold that long.
-    ("lmuformer", "step", "mobile:litert"): "next_memory",
-}
+KNOWN: dict[tuple[str, str, str], str] = {}
 """(system, part, target) -> a word of the reason why int8 does not hold there; the manifest must say it."""
 TIES = {("bert4rec", "main"): "items: . of 5 values differ"}
 """(system, part) whose ids are compared exactly: items of almost equal score may change places in int8, or may not."""
