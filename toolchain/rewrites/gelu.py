@@ -1,20 +1,19 @@
 """`gelu`: GELU by the logistic function s(v) = 1 / (1 + exp(-v)), its argument bounded.
 
-    gelu(x) ~ x s(v)     with  v = u (4.5 c0 + 4.5^3 c1 u^2),  u = min(max(x / 4.5, -1), 1),
-                               c0 = sqrt(8 / pi),  c1 = 0.044715 c0
+    gelu(x) = x Phi(x) ~ x s(v)    with  v = u (k0 + k1 u^2 + k2 u^4),  u = min(max(x / 4.5, -1), 1)
 
-Without the bound this is the tanh form of Hendrycks and Gimpel ("Gaussian Error Linear Units", 2016), by
-tanh(v) = 2 s(2v) - 1, which differs from the exact function by less than 5e-4 everywhere. At |x| = 4.5 the logistic
-function is within 1.2e-6 of 0 or 1, so that the bound changes nothing that 16 bits can show; but it keeps v below 14.
-Left free, one activation of 25 makes v reach 1100, and a step of 16 bits over that range is an eighth of the whole
-slope of s.
+Phi(x) = s(log(Phi(x) / Phi(-x))), whose argument is an odd function of x: k0, k1 and k2 are its fit over |x| <= 4.5 by
+least squares, weighted until the largest error of x s(v) was least: 2.7e-5, and beyond 4.5 a share of 3.3e-6. With two
+coefficients no fit is nearer than 2.7e-4, and the tanh form of Hendrycks and Gimpel ("Gaussian Error Linear Units",
+2016) is off by 4.7e-4: over the six layers of a sentence encoder that adds up to 0.2 % of the output. The bound changes
+nothing that 16 bits can show, and beyond it the polynomial turns back; it also keeps v below 14, so that a step of 16
+bits is small beside the slope of s.
 
 An NPU without a 16-bit GELU has these products, sums and the logistic function.
 """
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from edgepack.toolchain.passes.graphs import standard
@@ -27,8 +26,8 @@ if TYPE_CHECKING:
 
 _WIDE = 16
 _BOUND = 4.5
-_C0 = math.sqrt(8 / math.pi)
-_C1 = 0.044715 * _C0
+_COEFFICIENTS = (7.17757096, 6.74427901, -1.29729475)
+"""k0, k1, k2."""
 
 
 @rewrite(
@@ -48,8 +47,11 @@ def gelu(model: ir.Model, device: Device) -> int:
         scaled = new.op("Mul", [x, new.number(1 / _BOUND, "scale")], "scaled")
         u = new.op("Clip", [scaled, new.number(-1.0, "low"), new.number(1.0, "high")], "bounded")
         square = new.op("Mul", [u, u], "square")
-        slope = new.op("Mul", [square, new.number(_BOUND**3 * _C1, "c1")], "slope")
-        factor = new.op("Add", [slope, new.number(_BOUND * _C0, "c0")], "factor")
+        k0, k1, k2 = _COEFFICIENTS
+        bend = new.op("Mul", [square, new.number(k2, "k2")], "bend")
+        slope = new.op("Add", [bend, new.number(k1, "k1")], "slope")
+        curve = new.op("Mul", [slope, square], "curve")
+        factor = new.op("Add", [curve, new.number(k0, "k0")], "factor")
         v = new.op("Mul", [factor, u], "argument")
         new.finish("Mul", [x, new.op("Sigmoid", [v], "logistic")])
     return len(found)
