@@ -84,7 +84,7 @@ def network(path):
 @pytest.mark.slow
 def test_options_are_facts_of_the_artifact_and_of_the_cache(tmp_path):
     model = network(tmp_path / "net.onnx")
-    stages: list[dict[str, bool]] = []
+    stages: list[bool] = []
     shown: list[float | None] = []
     for mode in ("Shared_Sram", "Sram_Only", "Shared_Sram"):
         asked = make(
@@ -98,7 +98,9 @@ def test_options_are_facts_of_the_artifact_and_of_the_cache(tmp_path):
         (failure,) = bundle.failures
         assert (failure.target, failure.exit_code) == (U65, TargetError.exit_code)
         assert "is not one of an ethos-u65-512" in failure.error
-        stages.append({stage.name: stage.cached for stage in bundle.manifest.stages if stage.target == U55})
+        # Compiled while rewrites are looked for, and taken from the cache when that is what ships.
+        compiled = [s for s in bundle.manifest.stages if (s.target, s.name) == (U55, "compile")]
+        stages.append(all(stage.cached for stage in compiled))
         shown.append({metric.name: metric.value for metric in artifact.metrics}.get("sram"))
-    assert [stage["compile"] for stage in stages] == [False, False, True]
+    assert stages == [False, False, True]
     assert shown[0] == shown[2]
