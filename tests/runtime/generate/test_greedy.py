@@ -22,7 +22,7 @@ from tests.exporters import models
 NEW = 33
 # Seeds and sizes with which the tokens vary: a model that repeats one token would hide mistakes.
 CONFIGS = {
-    "encoder-decoder": replace(row04.CONFIGS["encoder-decoder-tiny"], decoder_layers=2, seed=3),
+    "encoder-decoder": replace(row04.CONFIGS["encoder-decoder-tiny"], decoder_layers=2, seed=1),
     "decoder-only": row04.CONFIGS["decoder-only-tiny"],
 }
 PROMPTS = [np.random.default_rng(seed).integers(0, 61, 3 + 4 * seed) for seed in range(3)]
