@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Collection
 from typing import Any
 
-from edgepack.quantize._tflite_rewrite import PARTS
 from edgepack.toolchain import tflite
 
 
@@ -23,8 +22,14 @@ def keep_operators(recipe: Any, model: Any, kept: Collection[str], *, wide: bool
     Returns:
         A note for the report.
     """
-    every = {*kept, *(f"{name}/{part}" for name in kept for part in PARTS)}
-    found = [one for one in tflite.operators(model) if any(tensor.name in every for tensor in one.outputs)]
+    parts = tuple(
+        f"{name}/" for name in kept
+    )  # whatever rewrote an operator named its pieces after the result
+
+    def is_kept(name: str) -> bool:
+        return name in kept or name.startswith(parts)
+
+    found = [one for one in tflite.operators(model) if any(is_kept(tensor.name) for tensor in one.outputs)]
     gone = set(kept) - {tensor.name for one in found for tensor in one.outputs}
     graph = model.subgraphs[0]
     given, ends = (

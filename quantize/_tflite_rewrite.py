@@ -6,29 +6,21 @@ travel between NPU and CPU. All of them can be said with products, sums, 1/sqrt 
 function, s(v) = 1 / (1 + exp(-v)):
 
     (a - b)^2       =  d d                            with d = a - b
-    gelu(x)         ~  x s(x (c0 + c1 x^2))           with c0 = sqrt(8 / pi), c1 = 0.044715 c0
+    gelu(x)         ~  x s(v)                         with v as in `toolchain.rewrites.gelu`
     |x| |x|         =  x x
     x / max(sqrt(s), e)  =  x / sqrt(max(s, e^2))     for e > 0
     x / max(n, e)   =  x r r                          with r = 1 / sqrt(max(n, e)), for e > 0
 
-The second is the tanh form of GELU (Hendrycks and Gimpel, "Gaussian Error Linear Units", 2016) with
-tanh(v) = 2 s(2v) - 1; it differs from the exact one by less than 5e-4 everywhere. The others are exact
-up to rounding. Every result keeps its tensor's name; what is computed on the way to it is called
-`<that name>/<one of PARTS>`.
+The second is off by 2.7e-5 at most, the others are exact up to rounding. Every result keeps its tensor's name; what is
+computed on the way to it is called `<that name>/<what it is>`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
-_C0 = math.sqrt(8 / math.pi)
-_C1 = 0.044715 * _C0
-
-PARTS = (
-    "argument", "bounded", "difference", "factor", "logistic", "reciprocal", "rsqrt", "scaled", "square",
-)  # fmt: skip
+from edgepack.toolchain.rewrites.gelu import BOUND, COEFFICIENTS
 
 Rewritten = list[Any]
 
@@ -201,13 +193,23 @@ def _squared_difference(graph: Graph, op: Any) -> Rewritten:
 def _gelu(graph: Graph, op: Any) -> Rewritten:
     (x,), (output,) = op.inputs, op.outputs
     name = graph.name(output)
-    c0, c1 = graph.constant(_C0, name + "/c0"), graph.constant(_C1, name + "/c1")
-    square, x2 = graph.binary("MUL", x, x, x, name + "/square")
-    scale, scaled = graph.binary("MUL", x2, c1, x, name + "/scaled")
-    add, factor = graph.binary("ADD", scaled, c0, x, name + "/factor")
-    multiply, v = graph.binary("MUL", factor, x, x, name + "/argument")
-    s = graph.value(name + "/logistic", x)
-    return [square, scale, add, multiply, graph.op("LOGISTIC", [v], s), graph.op("MUL", [s, x], output)]
+    made: Rewritten = []
+
+    def binary(kind: str, left: int, right: float, what: str) -> int:
+        number = graph.constant(right, f"{name}/{what}-number") if isinstance(right, float) else right
+        operator, result = graph.binary(kind, left, number, x, f"{name}/{what}")
+        made.append(operator)
+        return result
+
+    k0, k1, k2 = COEFFICIENTS
+    u = binary("MUL", x, 1 / BOUND, "bounded")
+    made[-1].builtinOptions.fusedActivationFunction = graph.schema.ActivationFunctionType.RELU_N1_TO_1
+    square = binary("MUL", u, u, "square")
+    slope = binary("ADD", binary("MUL", square, k2, "bend"), k1, "slope")
+    factor = binary("ADD", binary("MUL", slope, square, "curve"), k0, "factor")
+    v = binary("MUL", factor, u, "argument")
+    s = graph.value(f"{name}/logistic", x)
+    return [*made, graph.op("LOGISTIC", [v], s), graph.op("MUL", [s, x], output)]
 
 
 def _square_of_abs(graph: Graph, op: Any) -> Rewritten | None:

@@ -190,7 +190,7 @@ def test_rewriting_keeps_the_function_and_leaves_npu_operators(
     rewritten = replace(lowered, path=tmp_path / "rewritten.tflite")
     tflite.write(model, rewritten.path)
     assert not {"GELU", "DIV", "ABS", "SQRT", "SQUARED_DIFFERENCE"} & set(kinds(rewritten.path))
-    np.testing.assert_allclose(run(lowered, texts), run(rewritten, texts), atol=2e-3)
+    np.testing.assert_allclose(run(lowered, texts), run(rewritten, texts), atol=2e-4)
     assert rewrite_for_integer_npu(model) == dict.fromkeys(counts, 0)
 
 
@@ -224,7 +224,7 @@ def test_layers_kept_in_sixteen_bits_take_the_form_that_has_them(
     assert found["dense"] == "int8"
     (note,) = [note for note in quantized.notes if "as was asked for" in note]
     assert note == (
-        "8 operators kept in 16 bits, as was asked for; not 1 EMBEDDING_LOOKUP: ai-edge-quantizer has no 16-bit form; "
+        "11 operators kept in 16 bits, as was asked for; not 1 EMBEDDING_LOOKUP: ai-edge-quantizer has no 16-bit form; "
         "rewriting others left 1 without use"
     )
 
