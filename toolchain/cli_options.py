@@ -105,6 +105,18 @@ Host = Annotated[
     list[str] | None,
     typer.Option("--host", help="What accelerators leave to the host, as a part of its own: lookups."),
 ]
+Rewrites = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rewrite", help='A rewrite for accelerators, in any case: "attention heads". Repeat for more.'
+    ),
+]
+Without = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--without", help='A rewrite for accelerators that is left out: "attention heads". Repeat for more.'
+    ),
+]
 Static = Annotated[bool, typer.Option("--static", help="Fix every dimension at its size, on all targets.")]
 CalibrationSamples = Annotated[int | None, typer.Option(help="Samples that calibrate [default: 96].")]
 Gates = Annotated[

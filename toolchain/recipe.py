@@ -14,6 +14,7 @@ from edgepack.toolchain.assignment import read_assignment
 from edgepack.toolchain.errors import UnknownNameError, UsageError
 from edgepack.toolchain.metrics import FUNCTION, PERPLEXITY, Metric, read_metric
 from edgepack.toolchain.parity import check_gate
+from edgepack.toolchain.rewrites.base import rewrites
 
 PRECISIONS = (
     "auto", "fp32", "int8", "int8-dynamic", "int8-static", "int16x8-static", "int16-static",
@@ -50,6 +51,8 @@ class Recipe(BaseModel):
         target_options: Options of the targets that have them, by name (docs/targets.md).
         keep: Nodes of the lowered float graph that quantizers leave float; "part:node" in a program of several
             parts, or a bare name that all of them have.
+        rewrite: Rewrites for accelerators that are applied in any case, by name (docs/npu-lowering.md).
+        without: Rewrites for accelerators that are left out, by name (docs/npu-lowering.md).
         assign: File with the form of every layer, which "mixed" is made from (docs/search.md).
         metric: What judges quantized artifacts instead of the default gate (`metrics`); None: the default.
         time_budget_s: Seconds after which the planner begins no further candidate; None: no bound.
@@ -79,6 +82,8 @@ class Recipe(BaseModel):
     quantize: dict[str, str | int | float | bool] = Field(default_factory=dict)
     target_options: dict[str, str | int | float | bool] = Field(default_factory=dict)
     keep: list[str] = Field(default_factory=list)
+    rewrite: list[str] = Field(default_factory=list)
+    without: list[str] = Field(default_factory=list)
     assign: str | None = None
     metric: str | None = None
     time_budget_s: float | None = Field(None, gt=0)
@@ -176,6 +181,16 @@ def _check_buckets(recipe: Recipe, metric: Metric | None) -> None:
 
 
 def _check_keep(recipe: Recipe) -> None:
+    for name in (*recipe.rewrite, *recipe.without):
+        if name not in rewrites:
+            raise UnknownNameError("rewrite", name, rewrites.names(), where="--rewrite and --without")
+    both = set(recipe.rewrite) & set(recipe.without)
+    if both:
+        raise UsageError(
+            f"The rewrite '{min(both)}' is asked for and left out",
+            where="--rewrite and --without",
+            todo="Choose one",
+        )
     if recipe.keep and recipe.precision in {"fp32", "as-given"}:
         raise UsageError(
             f"Nodes are to be kept float ({', '.join(recipe.keep[:3])}), and {recipe.precision} rounds none",

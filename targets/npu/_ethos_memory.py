@@ -87,3 +87,9 @@ def settled(asked: EthosOptions, config: str, system: str, mode: str) -> EthosOp
             todo="Choose Shared_Sram or Sram_Only, or a system_config with DRAM",
         )
     return EthosOptions.of({"system_config": chosen, "memory_mode": memory}, f"npu:{config}")
+
+
+def cache_bytes(mode: str) -> int:
+    """What a memory mode keeps on the chip for activations that lie off it; 0 where it states no size."""
+    size = mode.removeprefix(f"{_DEDICATED}_").removesuffix("KB")
+    return int(size) * 1024 if size.isdecimal() else 0

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
 from edgepack.targets.mobile import _litert_lowering as lowering
 from edgepack.targets.npu import vela_report
-from edgepack.targets.npu._ethos_memory import EthosOptions, settled
+from edgepack.targets.npu._ethos_memory import EthosOptions, cache_bytes, settled
 from edgepack.targets.npu._integer_ends import integer_ends
 from edgepack.targets.npu._macs import of_tflite
 from edgepack.targets.npu._vela_layers import read_layers
@@ -118,7 +118,8 @@ class EthosU(Target):
     def rewrites_for(self, precision: str, sizes: Mapping[str, int]) -> rewriting.Device:
         """What rewrites may know of it."""
         bits = 16 if precision == "int16x8-static" else 8
-        return rewriting.Device(bits, bits == 8 or self.accelerator.wide_matmul, sizes)  # noqa: PLR2004
+        wide = bits == 8 or self.accelerator.wide_matmul  # noqa: PLR2004
+        return rewriting.Device(bits, wide, sizes, cache_bytes(self.accelerator.memory))
 
     def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:
         """8 bits, and 16-bit activations in operators that the NPU has."""

@@ -30,7 +30,7 @@ _CURES: tuple[tuple[str | None, str, str], ...] = (
     (
         "GATHER",
         "Unsupported opType",
-        "Accept it, a lookup computes nothing; or look the rows up outside the model, or choose an Ethos-U85",
+        "Accept it, a lookup computes nothing; or keep it on the host with --host lookups, or choose an Ethos-U85",
     ),
     (
         "SELECT_V2",

@@ -182,8 +182,12 @@ def _repeated(recipe: Recipe) -> list[str]:
     ):
         for name, option in told.items():
             words += [flag, f"{name}={str(option).lower() if isinstance(option, bool) else option}"]
-    for name in recipe.host:
-        words += ["--host", name]
-    for node in recipe.keep:
-        words += ["--keep", node]
+    for flag, names in (
+        ("--host", recipe.host),
+        ("--keep", recipe.keep),
+        ("--rewrite", recipe.rewrite),
+        ("--without", recipe.without),
+    ):
+        for name in names:
+            words += [flag, name]
     return words

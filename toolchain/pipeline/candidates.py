@@ -29,6 +29,7 @@ from edgepack.toolchain.pipeline.references import Reference, References
 from edgepack.toolchain.pipeline.rewriting import notes as rewriting_notes
 from edgepack.toolchain.pipeline.rewriting import rewritten
 from edgepack.toolchain.pipeline.told import told
+from edgepack.toolchain.pipeline.verdict import kept_verdict, raise_verdict
 from edgepack.toolchain.pipeline.workbench import (
     RECORDS_FILE,
     NotKeptError,
@@ -132,7 +133,8 @@ class Builder:
             )
             lowered = contract.checked_lowered(target, made)
             lowered.save(folder)
-            check_lowered(self.part, lowered, target, record)
+            with kept_verdict(folder, keep=bool(rewrites)):
+                check_lowered(self.part, lowered, target, record)
 
         key = {
             "lowering": target.lower_key(),
@@ -150,6 +152,7 @@ class Builder:
             }
         name = f"{'rewrite and ' if rewrites else ''}lower to {target.lower_key()}"
         folder = self.bench.keep(name, key, build, part=self.part.name)
+        raise_verdict(folder)
         return Lowered.load(folder), folder
 
     def offers(self, target: Target, lowered: Lowered, folder: Path) -> list[Offer]:

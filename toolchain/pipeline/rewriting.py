@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from edgepack.toolchain import tflite
 from edgepack.toolchain.errors import GateError, NothingPlacedError
 from edgepack.toolchain.pipeline.candidate import Candidate
+from edgepack.toolchain.rewrites.base import in_order
 from edgepack.toolchain.rewrites.loop import Analysis, Outcome, improve
 
 if TYPE_CHECKING:
@@ -56,7 +57,9 @@ def rewritten(
             return Analysis(error.placement)
 
     try:
-        outcome = improve(analyse, device)
+        recipe = builder.bench.recipe
+        known = [member for member in in_order() if member.name not in recipe.without]
+        outcome = improve(analyse, device, known, recipe.rewrite)
     except GateError as error:
         builder.bench.log.add_warning(f"{target.name}: rewrites for the accelerator were left out. {error}")
         return base, folder, None
@@ -73,7 +76,8 @@ def analysed(builder: Builder, target: Target, offer: Offer, base: Lowered, fold
     candidate = Candidate(target, offer)
     candidate.lowered, place = builder.quantize(candidate, base, folder)
     _, compiled = builder.compile(candidate, place)
-    return Analysis(compiled.placement, macs_of(candidate.lowered))
+    estimate = None if compiled.estimate is None else compiled.estimate.p50_ms
+    return Analysis(compiled.placement, macs_of(candidate.lowered), estimate)
 
 
 def macs_of(lowered: Lowered) -> dict[str, int]:

@@ -34,11 +34,13 @@ class Device:
         activation_bits: Width of activations, 8 or 16.
         wide_products: Whether it multiplies two activations of that width by one another.
         sizes: Size of every named dimension.
+        fast_bytes: Memory beside the accelerator for activations; 0 where it is not known.
     """
 
     activation_bits: int = 8
     wide_products: bool = True
     sizes: Mapping[str, int] = field(default_factory=dict)
+    fast_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ class Rewrite:
         run: Applies it; returns how often.
         cures: Refusals that ask for it.
         first: Whether a device and form want it before anything was refused: because of the numbers.
+        trial: Whether it may save time on a device where nothing was refused: tried last, kept where it does.
     """
 
     name: str
@@ -75,6 +78,7 @@ class Rewrite:
     run: Callable[[ir.Model, Device], int]
     cures: tuple[Cure, ...] = ()
     first: Callable[[Device], bool] = field(default=lambda _: False)
+    trial: Callable[[Device], bool] = field(default=lambda _: False)
 
     @property
     def version(self) -> str:
@@ -96,7 +100,15 @@ class Applied:
         return f"Rewrote {self.count} x {self.name}: {self.why}"
 
 
-ORDER = ("static shapes", "known lookups", "layer norm", "gelu", "root division")
+ORDER = (
+    "static shapes",
+    "known lookups",
+    "layer norm",
+    "gelu",
+    "root division",
+    "attention heads",
+    "query blocks",
+)
 """The built-in ones in the order in which they are applied; others follow by name."""
 
 
@@ -114,12 +126,17 @@ Run = Callable[["ir.Model", Device], int]
 
 
 def rewrite(
-    name: str, *, why: str, cures: Iterable[Cure] = (), first: Callable[[Device], bool] = lambda _: False
+    name: str,
+    *,
+    why: str,
+    cures: Iterable[Cure] = (),
+    first: Callable[[Device], bool] = lambda _: False,
+    trial: Callable[[Device], bool] = lambda _: False,
 ) -> Callable[[Run], Run]:
     """Decorator that files a function as a rewrite; arguments as of `Rewrite`."""
 
     def file(run: Run) -> Run:
-        rewrites.register(name)(Rewrite(name, why, run, tuple(cures), first))
+        rewrites.register(name)(Rewrite(name, why, run, tuple(cures), first, trial))
         return run
 
     return file

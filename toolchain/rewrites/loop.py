@@ -4,14 +4,16 @@
     2. of what stays off the accelerator, the reasons name the rewrites that cure them; they are added, and the result
        is analysed;
     3. a step that leaves less off the accelerator is kept, and 2. follows again; one that does not is taken back, its
-       members are tried one by one, and none of them a third time.
+       members are tried one by one, and none of them a third time;
+    4. what may save time there though nothing asks for it is tried one by one, and kept where it does by the vendor's
+       estimate, with no more left off than before.
 
 Less is first fewer multiplications, then fewer operators.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgepack.toolchain.results import Placement
@@ -25,10 +27,12 @@ class Analysis:
     Attributes:
         placement: Where every operator runs, and why not on the accelerator.
         macs: Multiplications by operator, where they are known.
+        estimate_ms: The vendor's estimate of a call's time, where there is one.
     """
 
     placement: Placement
     macs: Mapping[str, int] = field(default_factory=dict)
+    estimate_ms: float | None = None
 
     @property
     def left(self) -> tuple[int, int]:
@@ -63,19 +67,22 @@ class Outcome:
 Analyse = Callable[[tuple[str, ...]], Analysis]
 
 
-def improve(analyse: Analyse, device: Device, known: Sequence[Rewrite] | None = None) -> Outcome:
+def improve(
+    analyse: Analyse, device: Device, known: Sequence[Rewrite] | None = None, wanted: Collection[str] = ()
+) -> Outcome:
     """Find the rewrites that leave least off the accelerator.
 
     Args:
         analyse: Applies the rewrites of these names to the graph as it came, and says what stays off.
         device: The accelerator and the form.
         known: The rewrites to choose from; all that are registered unless given.
+        wanted: Names of those that are applied in any case.
 
     Returns:
         What to apply, with every step on the way. It ends: each rewrite is tried at most twice.
     """
     members = in_order() if known is None else list(known)
-    names = tuple(member.name for member in members if member.first(device))
+    names = tuple(member.name for member in members if member.first(device) or member.name in wanted)
     best = analyse(names)
     steps = [Step(names, best.left, kept=True)]
     tried = set(names)
@@ -83,17 +90,17 @@ def improve(analyse: Analyse, device: Device, known: Sequence[Rewrite] | None = 
     while True:
         if not waiting:
             asked = _asked(members, tried, best)
-            if not asked:
+            waiting = [asked] if asked else [(one,) for one in _trials(members, tried, device)]
+            if not waiting:
                 return Outcome(names, best, tuple(steps))
-            waiting = [asked]
         more = waiting.pop(0)
         tried |= set(more)
-        wanted = tuple(member.name for member in members if member.name in {*names, *more})
-        found = analyse(wanted)
-        kept = found.left < best.left
-        steps.append(Step(wanted, found.left, kept))
+        chosen = tuple(member.name for member in members if member.name in {*names, *more})
+        found = analyse(chosen)
+        kept = found.left < best.left or (found.left == best.left and _faster(found, best))
+        steps.append(Step(chosen, found.left, kept))
         if kept:
-            names, best = wanted, found
+            names, best = chosen, found
         elif len(more) > 1:
             waiting += [(one,) for one in more]
 
@@ -106,3 +113,15 @@ def _asked(members: Sequence[Rewrite], tried: set[str], analysis: Analysis) -> t
         if member.name not in tried
         and any(cure.fits(refused) for cure in member.cures for refused in analysis.placement.reasons)
     )
+
+
+def _trials(members: Sequence[Rewrite], tried: set[str], device: Device) -> tuple[str, ...]:
+    """Rewrites, not tried yet, that may save time on a device."""
+    return tuple(member.name for member in members if member.name not in tried and member.trial(device))
+
+
+def _faster(found: Analysis, best: Analysis) -> bool:
+    """Whether the vendor estimates less time; where it estimates none, nothing is known to be faster."""
+    if found.estimate_ms is None or best.estimate_ms is None:
+        return False
+    return found.estimate_ms < best.estimate_ms

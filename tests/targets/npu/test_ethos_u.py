@@ -136,7 +136,7 @@ def test_what_stays_on_the_cpu_has_velas_reason_and_a_cure(
     lookup = next(reason for reason in placement.reasons if reason.op == "GATHER")
     assert lookup.node.startswith("embedded")
     assert lookup.reason == "Unsupported opType"
-    assert "outside the model" in lookup.cure
+    assert "--host lookups" in lookup.cure
     assert "leaves out" in compiled.notes[0]
     assert compiled.estimate is not None
     assert "CPU" in str(compiled.estimate.note)

@@ -56,7 +56,7 @@ def test_registry() -> None:
     assert [member.name for member in in_order()][: len(ORDER)] == list(ORDER)
     for name, member in rewrites.items():
         assert member.why, name
-        assert member.cures or member.first(WIDE), name
+        assert member.cures or member.first(WIDE) or member.trial(Device(fast_bytes=1)), name
         assert len(member.version) == 16
         assert versions([name]) == {name: member.version}
     with pytest.raises(UnknownNameError, match="Did you mean 'gelu'"):
