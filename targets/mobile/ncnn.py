@@ -52,6 +52,7 @@ class Ncnn(Target):
     name = "mobile:ncnn"
     title = "ncnn on a mobile CPU"
     session = "ncnn"
+    static_shapes = True
     lowered_session = "onnxruntime"
     pnnx: Sequence[str] = ()
     """What starts pnnx: another program in its place for tests."""

@@ -79,6 +79,7 @@ class EthosU(Target):
 
     accelerator: ClassVar[Accelerator]
     session = "litert"
+    static_shapes = True
     runs_here = False
     float_precision = False
     options_type = EthosOptions

@@ -30,6 +30,7 @@ from edgepack.toolchain.pipeline.budget import Turn
 from edgepack.toolchain.pipeline.candidates import Builder
 from edgepack.toolchain.pipeline.known import Known
 from edgepack.toolchain.pipeline.making import build_part
+from edgepack.toolchain.pipeline.variants import all_variants
 from edgepack.toolchain.pipeline.workbench import Workbench
 from edgepack.toolchain.program import Program
 from edgepack.toolchain.recipe import Recipe
@@ -80,7 +81,7 @@ def _built(bench: Workbench, builders: list[Builder], request: Mapping[str, Any]
         EdgepackError
     ) as error:  # another entry point broke: the parent knows this target, and this process not
         return {"errors": [_wrong(error, None, None)], "not_built": []}
-    for builder in builders:
+    for builder in all_variants(builders, target):
         part = builder.part.name
         try:
             built = build_part(bench, builder, target, turn, Known())

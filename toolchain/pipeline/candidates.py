@@ -38,6 +38,7 @@ from edgepack.toolchain.pipeline.workbench import (
 from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.results import Parity, StageRecord
 from edgepack.toolchain.rewrites import base as rewriting
+from edgepack.toolchain.whole import Whole
 
 COMPILED_FILE = "compiled.json"
 OFFERS_FILE = "offers.json"
@@ -56,6 +57,8 @@ class Builder:
         metric: The user's metric, if there is one.
         meter: What takes it, where it is not an agreement that `parity` measures anyway.
         siblings: The builders of all parts, by name.
+        bucket: Sizes that stand in for the recipe's.
+        whole: What the part is a piece of, where callers see something larger.
     """
 
     bench: Workbench
@@ -66,6 +69,9 @@ class Builder:
     metric: Metric | None = None
     meter: Meter | None = None
     siblings: Mapping[str, Builder] = field(default_factory=dict, repr=False)
+    bucket: Mapping[str, int] = field(default_factory=dict)
+    whole: Whole | None = None
+    derived: dict[str, list[Builder]] = field(default_factory=dict, repr=False)
     _judged_folders: dict[tuple[str, str], Path] = field(default_factory=dict)
 
     @cached_property
@@ -77,7 +83,8 @@ class Builder:
     def sizes(self) -> dict[str, int]:
         """Size of every named dimension for static targets and timing."""
         recipe = self.bench.recipe
-        return {name: recipe.size_of(name, example) for name, example in self.part.example_sizes().items()}
+        sizes = {name: recipe.size_of(name, example) for name, example in self.part.example_sizes().items()}
+        return sizes | dict(self.bucket)
 
     @cached_property
     def data(self) -> CalibrationData:
