@@ -173,6 +173,10 @@ class Target(ABC):
     """Whether the target has float kernels, that is, offers fp32."""
     static_shapes: ClassVar[bool] = False
     """Whether its files have fixed sizes, whatever the program leaves open; then `--buckets` are built."""
+    host: ClassVar[str | None] = None
+    """The target that makes files for the processor beside the accelerator, where parts can be left to it."""
+    any_precision: ClassVar[bool] = False
+    """Whether it builds what it offers whatever precision is asked for."""
     options_type: ClassVar[type[Options]] = Options
     """What `--target-option name=value` can tell it."""
 

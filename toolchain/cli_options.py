@@ -101,6 +101,10 @@ Pads = Annotated[
     list[str] | None,
     typer.Option("--pad", help="What an input is padded with up to a bucket: mask=-10000. Repeat for more."),
 ]
+Host = Annotated[
+    list[str] | None,
+    typer.Option("--host", help="What accelerators leave to the host, as a part of its own: lookups."),
+]
 Static = Annotated[bool, typer.Option("--static", help="Fix every dimension at its size, on all targets.")]
 CalibrationSamples = Annotated[int | None, typer.Option(help="Samples that calibrate [default: 96].")]
 Gates = Annotated[

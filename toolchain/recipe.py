@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -40,6 +40,7 @@ class Recipe(BaseModel):
         sizes: Sizes of named dimensions, for static targets and for timing.
         buckets: Sizes of open dimensions that targets with static shapes are each built in.
         pad: What inputs are padded with up to a bucket, by name, where 0 is not what their masks expect.
+        host: What accelerators leave to the processor beside them as a part of its own: "lookups".
         static: Fix every dimension at its size on all targets; models of one part only.
         calibration: File, folder or "python:factory" with real inputs; None: see the report.
         calibration_samples: Samples that static quantizers see; as many others judge.
@@ -70,6 +71,7 @@ class Recipe(BaseModel):
     sizes: dict[str, int] = Field(default_factory=dict)
     buckets: dict[str, list[int]] = Field(default_factory=dict)
     pad: dict[str, float] = Field(default_factory=dict)
+    host: list[Literal["lookups"]] = Field(default_factory=list)
     static: bool = False
     calibration: str | None = None
     calibration_samples: int = Field(96, ge=2, le=100_000)
@@ -165,10 +167,10 @@ def _check_buckets(recipe: Recipe, metric: Metric | None) -> None:
             where="--pad",
             todo="Give --buckets with it",
         )
-    if recipe.buckets and metric is not None and not metric.agreement:
+    if (recipe.buckets or recipe.host) and metric is not None and not metric.agreement:
         raise UsageError(
-            f"The metric {recipe.metric} judges a model that takes every length, and a bucket is a part of one",
-            where=where,
+            f"The metric {recipe.metric} judges a model that takes every length, and what is built are parts of it",
+            where=where if recipe.buckets else "--host",
             todo="Leave --metric out; the agreement with fp32 judges then",
         )
 

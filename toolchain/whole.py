@@ -14,6 +14,7 @@ That this gives what the open graph gives for n positions is not so of every mod
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -60,7 +61,8 @@ class Whole:
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `from_json`."""
-        return asdict(self)
+        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return plain
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Whole:

@@ -80,6 +80,7 @@ class EthosU(Target):
     accelerator: ClassVar[Accelerator]
     session = "litert"
     static_shapes = True
+    host = "mobile:litert"
     runs_here = False
     float_precision = False
     options_type = EthosOptions

@@ -128,7 +128,8 @@ def opened(
         if source_facts(program, fingerprint, bench.digest(place), recipe.model).fingerprint != expected:
             raise _changed(bundle)
         builders, _ = builders_of(bench, program, place, source.request.anywhere().to_json())
-        builder = {one.part.name: one for one in all_variants(builders, target)}[line.part]
+        turns = all_variants(builders, target)
+        target, builder = next(turn for turn in turns if turn[1].part.name == line.part)
         base, base_folder = builder.lower(target)
         offer = _offer(builder.offers(target, base, base_folder), line)
         candidate = builder.build(target, offer, base, base_folder)

@@ -74,20 +74,12 @@ def explain(
             "The folder for the smallest models is not empty", where=f"--save {save}", todo="Name another"
         )
     with _builders(recipe, cache, listener) as found:
-        builders = all_variants(found, chosen)
+        turns = all_variants(found, chosen)
         if save is None:
-            forms = [
-                form
-                for one in all_variants(builders, chosen)
-                for form in _forms(one, chosen, precisions, None)
-            ]
+            forms = [form for on, one in turns for form in _forms(one, on, precisions, None)]
         else:
             with _whole(save) as folder:
-                forms = [
-                    form
-                    for one in all_variants(builders, chosen)
-                    for form in _forms(one, chosen, precisions, folder)
-                ]
+                forms = [form for on, one in turns for form in _forms(one, on, precisions, folder)]
     errors = [form.error for form in forms if form.error]
     if forms and len(errors) == len(forms):
         raise UsageError(f"Nothing can be explained, for nothing can be built: {errors[0]}", where=name)

@@ -35,7 +35,7 @@ from edgepack.toolchain.pipeline.padding import check_buckets
 from edgepack.toolchain.pipeline.program_stage import check_static, program_folder, source_facts, warn_of
 from edgepack.toolchain.pipeline.runtimes import side_by_side
 from edgepack.toolchain.pipeline.told import check_told
-from edgepack.toolchain.pipeline.variants import all_variants
+from edgepack.toolchain.pipeline.variants import all_variants, check_host
 from edgepack.toolchain.pipeline.wanted import resolve_targets
 from edgepack.toolchain.pipeline.workbench import Workbench
 from edgepack.toolchain.program import Program
@@ -130,14 +130,16 @@ def _targets(
     program = Program.load(folder)
     check_static(bench, program)
     check_buckets(program, bench.recipe.buckets, bench.recipe.pad)
+    check_host(bench.recipe, program, wanted)
     warn_of(bench, program)
     builders, meter = builders_of(bench, program, folder, source)
     from edgepack.runtime import environment
 
     env = environment.capture(threads=bench.recipe.threads, spinning=False)
     known = members.build(bench, builders, wanted, budget, jobs)
-    turns = [(target, one) for target in wanted for one in all_variants(builders, target)]
-    made, errors = _made(bench, budget, turns, env, known)
+    turns, errors = _turns(builders, wanted)
+    made, failed = _made(bench, budget, turns, env, known)
+    errors += failed
     if not made:
         raise errors[0][1]
     failures = [Failure(target=t.name, error=str(e), exit_code=e.exit_code) for t, e in errors]
@@ -184,6 +186,22 @@ def _targets(
         with writer.storing():
             report.write(manifest, writer.folder)
         return writer.commit(manifest)
+
+
+def _turns(
+    builders: list[Builder], wanted: list[Target]
+) -> tuple[list[tuple[Target, Builder]], list[tuple[Target, EdgepackError]]]:
+    """What is built for every target, in order, and the targets of which nothing can be."""
+    turns: list[tuple[Target, Builder]] = []
+    errors: list[tuple[Target, EdgepackError]] = []
+    for target in wanted:
+        try:
+            turns += all_variants(builders, target)
+        except UsageError:
+            raise
+        except EdgepackError as error:
+            errors.append((target, error))
+    return turns, errors
 
 
 def _made(

@@ -81,10 +81,14 @@ def _built(bench: Workbench, builders: list[Builder], request: Mapping[str, Any]
         EdgepackError
     ) as error:  # another entry point broke: the parent knows this target, and this process not
         return {"errors": [_wrong(error, None, None)], "not_built": []}
-    for builder in all_variants(builders, target):
+    try:
+        turns = all_variants(builders, target)
+    except EdgepackError as error:
+        return {"errors": [_wrong(error, None, None)], "not_built": []}
+    for built_for, builder in turns:
         part = builder.part.name
         try:
-            built = build_part(bench, builder, target, turn, Known())
+            built = build_part(bench, builder, built_for, turn, Known())
         except UsageError as error:
             return {"errors": [_wrong(error, None, None)], "not_built": []}
         except Exception as error:  # noqa: BLE001 - a target of anybody's; it must not take others with it

@@ -182,6 +182,8 @@ def _repeated(recipe: Recipe) -> list[str]:
     ):
         for name, option in told.items():
             words += [flag, f"{name}={str(option).lower() if isinstance(option, bool) else option}"]
+    for name in recipe.host:
+        words += ["--host", name]
     for node in recipe.keep:
         words += ["--keep", node]
     return words

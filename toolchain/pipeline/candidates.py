@@ -21,6 +21,7 @@ from edgepack.toolchain.pipeline import contract, judging, recording
 from edgepack.toolchain.pipeline.asked import asked_options, gate_of
 from edgepack.toolchain.pipeline.calibrating import calibration
 from edgepack.toolchain.pipeline.candidate import Candidate
+from edgepack.toolchain.pipeline.hosting import through
 from edgepack.toolchain.pipeline.lowered import check_lowered
 from edgepack.toolchain.pipeline.metering import Meter
 from edgepack.toolchain.pipeline.phases import rows
@@ -59,6 +60,8 @@ class Builder:
         siblings: The builders of all parts, by name.
         bucket: Sizes that stand in for the recipe's.
         whole: What the part is a piece of, where callers see something larger.
+        origin: The builder of that whole.
+        after: The part that is run before this one, and gives it inputs.
     """
 
     bench: Workbench
@@ -71,6 +74,8 @@ class Builder:
     siblings: Mapping[str, Builder] = field(default_factory=dict, repr=False)
     bucket: Mapping[str, int] = field(default_factory=dict)
     whole: Whole | None = None
+    origin: Builder | None = field(default=None, repr=False)
+    after: Part | None = None
     derived: dict[str, list[Builder]] = field(default_factory=dict, repr=False)
     _judged_folders: dict[tuple[str, str], Path] = field(default_factory=dict)
 
@@ -89,6 +94,9 @@ class Builder:
     @cached_property
     def data(self) -> CalibrationData:
         """Calibration and held-out data, with a warning when they are not the user's."""
+        if self.origin is not None and self.after is not None:
+            inputs = self.origin.part.signature.pinned({**self.origin.sizes, **self.sizes})
+            return through(self.origin.data, inputs, self.after, self.part.signature)
         return calibration(self.bench, self.program, self.part, self.sizes, self._text)
 
     def context(

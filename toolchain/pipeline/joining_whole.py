@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from edgepack.toolchain.pipeline.candidate import Candidate
+    from edgepack.toolchain.pipeline.candidates import Builder
     from edgepack.toolchain.pipeline.making import Made
     from edgepack.toolchain.whole import Variant, Whole
 
@@ -65,9 +66,10 @@ def join_whole(bench: Workbench, entries: Sequence[Made]) -> Joined:
         )
         joined.failure = Failure(target=target.name, error=str(error), exit_code=error.exit_code)
         return joined
-    if target.session == judging.REFERENCE_SESSION and len(chosen) > 1:
+    together = len(chosen) > 1 and len({type(candidate.target) for candidate in chosen.values()}) == 1
+    if together and target.session == judging.REFERENCE_SESSION:
         chosen, joined.shared_bytes = share(bench, chosen)
-    elif len(chosen) > 1:
+    elif together:
         chosen, joined.shared_bytes = one_file(bench, target, list(there.values()), chosen)
     for name, entry in there.items():
         entry.chosen = chosen[name]
@@ -80,7 +82,8 @@ def join_whole(bench: Workbench, entries: Sequence[Made]) -> Joined:
 def _judged(bench: Workbench, whole: Whole, there: dict[str, Made], chosen: dict[str, Candidate]) -> Path:
     """Stage of the calls and of how well they agree."""
     target = next(iter(chosen.values())).target
-    first = next(iter(there.values())).builder
+    first = next(iter(there.values())).builder.origin
+    assert first is not None  # noqa: S101 - a whole has one
     gates = [there[name].builder.gate(candidate.offer) for name, candidate in chosen.items()]
     gate = {
         name: (max if name == "max_abs_error" else min)(one[name] for one in gates)
@@ -89,10 +92,10 @@ def _judged(bench: Workbench, whole: Whole, there: dict[str, Made], chosen: dict
     quantized = any(candidate.offer.quantizer is not None for candidate in chosen.values())
 
     def build(folder: Path, record: StageRecord) -> None:
-        feeds = [feed for way in whole.variants for feed in _feeds(there, way, quantized=quantized)]
+        feeds = [feed for way in whole.variants for feed in _feeds(first, way, quantized=quantized)]
         reference = judging.reference_outputs(first.part, feeds)
         files = {
-            name: (target.session, candidate.run_path, candidate.lowered.signature)
+            name: (candidate.target.session, candidate.run_path, candidate.lowered.signature)
             for name, candidate in chosen.items()
             if candidate.lowered is not None
         }
@@ -103,7 +106,7 @@ def _judged(bench: Workbench, whole: Whole, there: dict[str, Made], chosen: dict
             got,
             gate,
             reference_name="fp32 program without padding",
-            data=f"{len(feeds)} calls, each padded to the smallest bucket that holds it",
+            data=f"{len(feeds)} calls of the whole, each padded to the smallest bucket that holds it",
         )
         recording.write_calls(folder / recording.CASES_FILE, list(zip(feeds, reference, strict=True)))
 
@@ -112,16 +115,15 @@ def _judged(bench: Workbench, whole: Whole, there: dict[str, Made], chosen: dict
         "whole": whole.to_json(),
         "parts": {name: bench.digest(one.folder) for name, one in chosen.items() if one.folder},
         "data": first.data.fingerprint if quantized else "cases",
-        "session": target.session,
+        "sessions": [candidate.target.session for candidate in chosen.values()],
         "gate": gate,
         "versions": target_versions(target, "onnxruntime"),
     }
     return bench.keep("padded calls", key, build, target=target.name)
 
 
-def _feeds(there: dict[str, Made], way: Variant, *, quantized: bool) -> list[dict[str, np.ndarray]]:
+def _feeds(builder: Builder, way: Variant, *, quantized: bool) -> list[dict[str, np.ndarray]]:
     """Inputs that do not fill a form: of the held-out data where it is quantized, else of the recorded cases."""
-    builder = there[way.steps[0]].builder
     short = short_feeds(builder.part, way, builder.sizes)
     if not quantized:
         return short

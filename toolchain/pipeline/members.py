@@ -81,8 +81,8 @@ def _kept(bench: Workbench, builders: Sequence[Builder], target: Target, budget:
     bench.only_kept = True
     try:
         with bench.log.later():
-            for builder in all_variants(builders, target):
-                build_part(bench, builder, target, budget.turn(1), Known())
+            for built_for, builder in all_variants(builders, target):
+                build_part(bench, builder, built_for, budget.turn(1), Known())
     except NotKeptError:
         return False
     except UsageError:

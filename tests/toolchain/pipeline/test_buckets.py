@@ -175,6 +175,7 @@ def test_a_mask_that_is_added_is_padded_with_a_large_negative_number(tmp_path, c
         asked(model, tmp_path, cache, pad={"mask": 3.0})
 
 
+@pytest.mark.slow
 def test_a_quantized_bucket_is_judged_with_padding(tmp_path, cache):
     model = encoder(tmp_path / "model.onnx", mask="int")
     rng = np.random.default_rng(0)
