@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgepack.exporters.architectures.base import architecture
-from edgepack.exporters.architectures.cards import Card, Published
+from edgepack.exporters.architectures.cards import Card, Growth, Published
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -85,6 +85,17 @@ CARD = Card(
     structure=(
         "a prefill that scans in two directions and a step that scans in one, without a loop over time",
         "one state a layer, of constant size",
+    ),
+    growth=(
+        Growth(
+            "birdie",
+            "multiply-accumulates",
+            1.00,
+            1.19,
+            (256, 512, 1024, 2048),
+            "tokens of a prefix",
+            "edgepack claims birdie",
+        ),
     ),
     compared=(
         "not run: the authors' repository (samblouir/birdie) has no code of this network. Its example is a transformer "
