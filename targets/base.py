@@ -171,6 +171,12 @@ class Target(ABC):
     """Why what ships cannot be run here at all, where `Compiled.run_file` only stands for it."""
     float_precision: ClassVar[bool] = True
     """Whether the target has float kernels, that is, offers fp32."""
+    static_shapes: ClassVar[bool] = False
+    """Whether its files have fixed sizes, whatever the program leaves open; then `--buckets` are built."""
+    host: ClassVar[str | None] = None
+    """The target that makes files for the processor beside the accelerator, where parts can be left to it."""
+    any_precision: ClassVar[bool] = False
+    """Whether it builds what it offers whatever precision is asked for."""
     options_type: ClassVar[type[Options]] = Options
     """What `--target-option name=value` can tell it."""
 

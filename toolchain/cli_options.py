@@ -90,6 +90,21 @@ Sizes = Annotated[
     list[str] | None,
     typer.Option("--size", help="Size of a named dimension: sequence=128. Repeat for more."),
 ]
+Buckets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--buckets",
+        help="Sizes that targets with static shapes are each built in: tokens=32,64,128. Repeat for more.",
+    ),
+]
+Pads = Annotated[
+    list[str] | None,
+    typer.Option("--pad", help="What an input is padded with up to a bucket: mask=-10000. Repeat for more."),
+]
+Host = Annotated[
+    list[str] | None,
+    typer.Option("--host", help="What accelerators leave to the host, as a part of its own: lookups."),
+]
 Static = Annotated[bool, typer.Option("--static", help="Fix every dimension at its size, on all targets.")]
 CalibrationSamples = Annotated[int | None, typer.Option(help="Samples that calibrate [default: 96].")]
 Gates = Annotated[
@@ -150,9 +165,14 @@ def pairs(texts: list[str] | None, kind: Callable[[str], Any], option: str) -> d
                 raise ValueError
             found[name.strip()] = kind(value)
         except ValueError:
-            value = "value" if kind is scalar else "number"
+            value = "value" if kind is scalar else "number,number" if kind is whole_numbers else "number"
             raise UsageError(f"'{text}' is not of the form name={value}", where=option) from None
     return found or None
+
+
+def whole_numbers(text: str) -> list[int]:
+    """The numbers that commas separate; a ValueError for anything else."""
+    return [int(one) for one in text.split(",")]
 
 
 def scalar(text: str) -> str | float | bool:

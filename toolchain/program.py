@@ -212,6 +212,7 @@ class Part:
         cases: Reference calls; the first is of the size that examples were given in, the others differ.
         sizes: Sizes of the named dimensions in the first case, where they are known already.
         initial: Values of state inputs before the first call, where they are not zeros.
+        form_of: Name of the source's part that this is one form of; None: it is that part itself.
     """
 
     name: str
@@ -220,6 +221,12 @@ class Part:
     cases: Sequence[Case] = ()
     sizes: dict[str, int] | None = None
     initial: Mapping[str, np.ndarray] = field(default_factory=dict)
+    form_of: str | None = None
+
+    @property
+    def origin(self) -> str:
+        """What the source calls it."""
+        return self.form_of or self.name
 
     def example_sizes(self) -> dict[str, int]:
         """Size of every named dimension in the first case."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from edgepack.toolchain.assignment import read_assignment
 from edgepack.toolchain.errors import UnknownNameError, UsageError
-from edgepack.toolchain.metrics import FUNCTION, PERPLEXITY, read_metric
+from edgepack.toolchain.metrics import FUNCTION, PERPLEXITY, Metric, read_metric
 from edgepack.toolchain.parity import check_gate
 
 PRECISIONS = (
@@ -21,6 +22,8 @@ PRECISIONS = (
 )  # fmt: skip
 SEVERAL_FORMS = ("auto", "fp32", "int8", "as-given", "mixed")
 """Precisions that stand for several quantizers, or for none."""
+MOST_BUCKETS = 16
+"""Combinations of sizes that one run builds."""
 DEFAULT_SIZES = {"batch": 1, "sequence": 128, "past": 128, "step": 1}
 
 
@@ -35,6 +38,9 @@ class Recipe(BaseModel):
         task: A task's name; None: from the model's configuration.
         inputs: Input specifications ("ids:int64[1,seq=128]").
         sizes: Sizes of named dimensions, for static targets and for timing.
+        buckets: Sizes of open dimensions that targets with static shapes are each built in.
+        pad: What inputs are padded with up to a bucket, by name, where 0 is not what their masks expect.
+        host: What accelerators leave to the processor beside them as a part of its own: "lookups".
         static: Fix every dimension at its size on all targets; models of one part only.
         calibration: File, folder or "python:factory" with real inputs; None: see the report.
         calibration_samples: Samples that static quantizers see; as many others judge.
@@ -63,6 +69,9 @@ class Recipe(BaseModel):
     task: str | None = None
     inputs: list[str] = Field(default_factory=list)
     sizes: dict[str, int] = Field(default_factory=dict)
+    buckets: dict[str, list[int]] = Field(default_factory=dict)
+    pad: dict[str, float] = Field(default_factory=dict)
+    host: list[Literal["lookups"]] = Field(default_factory=list)
     static: bool = False
     calibration: str | None = None
     calibration_samples: int = Field(96, ge=2, le=100_000)
@@ -125,7 +134,45 @@ def make(**values: Any) -> Recipe:
     for key, size in recipe.sizes.items():
         if size < 1:
             raise UsageError(f"The size of '{key}' is {size}", todo="Give a positive number")
+    _check_buckets(recipe, metric)
     return recipe
+
+
+def _check_buckets(recipe: Recipe, metric: Metric | None) -> None:
+    where = "--buckets"
+    for dim, sizes in recipe.buckets.items():
+        if not sizes or min(sizes) < 1 or len(set(sizes)) < len(sizes):
+            given = ",".join(map(str, sizes)) or "nothing"
+            raise UsageError(
+                f"The buckets of '{dim}' are {given}",
+                where=where,
+                todo="Give positive numbers, each once: --buckets tokens=32,64,128",
+            )
+        if dim in recipe.sizes:
+            raise UsageError(
+                f"The dimension '{dim}' has one size and several buckets",
+                where=where,
+                todo="Leave out its --size",
+            )
+    count = math.prod(len(sizes) for sizes in recipe.buckets.values())
+    if count > MOST_BUCKETS:
+        raise UsageError(
+            f"These are {count} combinations of sizes, and every one is built, at most {MOST_BUCKETS}",
+            where=where,
+            todo="Give fewer",
+        )
+    if recipe.pad and not recipe.buckets:
+        raise UsageError(
+            f"What {', '.join(recipe.pad)} is padded with was given, and nothing is padded",
+            where="--pad",
+            todo="Give --buckets with it",
+        )
+    if (recipe.buckets or recipe.host) and metric is not None and not metric.agreement:
+        raise UsageError(
+            f"The metric {recipe.metric} judges a model that takes every length, and what is built are parts of it",
+            where=where if recipe.buckets else "--host",
+            todo="Leave --metric out; the agreement with fp32 judges then",
+        )
 
 
 def _check_keep(recipe: Recipe) -> None:

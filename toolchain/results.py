@@ -215,6 +215,10 @@ class ProgramResult(Result):
     cases: str | None = Field(None, description="file of the bundle with those calls")
     calls: list[str] = Field(default_factory=list, description="part of every recorded call, in order")
     shared_bytes: int | None = Field(None, description="size of the weight file that all parts read")
+    whole: dict[str, Any] | None = Field(
+        None,
+        description="`whole.Whole` as JSON: what a caller sees of the parts, such as one of several sizes",
+    )
 
 
 class RuntimeEntry(Result):

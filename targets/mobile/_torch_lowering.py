@@ -42,7 +42,7 @@ def lower(part: Part, signature: Signature, context: Context, folder: Path, why:
     folder = folder.resolve()  # the worker runs in it: a relative path would mean something else there
     request = {
         "source": dict(context.source),
-        "part": part.name,
+        "part": part.origin,
         "sizes": dict(context.sizes),
         "signature": asdict(signature),
         "folder": str(folder),

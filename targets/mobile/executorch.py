@@ -38,6 +38,7 @@ class ExecuTorch(Target):
     name = "mobile:executorch"
     title = "ExecuTorch on a mobile CPU, XNNPACK"
     session = "executorch"
+    static_shapes = True
 
     def requirements(self) -> Sequence[Requirement]:
         """Compiler and runtime, and the quantizer's package, in the extra `executorch`."""
@@ -74,7 +75,7 @@ class ExecuTorch(Target):
         signature = pin(part.signature, context.sizes, self.name)
         request = {
             "source": dict(context.source),
-            "part": part.name,
+            "part": part.origin,
             "sizes": dict(context.sizes),
             "threads": context.threads,
         }

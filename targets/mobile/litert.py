@@ -31,6 +31,7 @@ class Litert(Target):
     name = "mobile:litert"
     title = "LiteRT (TFLite) on a mobile CPU, XNNPACK"
     session = "litert"
+    static_shapes = True
 
     def requirements(self) -> Sequence[Requirement]:
         """Quantizer and runtime, both in the default installation."""

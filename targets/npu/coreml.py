@@ -34,6 +34,7 @@ class CoreMl(Target):
     name = "npu:coreml"
     title = "Apple Core ML (Neural Engine), artifact only"
     session = "onnxruntime"
+    static_shapes = True
     runs_here = False
     estimated = False
     float_precision = True

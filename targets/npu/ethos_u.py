@@ -79,6 +79,8 @@ class EthosU(Target):
 
     accelerator: ClassVar[Accelerator]
     session = "litert"
+    static_shapes = True
+    host = "mobile:litert"
     runs_here = False
     float_precision = False
     options_type = EthosOptions

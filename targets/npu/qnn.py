@@ -69,6 +69,7 @@ class QnnHtp(Target):
 
     chip: ClassVar[Chip]
     session = "qnn-htp"
+    static_shapes = True
     lowered_session = "onnxruntime"
     runs_here = False
     estimated = False

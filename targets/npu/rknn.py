@@ -62,6 +62,7 @@ class Rockchip(Target):
 
     chip: ClassVar[Chip]
     session = "rknn"
+    static_shapes = True
     lowered_session = "onnxruntime"
     runs_here = False
     estimated = False

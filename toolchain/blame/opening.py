@@ -24,6 +24,7 @@ from edgepack.toolchain.pipeline import builders_of
 from edgepack.toolchain.pipeline.candidate import Candidate
 from edgepack.toolchain.pipeline.candidates import Builder
 from edgepack.toolchain.pipeline.program_stage import program_folder, source_facts
+from edgepack.toolchain.pipeline.variants import all_variants
 from edgepack.toolchain.pipeline.workbench import Workbench
 from edgepack.toolchain.program import Lowered, Program
 from edgepack.toolchain.recipe import Recipe, make
@@ -127,7 +128,8 @@ def opened(
         if source_facts(program, fingerprint, bench.digest(place), recipe.model).fingerprint != expected:
             raise _changed(bundle)
         builders, _ = builders_of(bench, program, place, source.request.anywhere().to_json())
-        builder = {builder.part.name: builder for builder in builders}[line.part]
+        turns = all_variants(builders, target)
+        target, builder = next(turn for turn in turns if turn[1].part.name == line.part)
         base, base_folder = builder.lower(target)
         offer = _offer(builder.offers(target, base, base_folder), line)
         candidate = builder.build(target, offer, base, base_folder)

@@ -24,6 +24,7 @@ from edgepack.toolchain.pipeline.candidate import Candidate
 from edgepack.toolchain.pipeline.candidates import Builder
 from edgepack.toolchain.pipeline.program_stage import program_folder
 from edgepack.toolchain.pipeline.rewriting import rewritten
+from edgepack.toolchain.pipeline.variants import all_variants
 from edgepack.toolchain.pipeline.workbench import Workbench
 from edgepack.toolchain.program import Program
 from edgepack.toolchain.recipe import Recipe, make
@@ -72,12 +73,13 @@ def explain(
         raise UsageError(
             "The folder for the smallest models is not empty", where=f"--save {save}", todo="Name another"
         )
-    with _builders(recipe, cache, listener) as builders:
+    with _builders(recipe, cache, listener) as found:
+        turns = all_variants(found, chosen)
         if save is None:
-            forms = [form for one in builders for form in _forms(one, chosen, precisions, None)]
+            forms = [form for on, one in turns for form in _forms(one, on, precisions, None)]
         else:
             with _whole(save) as folder:
-                forms = [form for one in builders for form in _forms(one, chosen, precisions, folder)]
+                forms = [form for on, one in turns for form in _forms(one, on, precisions, folder)]
     errors = [form.error for form in forms if form.error]
     if forms and len(errors) == len(forms):
         raise UsageError(f"Nothing can be explained, for nothing can be built: {errors[0]}", where=name)

@@ -27,12 +27,15 @@ from edgepack.toolchain.pipeline.candidate import Candidate
 from edgepack.toolchain.pipeline.candidates import Builder
 from edgepack.toolchain.pipeline.contract import fault_of
 from edgepack.toolchain.pipeline.joining import join
+from edgepack.toolchain.pipeline.joining_whole import join_whole
 from edgepack.toolchain.pipeline.known import Known
 from edgepack.toolchain.pipeline.making import Made, by_target, make_part
 from edgepack.toolchain.pipeline.metering import Meter
+from edgepack.toolchain.pipeline.padding import check_buckets
 from edgepack.toolchain.pipeline.program_stage import check_static, program_folder, source_facts, warn_of
 from edgepack.toolchain.pipeline.runtimes import side_by_side
 from edgepack.toolchain.pipeline.told import check_told
+from edgepack.toolchain.pipeline.variants import all_variants, check_host
 from edgepack.toolchain.pipeline.wanted import resolve_targets
 from edgepack.toolchain.pipeline.workbench import Workbench
 from edgepack.toolchain.program import Program
@@ -126,13 +129,17 @@ def _targets(
 ) -> Bundle:
     program = Program.load(folder)
     check_static(bench, program)
+    check_buckets(program, bench.recipe.buckets, bench.recipe.pad)
+    check_host(bench.recipe, program, wanted)
     warn_of(bench, program)
     builders, meter = builders_of(bench, program, folder, source)
     from edgepack.runtime import environment
 
     env = environment.capture(threads=bench.recipe.threads, spinning=False)
     known = members.build(bench, builders, wanted, budget, jobs)
-    made, errors = _made(bench, budget, [(target, b) for target in wanted for b in builders], env, known)
+    turns, errors = _turns(builders, wanted)
+    made, failed = _made(bench, budget, turns, env, known)
+    errors += failed
     if not made:
         raise errors[0][1]
     failures = [Failure(target=t.name, error=str(e), exit_code=e.exit_code) for t, e in errors]
@@ -152,12 +159,16 @@ def _targets(
     )
     together = [
         join(bench, program, folder, entries, meter)
+        if entries[0].builder.whole is None
+        else join_whole(bench, entries)
         for entries in by_target(made)
-        if program.links or len(builders) > 1
+        if program.links or len(builders) > 1 or entries[0].builder.whole is not None
     ]
     manifest.failures += [entry.failure for entry in together if entry.failure is not None]
     if bench.recipe.measure:
-        found = [side_by_side(bench, b, made, env, budget.turn(1)) for b in builders]
+        found = [
+            side_by_side(bench, b, made, env, budget.turn(1)) for b in {id(b): b for _, b in turns}.values()
+        ]
         manifest.runtimes = [result for result in found if result is not None]
     manifest.candidates = [line for entry in made for line in entry.results]
     with BundleWriter(out) as writer:
@@ -175,6 +186,22 @@ def _targets(
         with writer.storing():
             report.write(manifest, writer.folder)
         return writer.commit(manifest)
+
+
+def _turns(
+    builders: list[Builder], wanted: list[Target]
+) -> tuple[list[tuple[Target, Builder]], list[tuple[Target, EdgepackError]]]:
+    """What is built for every target, in order, and the targets of which nothing can be."""
+    turns: list[tuple[Target, Builder]] = []
+    errors: list[tuple[Target, EdgepackError]] = []
+    for target in wanted:
+        try:
+            turns += all_variants(builders, target)
+        except UsageError:
+            raise
+        except EdgepackError as error:
+            errors.append((target, error))
+    return turns, errors
 
 
 def _made(

@@ -30,6 +30,7 @@ from edgepack.toolchain.pipeline.budget import Turn
 from edgepack.toolchain.pipeline.candidates import Builder
 from edgepack.toolchain.pipeline.known import Known
 from edgepack.toolchain.pipeline.making import build_part
+from edgepack.toolchain.pipeline.variants import all_variants
 from edgepack.toolchain.pipeline.workbench import Workbench
 from edgepack.toolchain.program import Program
 from edgepack.toolchain.recipe import Recipe
@@ -80,10 +81,14 @@ def _built(bench: Workbench, builders: list[Builder], request: Mapping[str, Any]
         EdgepackError
     ) as error:  # another entry point broke: the parent knows this target, and this process not
         return {"errors": [_wrong(error, None, None)], "not_built": []}
-    for builder in builders:
+    try:
+        turns = all_variants(builders, target)
+    except EdgepackError as error:
+        return {"errors": [_wrong(error, None, None)], "not_built": []}
+    for built_for, builder in turns:
         part = builder.part.name
         try:
-            built = build_part(bench, builder, target, turn, Known())
+            built = build_part(bench, builder, built_for, turn, Known())
         except UsageError as error:
             return {"errors": [_wrong(error, None, None)], "not_built": []}
         except Exception as error:  # noqa: BLE001 - a target of anybody's; it must not take others with it

@@ -111,22 +111,25 @@ def add_program(writer: BundleWriter, program: Program, joined: Joined) -> Progr
     import numpy as np
 
     slug = joined.target.replace(":", "-")
+    links = () if joined.whole else program.links
     initial = {f"{part.name}/{name}": value for part in program for name, value in part.initial.items()}
     result = ProgramResult(
         target=joined.target,
         parts=list(joined.parts),
-        links=[asdict(link) for link in program.links],
+        links=[asdict(link) for link in links],
         rollout=joined.rollout,
         shared_bytes=joined.shared_bytes,
+        whole=joined.whole.to_json() if joined.whole else None,
     )
+    rollout = joined.calls if joined.whole else program.rollout
     with writer.storing():
         if initial:
             result.initial = f"{slug}/{STATES_FILE}"
             (writer.folder / slug).mkdir(exist_ok=True)
             np.savez(writer.folder / result.initial, **initial)  # type: ignore[arg-type]
-        if program.rollout:
-            count = fitting([c.inputs for c in program.rollout], [c.outputs for c in program.rollout])
-            calls = program.rollout[: max(count, _CALLS)]
+        if rollout:
+            count = fitting([c.inputs for c in rollout], [c.outputs for c in rollout])
+            calls = rollout[: max(count, _CALLS)]
             result.cases = f"{VERIFY}/{slug}/{ROLLOUT_FILE}"
             result.calls = [call.part for call in calls]
             (writer.folder / VERIFY / slug).mkdir(parents=True, exist_ok=True)
@@ -156,15 +159,7 @@ def command(recipe: Recipe) -> str:
             words += [name, str(value)]
     for text in recipe.inputs:
         words += ["--inputs", text]
-    for name, size in recipe.sizes.items():
-        words += ["--size", f"{name}={size}"]
-    for flag, told in (("--quantize", recipe.quantize), ("--target-option", recipe.target_options)):
-        for name, option in told.items():
-            words += [flag, f"{name}={str(option).lower() if isinstance(option, bool) else option}"]
-    for node in recipe.keep:
-        words += ["--keep", node]
-    for name, bound in recipe.gate.items():
-        words += ["--gate", f"{name}={bound}"]
+    words += _repeated(recipe)
     flags = {
         "--static": recipe.static,
         "--no-measure": not recipe.measure,
@@ -172,3 +167,23 @@ def command(recipe: Recipe) -> str:
         "--trust-remote-code": recipe.trust_remote_code,
     }
     return shlex.join(words + [name for name, given in flags.items() if given])
+
+
+def _repeated(recipe: Recipe) -> list[str]:
+    """The options that are given once for every name."""
+    words = []
+    for flag, told in (
+        ("--size", recipe.sizes),
+        ("--buckets", {dim: ",".join(map(str, sizes)) for dim, sizes in recipe.buckets.items()}),
+        ("--pad", recipe.pad),
+        ("--quantize", recipe.quantize),
+        ("--target-option", recipe.target_options),
+        ("--gate", recipe.gate),
+    ):
+        for name, option in told.items():
+            words += [flag, f"{name}={str(option).lower() if isinstance(option, bool) else option}"]
+    for name in recipe.host:
+        words += ["--host", name]
+    for node in recipe.keep:
+        words += ["--keep", node]
+    return words

@@ -21,6 +21,7 @@ from edgepack.toolchain.pipeline import contract, judging, recording
 from edgepack.toolchain.pipeline.asked import asked_options, gate_of
 from edgepack.toolchain.pipeline.calibrating import calibration
 from edgepack.toolchain.pipeline.candidate import Candidate
+from edgepack.toolchain.pipeline.hosting import through
 from edgepack.toolchain.pipeline.lowered import check_lowered
 from edgepack.toolchain.pipeline.metering import Meter
 from edgepack.toolchain.pipeline.phases import rows
@@ -38,6 +39,7 @@ from edgepack.toolchain.pipeline.workbench import (
 from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.results import Parity, StageRecord
 from edgepack.toolchain.rewrites import base as rewriting
+from edgepack.toolchain.whole import Whole
 
 COMPILED_FILE = "compiled.json"
 OFFERS_FILE = "offers.json"
@@ -56,6 +58,10 @@ class Builder:
         metric: The user's metric, if there is one.
         meter: What takes it, where it is not an agreement that `parity` measures anyway.
         siblings: The builders of all parts, by name.
+        bucket: Sizes that stand in for the recipe's.
+        whole: What the part is a piece of, where callers see something larger.
+        origin: The builder of that whole.
+        after: The part that is run before this one, and gives it inputs.
     """
 
     bench: Workbench
@@ -66,6 +72,11 @@ class Builder:
     metric: Metric | None = None
     meter: Meter | None = None
     siblings: Mapping[str, Builder] = field(default_factory=dict, repr=False)
+    bucket: Mapping[str, int] = field(default_factory=dict)
+    whole: Whole | None = None
+    origin: Builder | None = field(default=None, repr=False)
+    after: Part | None = None
+    derived: dict[str, list[Builder]] = field(default_factory=dict, repr=False)
     _judged_folders: dict[tuple[str, str], Path] = field(default_factory=dict)
 
     @cached_property
@@ -77,11 +88,15 @@ class Builder:
     def sizes(self) -> dict[str, int]:
         """Size of every named dimension for static targets and timing."""
         recipe = self.bench.recipe
-        return {name: recipe.size_of(name, example) for name, example in self.part.example_sizes().items()}
+        sizes = {name: recipe.size_of(name, example) for name, example in self.part.example_sizes().items()}
+        return sizes | dict(self.bucket)
 
     @cached_property
     def data(self) -> CalibrationData:
         """Calibration and held-out data, with a warning when they are not the user's."""
+        if self.origin is not None and self.after is not None:
+            inputs = self.origin.part.signature.pinned({**self.origin.sizes, **self.sizes})
+            return through(self.origin.data, inputs, self.after, self.part.signature)
         return calibration(self.bench, self.program, self.part, self.sizes, self._text)
 
     def context(

@@ -26,8 +26,9 @@ from edgepack.toolchain.pipeline.workbench import (
     target_versions,
     versions,
 )
-from edgepack.toolchain.program import Part, Program
+from edgepack.toolchain.program import Call, Part, Program
 from edgepack.toolchain.results import Failure, Parity, StageRecord
+from edgepack.toolchain.whole import Whole
 
 WEIGHTS = "weights"
 JOINT_FILE = "joint.json"
@@ -43,6 +44,8 @@ class Joined:
         rollout: How well they agree; None for a program without a rollout, or when parts are missing.
         shared_bytes: Size of the weight file that all parts read, where they share one.
         failure: Why nothing is shipped.
+        whole: What a caller sees of the parts, where that is not they themselves.
+        calls: Of the whole, with what they should give.
     """
 
     target: str
@@ -50,6 +53,8 @@ class Joined:
     rollout: Parity | None = None
     shared_bytes: int | None = None
     failure: Failure | None = None
+    whole: Whole | None = None
+    calls: list[Call] = field(default_factory=list)
 
 
 def join(
@@ -92,9 +97,9 @@ def join(
         joined.failure = Failure(target=target.name, error=str(error), exit_code=error.exit_code)
         return joined
     if target.session == judging.REFERENCE_SESSION:
-        chosen, joined.shared_bytes = _share(bench, chosen)
+        chosen, joined.shared_bytes = share(bench, chosen)
     elif len(chosen) > 1:
-        chosen, joined.shared_bytes = _one_file(bench, target, entries, chosen)
+        chosen, joined.shared_bytes = one_file(bench, target, entries, chosen)
     for entry in entries:
         entry.chosen = chosen[entry.builder.part.name]
     joined.parts = chosen
@@ -144,7 +149,7 @@ def _play(
     return StageRecord.model_validate(read_json(out / RECORDS_FILE)).parity
 
 
-def _share(bench: Workbench, chosen: Mapping[str, Candidate]) -> tuple[dict[str, Candidate], int]:
+def share(bench: Workbench, chosen: Mapping[str, Candidate]) -> tuple[dict[str, Candidate], int]:
     """The same graphs with one file of weights; what two parts have in common is in it once."""
 
     def build(out: Path, record: StageRecord) -> None:
@@ -176,7 +181,7 @@ def _share(bench: Workbench, chosen: Mapping[str, Candidate]) -> tuple[dict[str,
     return shared, weights.stat().st_size if data else 0
 
 
-def _one_file(
+def one_file(
     bench: Workbench, target: Target, entries: Sequence[Made], chosen: dict[str, Candidate]
 ) -> tuple[dict[str, Candidate], int | None]:
     """The parts in one file, where the target's form can hold several; it must give what their own files do."""

@@ -33,6 +33,7 @@ from edgepack.toolchain.pipeline.known import Known
 from edgepack.toolchain.pipeline.making import build_part
 from edgepack.toolchain.pipeline.member_process import Answers, MemberProcess
 from edgepack.toolchain.pipeline.memory_bound import Bound, bound_of, free_bytes
+from edgepack.toolchain.pipeline.variants import all_variants
 from edgepack.toolchain.pipeline.workbench import NotKeptError, Workbench
 from edgepack.toolchain.results import StageRecord
 
@@ -80,8 +81,8 @@ def _kept(bench: Workbench, builders: Sequence[Builder], target: Target, budget:
     bench.only_kept = True
     try:
         with bench.log.later():
-            for builder in builders:
-                build_part(bench, builder, target, budget.turn(1), Known())
+            for built_for, builder in all_variants(builders, target):
+                build_part(bench, builder, built_for, budget.turn(1), Known())
     except NotKeptError:
         return False
     except UsageError:

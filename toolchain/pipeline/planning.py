@@ -23,7 +23,7 @@ def selected(target: Target, offers: Sequence[Offer], precision: str) -> list[Of
     Raises:
         TargetError: The target has no such precision; other targets of the run go on.
     """
-    if precision == "auto":
+    if precision == "auto" or target.any_precision:
         return list(offers)
     as_given = [offer for offer in offers if offer.precision == AS_GIVEN]
     if precision == "fp32" and as_given:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from edgepack.toolchain.report import cells, text
 from edgepack.toolchain.report.cells import Cell, Table, Tone, table
-from edgepack.toolchain.results import ArtifactResult, CandidateResult, Latency, Manifest
+from edgepack.toolchain.results import ArtifactResult, CandidateResult, Latency, Manifest, ProgramResult
 
 
 def head(entry: ArtifactResult | CandidateResult) -> tuple[Cell, Cell]:
@@ -232,7 +232,7 @@ def programs(manifest: Manifest) -> Table:
         [
             (
                 cells.name(p.target),
-                Cell(", ".join(p.parts)),
+                Cell(", ".join(p.parts), _whole(p)),
                 cells.count(len(p.links)),
                 cells.count(p.rollout.inputs_tried) if p.rollout else Cell(text.DASH),
                 cells.verdict(p.rollout) if p.rollout else Cell("not played"),
@@ -248,3 +248,11 @@ def programs(manifest: Manifest) -> Table:
             for p in manifest.programs
         ],
     )
+
+
+def _whole(program: ProgramResult) -> str:
+    """What a caller sees of parts that stand for one, and what they are padded with."""
+    if program.whole is None:
+        return ""
+    fill = ", ".join(f"{name} with {value:g}" for name, value in program.whole["fill"].items() if value)
+    return f"called as {program.whole['name']}" + (f"; pads {fill}" if fill else "")

@@ -42,7 +42,7 @@ class Build:
         return made
 
     def op(
-        self, op: str, inputs: Sequence[ir.Value | None], what: str, **attributes: float | str
+        self, op: str, inputs: Sequence[ir.Value | None], what: str, **attributes: float | str | Sequence[int]
     ) -> ir.Value:
         """One node in front of the old one; `what` it computes is part of the name."""
         import onnx_ir as ir
@@ -53,7 +53,9 @@ class Build:
         self._graph.insert_before(self._old, node)
         return node.outputs[0]
 
-    def finish(self, op: str, inputs: Sequence[ir.Value | None], **attributes: float | str) -> None:
+    def finish(
+        self, op: str, inputs: Sequence[ir.Value | None], **attributes: float | str | Sequence[int]
+    ) -> None:
         """The node whose result takes the old one's place and name; the old node goes."""
         import onnx_ir as ir
 
