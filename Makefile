@@ -7,6 +7,7 @@
 # make bench-binary    binary layers against fp32 and int8, and the tables in docs/binary-roofline.md, -gain.md
 # make format  ruff's formatter                   make dist    sdist and wheel into dist/
 # make docs    the tables in README.md and docs/ that are written from the code
+# make durations   keep how long the tests took, for the order of the next make test
 # make clean   what was made, but the environment make distclean   the environment too
 
 PYTHON ?= python3
@@ -18,12 +19,13 @@ OUT ?= build/minilm
 TARGETS ?= cpu,npu,mobile:litert
 # Environments that tests need, one target of each.
 ISOLATED := npu:qnn-htp-v75 npu:coreml npu:rk3588
-# Test files run side by side, the tests of one file in one process.
+# Test files run side by side, the tests of one file in one process, the longest files first (tests/scheduling.py).
 JOBS ?= 2
+DURATIONS := build/test-durations.json
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test quick bench bench-quality bench-peers bench-binary bench-binary-accuracy lint \
-    format docs dist system environments clean distclean
+    durations format docs dist system environments clean distclean
 
 help:
 	@sed -n '/^# make/s/^# //p' Makefile
@@ -66,7 +68,7 @@ environments: $(INSTALLED)
 	done
 
 test: lint system environments
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --durations-to $(DURATIONS)
 
 quick: $(INSTALLED)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m 'not slow and not benchmark'
@@ -94,6 +96,10 @@ bench-binary: $(INSTALLED)
 	    tests/benchmarks/test_binary_gain.py -m benchmark -s; \
 	    held=$$?; $(BIN)/python tools/binary_table.py docs/binary-roofline.md \
 	    && $(BIN)/python tools/binary_gain_table.py docs/binary-gain.md && exit $$held
+
+# What the tests took in the last make test, so that the next begins with the longest.
+durations:
+	cp $(DURATIONS) tests/durations.json
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

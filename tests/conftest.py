@@ -50,6 +50,41 @@ FETCHED = {"adbd", "aarch64-wheels", "aarch64-debian", "aarch64-sshd"}
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "rocket.jpg")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--durations-to",
+        type=Path,
+        help="write how long every file took into this file, for make durations (tests/scheduling.py)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    path = config.getoption("durations_to", None)
+    if path is not None and not hasattr(config, "workerinput"):
+        from tests.scheduling import Durations
+
+        config.pluginmanager.register(Durations(path, config.rootpath))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Tests of one file in one process (--dist loadfile), the longest files first."""
+    if config.getoption("dist", None) != "loadfile":
+        return None
+    from tests.scheduling import LongestFirst
+
+    return LongestFirst(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """In the processes of pytest-xdist, which all collect the same: their order is the order of the work."""
+    if hasattr(config, "workerinput"):
+        from tests.scheduling import in_order, kept
+
+        items[:] = in_order(items, config.rootpath, kept())
+
+
 def in_ci() -> bool:
     return os.environ.get("CI", "").lower() not in {"", "0", "false"}
 

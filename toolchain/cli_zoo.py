@@ -15,7 +15,7 @@ from edgepack.toolchain import cli_options as opt
 from edgepack.toolchain.cli_shared import errors_shown, steps
 
 if TYPE_CHECKING:
-    from edgepack.exporters.architectures.cards import Published
+    from edgepack.exporters.architectures.cards import Growth, Published
     from edgepack.toolchain.zoo.results import Matrix
 
 zoo_app = typer.Typer(help="Architectures of edgepack's own, opened as zoo:NAME.", no_args_is_help=True)
@@ -84,6 +84,7 @@ def zoo_show(
             ("The paper says", card.says), ("Parts", tuple(f"{part}: {does}" for part, does in card.parts.items())),
             ("Configurations", tuple(sizes)), ("Published sizes", published),
             ("Survives in the graph", card.structure), ("Checked", card.checks), ("Decided here", card.assumed),
+            ("Cost over length", tuple(map(_grows, card.growth))),
             ("Reference code", tuple(filter(None, [card.compared]))),
         ):  # fmt: skip
             if lines:
@@ -162,6 +163,13 @@ def _print_matrix(found: Matrix, *, as_json: bool, quiet: bool) -> None:
         from edgepack.toolchain.zoo import shown
 
         Console().print(shown.terminal(found))
+
+
+def _grows(growth: Growth) -> str:
+    of = f"{growth.lengths[0]} to {growth.lengths[-1]} {growth.of}"
+    return (
+        f"{growth.value} ~ n^{growth.exponent:.2f} over {of}, beside n^{growth.other:.2f} ({growth.command})"
+    )
 
 
 def _said(size: Published) -> str:

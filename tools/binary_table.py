@@ -32,6 +32,7 @@ _HEAD = (
     "1 bit",
     "vs fp32",
     "vs int8",
+    "At most vs fp32",
     "Counting",
     "Tiles",
     "Reading",
@@ -40,18 +41,42 @@ _HEAD = (
     "",
 )
 
-_CHAINS_HEAD = ("Chain", "unpacked", "folded", "packed", "vs unpacked", "vs folded", "")
+_DOUBLED_HEAD = ("Shape", "One thread", "Two threads", "Gain", "Counting alone", "Tiles alone", "")
+_CHAINS_HEAD = (
+    "Chain",
+    "unpacked",
+    "folded",
+    "packed",
+    "vs unpacked",
+    "vs folded",
+    "Limit",
+    "At most vs unpacked",
+    "",
+)
 
 
 def table(run: dict[str, Any]) -> str:
-    """A line a shape, times in microseconds, and the rates that the limits come from."""
+    """A line a shape, times in microseconds, the rates that the limits come from, and what two threads gained."""
     limits = run["limits"]
     facts = (
         f"{run['cpu']}, one thread: {limits['products'] / 1e12:.2f} T products/s counted, "
         f"{limits['tiles'] / 1e12:.2f} by tiles at best, "
         f"{limits['near'] / 1e9:.0f} GB/s read from 64 KiB, {limits['far'] / 1e9:.0f} GB/s from 64 MiB.\n"
     )
-    return f"{facts}\n{markdown.table(_HEAD, map(_cells, run['lines']), right=range(1, len(_HEAD) - 1))}"
+    made = markdown.table(_HEAD, map(_cells, run["lines"]), right=range(1, len(_HEAD) - 1))
+    right = range(1, len(_DOUBLED_HEAD) - 1)
+    doubled = markdown.table(_DOUBLED_HEAD, map(_doubled, run["doubled"]), right)
+    return f"{facts}\n{made}\nTwo threads, wall time:\n\n{doubled}"
+
+
+def _doubled(line: dict[str, Any]) -> tuple[str, ...]:
+    gains = [line["gain"], *(line["bare_loops"][name] for name in ("counting", "tiles"))]
+    return (
+        line["shape"],
+        *(f"{us:.1f}" for us in line["wall_us"]),
+        *(f"{gain:.2f}x" if gain else "" for gain in gains),
+        _outcome(line),
+    )
 
 
 def _cells(line: dict[str, Any]) -> tuple[str, ...]:
@@ -60,6 +85,7 @@ def _cells(line: dict[str, Any]) -> tuple[str, ...]:
         line["shape"],
         *(f"{times[name]:.1f}" for name in ("fp32", "int8", "1-bit")),
         *(f"{line['over'][name]:.1f}x" for name in ("fp32", "int8")),
+        f"{line['at_most']:.1f}x",
         f"{roofline['counting']:.1f}",
         f"{line['tiles_us']:.1f}",
         *(f"{roofline[name]:.1f}" for name in ("reading", "calling")),
@@ -75,6 +101,8 @@ def chains_table(run: dict[str, Any]) -> str:
             line["chain"],
             *(f"{line['us'][name]:.1f}" for name in ("unpacked", "folded", "packed")),
             *(f"{line['over'][name]:.2f}x" for name in ("unpacked", "folded")),
+            f"{line['limit_us']:.1f}",
+            f"{line['at_most']:.2f}x",
             _outcome(line),
         )
         for line in run["lines"]

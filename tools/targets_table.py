@@ -10,6 +10,7 @@ The precisions are what a target offers for a model of one matrix product, those
 
 from __future__ import annotations
 
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -106,7 +107,20 @@ def _executorch(path: Path) -> None:
     Facts("", delegated=1, subgraphs=1, integer=0, portable=(), convolutions=0, products=16).save(path)
 
 
-_FORMS = {"litert": ("tflite", "tflite", _tflite), "executorch": ("executorch", "pte", _executorch)}
+def _ncnn(path: Path) -> None:
+    """The layers and what lies beside them; the weights are not looked at."""
+    from edgepack.toolchain.vendors.ncnn import Blobs
+
+    layers = ("Input in0 0 1 in0", "Gemm gemm 1 1 in0 out0 4=0 5=1 3=1 7=1 8=4 9=4")
+    path.write_text("\n".join(("7767517", "2 2", *layers)))
+    path.with_suffix(".json").write_text(json.dumps(Blobs({}, {}, (0, 16)).to_json()))
+
+
+_FORMS = {
+    "litert": ("tflite", "tflite", _tflite),
+    "executorch": ("executorch", "pte", _executorch),
+    "ncnn": ("ncnn", "param", _ncnn),
+}
 
 
 def main(files: list[str]) -> None:

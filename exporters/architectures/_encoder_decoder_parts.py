@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgepack.exporters.architectures._building import facts
-from edgepack.exporters.architectures.blocks._encoder_decoder import Decoder, Encoder, EncoderDecoder
+from edgepack.exporters.architectures.blocks._encoder_decoder import (
+    Decoder,
+    DecoderStack,
+    Encoder,
+    EncoderDecoder,
+)
 from edgepack.exporters.architectures.blocks._layers import layers
 from edgepack.exporters.sources.base import TorchModel, TorchPart
 from edgepack.exporters.sources.parts import torch_part
@@ -56,21 +61,22 @@ class Play:
         return min(_ROOM, self.positions)
 
 
-def build(net: EncoderDecoder, name: str, play: Play) -> TorchModel:
+def build(net: DecoderStack, name: str, play: Play) -> TorchModel:
     """Parts, links and rollout of a network that has its weights."""
     net = net.eval()
     parts, links = {}, []
     count = len(net.decoder)
     attention = next(layers(net.decoder)).attention
     caches = [f"{kind}_{i}" for i in range(count) for kind in ("key", "value")]
-    memory = [f"cross_{cache}" for cache in caches] if len(net.encoder) else []
+    reader = _reader(net)
+    memory = [] if reader is None else [f"cross_{cache}" for cache in caches]
     crossed = [*memory, "cross_mask"] if memory and net.padded else memory
     limits = {"source": play.positions} if memory else {}
     source, capacity = f"source={play.source}", f"capacity={play.capacity}"
-    if memory:
+    if reader is not None:
         real = ["real:int64[batch,source]"] if net.padded else []
         parts["encoder"] = torch_part(
-            Encoder(net), f"ids:int64[batch=2,{source}]", *real, outputs=crossed, where=name,
+            Encoder(reader), f"ids:int64[batch=2,{source}]", *real, outputs=crossed, where=name,
             upper={"ids": play.source_vocabulary or play.vocabulary}, fixed={"real": ragged}, limits=limits,
         )  # fmt: skip
         links += [StateLink("encoder", cross, "decoder", cross) for cross in crossed]
@@ -90,6 +96,11 @@ def build(net: EncoderDecoder, name: str, play: Play) -> TorchModel:
     return TorchModel(
         parts, facts(name, net, play.task), links=tuple(links), rollout=lambda: rollout(net, play)
     )
+
+
+def _reader(net: DecoderStack) -> EncoderDecoder | None:
+    """The same network where it has an encoder."""
+    return net if isinstance(net, EncoderDecoder) and len(net.encoder) else None
 
 
 def ragged(shape: tuple[int, ...]) -> np.ndarray:
@@ -125,19 +136,20 @@ def placed(part: TorchPart) -> Callable[[Mapping[str, int], int], dict[str, np.n
     return example
 
 
-def rollout(net: EncoderDecoder, play: Play) -> list[Call]:
+def rollout(net: DecoderStack, play: Play) -> list[Call]:
     """The encoder, and then `steps`."""
     import numpy as np
 
     rng = np.random.default_rng(7)
     calls = []
     memory: list[torch.Tensor] = []
-    if len(net.encoder):
+    reader = _reader(net)
+    if reader is not None:
         source = {"ids": rng.integers(0, play.source_vocabulary or play.vocabulary, (1, play.source))}
         if net.padded:
             source["real"] = ragged((1, play.source))
         with torch.no_grad():
-            memory = net.encode(*(torch.from_numpy(value) for value in source.values()))
+            memory = reader.encode(*(torch.from_numpy(value) for value in source.values()))
         names = [f"cross_{kind}_{i}" for i in range(len(memory) // 2) for kind in ("key", "value")]
         names += ["cross_mask"] if net.padded else []
         outputs = {name: tensor.numpy() for name, tensor in zip(names, memory, strict=True)}

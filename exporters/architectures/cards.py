@@ -28,6 +28,29 @@ class Published:
 
 
 @dataclass(frozen=True)
+class Growth:
+    """How a cost grows with length, c n^exponent, fitted by a claim over four lengths or more.
+
+    Attributes:
+        claim: Its name; the architecture is the first of its two sides.
+        value: "multiply-accumulates" (counted) or "latency" (measured, in ONNX Runtime on one core).
+        exponent: Of the architecture, to two decimals.
+        other: Of what it is compared with.
+        lengths: Over which it was fitted.
+        of: What a length is.
+        command: What fits it again.
+    """
+
+    claim: str
+    value: str
+    exponent: float
+    other: float
+    lengths: tuple[int, ...]
+    of: str
+    command: str
+
+
+@dataclass(frozen=True)
 class Card:
     """What is to be known of an architecture without building it.
 
@@ -43,6 +66,7 @@ class Card:
         published: Sizes to be counted.
         unpublished: Why there are none, where there are none.
         structure: What must survive in the exported graph; `Architecture.lost` looks for it.
+        growth: Of systems whose cost is said to be linear in length: how it grows here.
         compared: Which public reference code was run with the same weights and what came out, or why none was.
     """
 
@@ -57,6 +81,7 @@ class Card:
     published: tuple[Published, ...] = ()
     unpublished: str = ""
     structure: tuple[str, ...] = ()
+    growth: tuple[Growth, ...] = ()
     compared: str = ""
 
     @property

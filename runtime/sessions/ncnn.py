@@ -74,9 +74,7 @@ class NcnnSession(Session):
         if self._net is None:
             raise UsageError("The session is closed", where=str(self.path), todo="Open a new one")
         self._check_inputs(inputs)
-        made = ncnn.call(
-            self._net, self._blobs, {name: _given(name, inputs[name]) for name in self._blobs.inputs}
-        )
+        made = ncnn.call(self._net, self._blobs, inputs)
         return {
             spec.name: made[spec.name].astype(_shown(spec.dtype), copy=False)
             for spec in self.signature.outputs
@@ -85,25 +83,6 @@ class NcnnSession(Session):
     def close(self) -> None:
         """Release the runtime's memory."""
         self._net = None
-
-
-def _given(name: str, value: np.ndarray) -> np.ndarray:
-    """The array in float32 or int32.
-
-    Raises:
-        UsageError: It holds integers beyond 32 bits.
-    """
-    import numpy as np
-
-    if value.dtype.kind == "f":
-        return np.ascontiguousarray(value, np.float32)
-    narrow = np.ascontiguousarray(value, np.int32)
-    if value.dtype.itemsize > narrow.itemsize and (narrow != value).any():
-        raise UsageError(
-            f"The input '{name}' holds values beyond int32, which is all that ncnn takes",
-            todo="Give smaller values",
-        )
-    return narrow
 
 
 def _shown(dtype: str) -> str:

@@ -35,7 +35,7 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
 
     path = Path(request["param"])
     net = ncnn.open_net(path, request["threads"])
-    inputs = {name: np.zeros(shape, dtype) for name, (shape, dtype) in request["inputs"].items()}
+    inputs = {name: np.zeros(shape, np.int8) for name, shape in request["inputs"].items()}
     made = ncnn.call(net, ncnn.Blobs.of(path), inputs)
     return {"shapes": {name: list(value.shape) for name, value in made.items()}}
 

@@ -1,5 +1,7 @@
 """mobile:ncnn: networks for ncnn, converted by pnnx from ONNX and run here by ncnn's Python wheel.
 
+The network in floating point is what quantizers start from (`quantize/ncnn.py`); a phone takes the files as they are.
+
 pnnx ends with exit code 0 whatever it met, and writes layers that ncnn does not have under their own names. So every
 layer of what it wrote is looked up in the runtime, and the network is called once, in a process of its own.
 """
@@ -12,15 +14,15 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
 from edgepack.targets.cpu.onnxruntime import multiplications, onnx_form
 from edgepack.targets.mobile._litert_lowering import refuse_growing
+from edgepack.targets.mobile._ncnn_graph import ready
 from edgepack.toolchain.answers import ANSWER_FILE, error_in, read_answer
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError
 from edgepack.toolchain.native_operators import refuse_native
@@ -29,20 +31,18 @@ from edgepack.toolchain.quantized import already_quantized
 from edgepack.toolchain.results import Placement, Tool
 from edgepack.toolchain.subprocesses import run_tool
 from edgepack.toolchain.vendors import ncnn
-
-if TYPE_CHECKING:
-    import onnx_ir as ir
+from edgepack.toolchain.vendors.ncnn_network import read_layers
 
 RUNTIME = Requirement(ncnn.DISTRIBUTION, ncnn.INSTALL)
 CONVERTER = Requirement(ncnn.CONVERTER, ncnn.INSTALL)
 WORKER = "edgepack.targets.mobile._ncnn_worker"
 NO_SOCKETS = "edgepack.toolchain.vendors.no_sockets"
 _NAMES = {"float32": "f32", "int64": "i64", "int32": "i32", "bool": "bool", "float16": "f16"}
-_ROWS = 10
 _LARGEST = 2**31 - 2**24  # bytes of weights within one ONNX file
 _BATCHED = re.compile(r"ncnn\.Mat\(in(\d+)\.numpy\(\)(?:, batch_index=(\d+))?\)")
 _UNBATCHED = re.compile(r"from_numpy\(out(\d+)\.numpy\((?:batch_index=(\d+))?\)\)")
 _INSTEAD = "Use --target cpu:onnxruntime for this model"
+_SIZE = "the weights are float32 again while it runs: half the size, no speed"
 
 
 @targets.register("mobile:ncnn")
@@ -53,7 +53,6 @@ class Ncnn(Target):
     title = "ncnn on a mobile CPU"
     session = "ncnn"
     static_shapes = True
-    lowered_session = "onnxruntime"
     pnnx: Sequence[str] = ()
     """What starts pnnx: another program in its place for tests."""
 
@@ -62,74 +61,88 @@ class Ncnn(Target):
         return (CONVERTER, RUNTIME)
 
     def lower_key(self) -> str:
-        """The program's own ONNX form at its sizes, once ncnn has run it."""
-        return "onnx for ncnn"
+        """Its own: ncnn's network in floating point."""
+        return "ncnn"
 
     def lower(self, program: Program, part: Part, context: Context, folder: Path) -> Lowered:
-        """The cleaned graph at fixed sizes, after ncnn has shown that it takes it.
+        """The network that pnnx makes of the cleaned graph at fixed sizes, after ncnn has run it.
+
+        Writes `<part>.param`, `<part>.bin` and `<part>.json`, which says what inputs and outputs are called.
 
         Raises:
-            TargetError: It does not; operators that it lacks are named.
+            TargetError: ncnn lacks a layer, which is named, or gives outputs of other shapes.
             UsageError: A named dimension has no size.
             ToolchainFailedError: pnnx or ncnn crashed or hung on it.
         """
         refuse_native(part.model(), self.name, part.name)
         refuse_growing(self.name, program, part)
-        lowered = onnx_form(part, replace(context, static=True), folder)
         if already_quantized(part.model()):
             raise TargetError(
                 "ncnn has no form for QuantizeLinear and DequantizeLinear",
                 where=f"part {part.name}",
                 todo="Give the model in floating point",
             )
+        folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="edgepack-ncnn-") as scratch:
-            self._convert(lowered, context, Path(scratch), half=False)
-        return lowered
+            form = onnx_form(part, replace(context, static=True), Path(scratch) / "onnx")
+            param = self._convert(form, context, Path(scratch).resolve())
+            for file in files_of(param):
+                shutil.copyfile(file, folder / file.name)
+        return Lowered(part.name, ncnn.FORMAT, folder / param.name, form.signature)
 
     def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:
-        """fp32, and weights of 16 bits."""
-        import onnx_ir as ir
-
+        """Static int8 for convolutions, dynamic int8 for matrix products, fp32, and narrow weights by name."""
         del rows
-        why = "the weights are float32 again while it runs: half the size, no speed"
-        if not sum(multiplications(ir.load(lowered.path).graph)):
-            why = "no convolution or matrix product with constant weights is in the graph"
-        return (Offer("fp32"), Offer("fp16-weights", "by-compiler", not_built=why))
+        kinds = layers_of(lowered.path)
+        convolutions, multiplied = ncnn.Blobs.of(lowered.path).multiplications
+        half = Offer("fp16-weights", "ncnn-float16", not_built=_SIZE)
+        static = Offer("int8-static", "ncnn-static")
+        dynamic = Offer("int8-dynamic", "ncnn-dynamic")
+        if not convolutions + multiplied:
+            none = "no convolution or matrix product with constant weights is in the graph"
+            return (Offer("fp32"), *(replace(offer, not_built=none) for offer in (static, dynamic, half)))
+        shares = f"{convolutions / (convolutions + multiplied):.0%} of the multiplications are convolutions"
+        if convolutions > multiplied or not kinds["Gemm"]:  # products of vectors are InnerProduct
+            left = (
+                f"{shares}, which it leaves in float" if kinds["Gemm"] else "no product of matrices is in it"
+            )
+            return (static, Offer("fp32"), replace(dynamic, not_built=left), half)
+        left = "it leaves products of matrices in float"
+        return (dynamic, Offer("fp32"), replace(static, not_built=f"{shares}, and {left}"), half)
 
     def compile(self, lowered: Lowered, context: Context, folder: Path) -> Compiled:
-        """Write `<part>.param`, `<part>.bin` and `<part>.json`, which says what inputs and outputs are called.
+        """Copy the three files: a phone takes them as they are. What was quantized is called once before.
 
         Raises:
-            TargetError: ncnn lacks a layer, or its outputs have other shapes.
-            ToolchainFailedError: pnnx or ncnn crashed or hung.
+            TargetError: ncnn does not run it any more.
+            ToolchainFailedError: ncnn crashed or hung.
         """
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="edgepack-ncnn-") as scratch:
-            param, layers = self._convert(
-                lowered, context, Path(scratch), half=lowered.precision == "fp16-weights"
-            )
-            files = [param, param.with_suffix(".bin"), param.with_suffix(".json")]
-            for file in files:
+            for file in files_of(lowered.path):
+                shutil.copyfile(file, Path(scratch) / file.name)
+            param = Path(scratch).resolve() / lowered.path.name
+            if lowered.precision != "fp32":
+                _try(lowered, context, param)
+            for file in files_of(param):
                 shutil.copyfile(file, folder / file.name)
         return Compiled(
-            files=tuple(file.name for file in files),
-            run_file=param.name,
-            placement=Placement(accelerator=0, cpu=sum(layers.values())),
+            files=tuple(file.name for file in files_of(lowered.path)),
+            run_file=lowered.path.name,
+            placement=Placement(accelerator=0, cpu=sum(layers_of(lowered.path).values())),
             tool=Tool(name=CONVERTER.distribution, version=CONVERTER.version or "unknown"),
             notes=(
-                f"inputs and outputs are called as {param.stem}.json says, and lie without the axis named there",
+                f"inputs and outputs are called as {lowered.path.stem}.json says, and lie without the axis named there",
             ),
         )
 
-    def _convert(
-        self, lowered: Lowered, context: Context, folder: Path, *, half: bool
-    ) -> tuple[Path, Counter[str]]:
-        """Convert and try; the `.param` file, and how many layers of each kind are in it."""
-        folder = folder.resolve()
-        names = _whole(lowered, folder / "model.onnx")
-        specs = [spec for spec in lowered.signature.inputs if spec.name in names]
-        shapes = ",".join(
-            f"[{','.join(map(str, spec.shape))}]{_NAMES.get(spec.dtype, 'f32')}" for spec in specs
+    def _convert(self, form: Lowered, context: Context, folder: Path) -> Path:
+        """Convert and try a part in ONNX; the `.param` file."""
+        inputs, counts = _whole(form, folder / "model.onnx")
+        shapes = {spec.name: spec.shape for spec in form.signature.inputs}
+        told = ",".join(
+            f"[{','.join(map(str, shapes[name]))}]{_NAMES.get(dtype, 'f32')}"
+            for name, dtype in inputs.items()
         )
         made = folder / "model.ncnn.param"
         # It writes what it made, and its words, whatever came of it: the file is what counts.
@@ -139,8 +152,8 @@ class Ncnn(Target):
                 *([sys.executable, "-m", NO_SOCKETS] if not self.pnnx else []),
                 *(self.pnnx or (str(_program()),)),
                 "model.onnx",
-                f"inputshape={shapes}",
-                f"fp16={int(half)}",
+                f"inputshape={told}",
+                "fp16=0",
             ],
             time_limit_s=context.time_limit_s,
             cwd=folder,
@@ -150,46 +163,48 @@ class Ncnn(Target):
             words = " ".join((run.stderr or run.stdout).split())[-300:]
             raise TargetError(
                 f"pnnx ended with exit code 0 and wrote no network. Its last words: {words}",
-                where=f"part {lowered.part}",
+                where=f"part {form.part}",
                 todo=_INSTEAD,
             )
-        layers = layers_of(made)
-        _refuse_unknown(layers, lowered.part)
-        param = folder / f"{lowered.part}.param"
+        _refuse_unknown(layers_of(made), form.part)
+        param = folder / f"{form.part}.param"
         made.rename(param)
         weights.rename(param.with_suffix(".bin"))
-        outputs = [spec.name for spec in lowered.signature.outputs]
-        blobs = blobs_of(script.read_text(), [spec.name for spec in specs], outputs, lowered.part)
+        outputs = [spec.name for spec in form.signature.outputs]
+        blobs = blobs_of(script.read_text(), inputs, outputs, form.part)
+        blobs = replace(blobs, multiplications=counts)
         param.with_suffix(".json").write_text(json.dumps(blobs.to_json(), indent=1))
-        _try(lowered, context, param)
-        return param, layers
+        _try(form, context, param)
+        return param
+
+
+def files_of(param: Path) -> tuple[Path, ...]:
+    """The three files of a network; its `.param` is the first."""
+    return (param, param.with_suffix(".bin"), param.with_suffix(".json"))
 
 
 def layers_of(param: Path) -> Counter[str]:
-    """How many layers of each kind a `.param` file has, its inputs left out.
-
-    The file's first line is a mark, the second counts layers and blobs, and every other begins with a layer's kind.
-    """
-    lines = param.read_text().splitlines()[2:]
-    kinds = Counter(line.split()[0] for line in lines if line.split())
+    """How many layers of each kind a `.param` file has, its inputs left out."""
+    kinds = Counter(layer.kind for layer in read_layers(param))
     del kinds["Input"]
     return kinds
 
 
-def blobs_of(script: str, inputs: Sequence[str], outputs: Sequence[str], part: str) -> ncnn.Blobs:
+def blobs_of(script: str, inputs: Mapping[str, str], outputs: Sequence[str], part: str) -> ncnn.Blobs:
     """Which blob is which, by the example that pnnx writes beside a network: it knows the axes that it left out.
 
     Args:
         script: The example's text.
-        inputs: The signature's names, in order, without those that no operator reads.
-        outputs: The same.
+        inputs: Dtypes in the graph by the signature's names, in order, without those that no operator reads.
+        outputs: The signature's names, in order.
         part: Name of the part, for messages.
 
     Raises:
         TargetError: The example speaks of others.
     """
-    sides = []
-    for pattern, kind, names in ((_BATCHED, "in", inputs), (_UNBATCHED, "out", outputs)):
+    sides: list[dict[str, ncnn.Blob]] = []
+    floats = dict.fromkeys(outputs, "float32")
+    for pattern, kind, names in ((_BATCHED, "in", inputs), (_UNBATCHED, "out", floats)):
         found = {int(index): int(batch or ncnn.WHOLE) for index, batch in pattern.findall(script)}
         if sorted(found) != list(range(len(names))):
             raise TargetError(
@@ -197,8 +212,9 @@ def blobs_of(script: str, inputs: Sequence[str], outputs: Sequence[str], part: s
                 where=f"part {part}",
                 todo=_INSTEAD,
             )
-        sides.append({name: ncnn.Blob(f"{kind}{i}", found[i]) for i, name in enumerate(names)})
-    return ncnn.Blobs(*sides)
+        types = ["float32" if dtype.startswith(("float", "bfloat")) else "int32" for dtype in names.values()]
+        sides.append({name: ncnn.Blob(f"{kind}{i}", found[i], types[i]) for i, name in enumerate(names)})
+    return ncnn.Blobs(sides[0], sides[1])
 
 
 def _program() -> Path:
@@ -209,15 +225,18 @@ def _program() -> Path:
     return Path(spec.origin).parent / ("pnnx.exe" if sys.platform == "win32" else "pnnx")
 
 
-def _whole(lowered: Lowered, path: Path) -> set[str]:
-    """Write the graph as one file without inputs that nothing reads; the names of the others.
+def _whole(form: Lowered, path: Path) -> tuple[dict[str, str], tuple[int, int]]:
+    """Write the graph as one file in operators that pnnx knows, without inputs that nothing reads.
+
+    Returns:
+        Dtypes of the other inputs by name; multiplications as of `Blobs`.
 
     Raises:
         TargetError: One file cannot hold its weights.
     """
     import onnx_ir as ir
 
-    model = ir.load(lowered.path)
+    model = ir.load(form.path)
     size = sum(
         value.const_value.nbytes
         for value in model.graph.initializers.values()
@@ -226,44 +245,16 @@ def _whole(lowered: Lowered, path: Path) -> set[str]:
     if size > _LARGEST:
         raise TargetError(
             f"pnnx reads a model from one file, which holds less than 2 GiB, and this has {size / 2**30:.1f}",
-            where=f"part {lowered.part}",
+            where=f"part {form.part}",
             todo=_INSTEAD,
         )
-    for value in list(model.graph.inputs):
-        if not value.uses() and not value.is_graph_output():
-            model.graph.inputs.remove(value)
-    _lengthen_tables(model.graph)
+    counts = multiplications(model.graph)
+    ready(model.graph)
     ir.save(ir.external_data.load_to_model(model), path)
-    return {value.name or "" for value in model.graph.inputs}
-
-
-def _lengthen_tables(graph: ir.Graph) -> None:
-    """Give tables that are looked up in by computed indices rows of zeros, up to `_ROWS`.
-
-    pnnx tries a graph with integers of its own, 0 to 9, to learn shapes, and crashes where a table (of BERT's two kinds
-    of tokens) has no such row. No index that was legal reaches the new ones.
-    """
-    import numpy as np
-    import onnx_ir as ir
-
-    for node in list(graph):
-        table = node.inputs[0] if node.op_type == "Gather" else None
-        axis = node.attributes.get("axis")
-        if table is None or table.const_value is None or (axis is not None and axis.as_int() != 0):
-            continue
-        indices = node.inputs[1]
-        count = next(iter(table.const_value.shape.numpy()), 0)
-        if indices is None or indices.const_value is not None or not 0 < count < _ROWS:
-            continue
-        rows = table.const_value.numpy()
-        longer = np.zeros((_ROWS, *rows.shape[1:]), rows.dtype)
-        longer[: len(rows)] = rows
-        made = ir.Value(
-            name=f"{table.name}/longer", const_value=ir.tensor(longer, name=f"{table.name}/longer")
-        )
-        made.shape, made.type = ir.Shape(longer.shape), table.type
-        graph.initializers.setdefault(made.name or "", made)
-        node.replace_input_with(0, graph.initializers[made.name or ""])
+    return {
+        value.name or "": "float32" if value.dtype is None else value.dtype.numpy().name
+        for value in model.graph.inputs
+    }, counts
 
 
 def _refuse_unknown(layers: Counter[str], part: str) -> None:
@@ -286,10 +277,7 @@ def _try(lowered: Lowered, context: Context, param: Path) -> None:
         ToolchainFailedError: It crashed or hung.
     """
     request, answer = param.with_name("request.json"), param.with_name(ANSWER_FILE)
-    inputs = {
-        spec.name: (list(spec.shape), "float32" if spec.dtype.startswith(("float", "bfloat")) else "int32")
-        for spec in lowered.signature.inputs
-    }
+    inputs = {spec.name: list(spec.shape) for spec in lowered.signature.inputs}
     request.write_text(
         json.dumps({"param": str(param), "inputs": inputs, "threads": context.threads, "answer": str(answer)})
     )

@@ -60,6 +60,10 @@ class Visit:
     def resize(self, size: ViewportSize) -> None:
         """Another window, and the plots drawn anew."""
         self.page.set_viewport_size(size)
+        self._redrawn()
+
+    def _redrawn(self) -> None:
+        """The page hears of a change with the next frame, and what was drawn before it would pass for settled."""
         self.page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         self.settle()
 
@@ -74,7 +78,7 @@ class Visit:
         seen = 0
         for scheme in SCHEMES:
             self.page.emulate_media(color_scheme=scheme)
-            self.settle()
+            self._redrawn()
             found = self.probe("lowContrast")
             assert found["bad"] == [], scheme
             seen += found["seen"]

@@ -60,6 +60,18 @@ def bidirectional(vocabulary: int, width: int, heads: int, count: int) -> TorchM
     )  # fmt: skip
 
 
+def grouped(vocabulary: int, size: str, tokens: int) -> TorchModel:
+    """A decoder-only transformer with grouped heads and caches of `tokens` positions, of size "58m" or "tiny"."""
+    from edgepack.exporters.architectures.sequence.mmmamba import NAME, MMMamba
+
+    config = (
+        MMMamba(61, 32, 48, 8, 4, 2, 8, attention=tuple(range(8)), positions=tokens)
+        if size == "tiny"
+        else MMMamba(vocabulary, 512, 1712, 12, 8, 4, 64, attention=tuple(range(12)), positions=tokens)
+    )
+    return zoo(NAME, config)
+
+
 class Called(torch.nn.Module):
     """A network called by another of its methods.
 

@@ -23,14 +23,9 @@ def _sambay(size: str, tokens: int) -> TorchModel:
 
 
 def _transformer(size: str, tokens: int) -> TorchModel:
-    from edgepack.exporters.architectures.sequence.mmmamba import NAME, MMMamba
-    from edgepack.toolchain.claims._zoo import zoo
+    from edgepack.toolchain.claims._zoo import grouped
 
-    if size == "tiny":
-        config = MMMamba(61, 32, 48, 8, 4, 2, 8, attention=tuple(range(8)), positions=tokens)
-    else:
-        config = MMMamba(_VOCABULARY, 512, 1712, 12, 8, 4, 64, attention=tuple(range(12)), positions=tokens)
-    return zoo(NAME, config)
+    return grouped(_VOCABULARY, size, tokens)
 
 
 def _token(tokens: int) -> list[Work]:

@@ -10,6 +10,19 @@ from edgepack.toolchain.report.tables import head
 from edgepack.toolchain.results import ArtifactResult, Manifest, NodeReason, Parity, Profile
 
 _MAX_SHOWN_TENSORS = 20
+_FIGURES = (
+    "Verdict",
+    "#Mean cosine",
+    "#Lowest cosine",
+    "#Largest error",
+    "#Same top-1",
+    "#Same neighbour",
+    "#Metric",
+    "#Inputs",
+    "Reference",
+    "First wrong tensor",
+)
+"""Columns of a parity."""
 
 
 def accuracy(manifest: Manifest) -> Table:
@@ -17,20 +30,7 @@ def accuracy(manifest: Manifest) -> Table:
     return table(
         "accuracy",
         "Parity of each artifact with its reference",
-        (
-            "Target",
-            "Precision",
-            "Verdict",
-            "#Mean cosine",
-            "#Lowest cosine",
-            "#Largest error",
-            "#Same top-1",
-            "#Same neighbour",
-            "#Metric",
-            "#Inputs",
-            "Reference",
-            "First wrong tensor",
-        ),
+        ("Target", "Precision", *_FIGURES),
         [(*head(a), *_figures(a.parity)) for a in [*manifest.artifacts, *manifest.rejected]],
     )
 
@@ -55,20 +55,7 @@ def stage_parity(manifest: Manifest) -> Table:
     return table(
         "stage-parity",
         "Parity after each stage",
-        (
-            "Stage",
-            "For",
-            "Verdict",
-            "#Mean cosine",
-            "#Lowest cosine",
-            "#Largest error",
-            "#Same top-1",
-            "#Same neighbour",
-            "#Metric",
-            "#Inputs",
-            "Reference",
-            "First wrong tensor",
-        ),
+        ("Stage", "For", *_FIGURES),
         [
             (Cell(s.name), Cell(_for(s.target, s.part, s.precision)), *_figures(s.parity))
             for s in manifest.stages

@@ -1,4 +1,4 @@
-"""What the target, the worker and the session of ncnn share: its settings, and the way between arrays and its blobs.
+"""What target, quantizer, worker and session of ncnn share: its settings, and the way between arrays and its blobs.
 
 An ncnn network has no names of its own for inputs and outputs ("in0", "out0", ...), and its tensors may lie without the
 axis of the batch. The file `<part>.json` beside `<part>.param` and `<part>.bin` says which is which.
@@ -7,12 +7,12 @@ axis of the batch. The file `<part>.json` beside `<part>.param` and `<part>.bin`
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack.toolchain.errors import SourceError, ToolchainMissingError
+from edgepack.toolchain.errors import SourceError, ToolchainMissingError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 DISTRIBUTION = "ncnn"
 CONVERTER = "pnnx"
 INSTALL = "pip install 'edgepack[ncnn]'"
+FORMAT = "ncnn"
+"""Of a lowered part: a `.param` file with its `.bin` and `.json` beside it."""
 WHOLE = 233
 """ncnn's own mark of a tensor that keeps all its axes."""
 FLOAT32 = {
@@ -30,31 +32,54 @@ FLOAT32 = {
     "use_bf16_packed": False,
     "use_vulkan_compute": False,
 }
-"""Options of `ncnn::Net` under which it computes in float32 on a CPU, whatever the weights are stored in."""
+"""Options of `ncnn::Net` under which whatever was not quantized is computed in float32, on a CPU."""
+_DTYPES = {name: name for name in ("float32", "int32")}
 
 
 @dataclass(frozen=True)
 class Blob:
-    """One input or output: its name in the network, and the axis of the batch that its tensor lacks (or `WHOLE`)."""
+    """One input or output.
+
+    Attributes:
+        name: In the network.
+        batch: The axis of the batch that its tensor lacks, or `WHOLE`.
+        dtype: What the network takes: "float32" or "int32". A mask of integers may be a float32 there.
+    """
 
     name: str
     batch: int
+    dtype: str = "float32"
 
 
 @dataclass(frozen=True)
 class Blobs:
-    """A network's inputs and outputs by the signature's names, in order."""
+    """A network's inputs and outputs by the signature's names, in order.
+
+    Attributes:
+        inputs: Those that it reads.
+        outputs: All.
+        multiplications: Of one call, with constant weights: in convolutions, and in matrix products.
+    """
 
     inputs: Mapping[str, Blob]
     outputs: Mapping[str, Blob]
+    multiplications: tuple[int, int] = (0, 0)
 
     def to_json(self) -> dict[str, Any]:
         """Plain data for `of`, with the options that the network is to be run with."""
 
         def plain(blobs: Mapping[str, Blob]) -> dict[str, Any]:
-            return {name: {"blob": blob.name, "batch": blob.batch} for name, blob in blobs.items()}
+            return {
+                name: {"blob": blob.name, "batch": blob.batch, "dtype": blob.dtype}
+                for name, blob in blobs.items()
+            }
 
-        return {"inputs": plain(self.inputs), "outputs": plain(self.outputs), "options": FLOAT32}
+        return {
+            "inputs": plain(self.inputs),
+            "outputs": plain(self.outputs),
+            "options": FLOAT32,
+            "multiplications": self.multiplications,
+        }
 
     @staticmethod
     def of(path: Path) -> Blobs:
@@ -69,17 +94,21 @@ class Blobs:
         file = path.with_suffix(".json")
         try:
             data = json.loads(file.read_text())
-            sides = [
-                {name: Blob(str(one["blob"]), int(one["batch"])) for name, one in data[side].items()}
+            inputs, outputs = (
+                {
+                    name: Blob(str(one["blob"]), int(one["batch"]), _DTYPES[one["dtype"]])
+                    for name, one in data[side].items()
+                }
                 for side in ("inputs", "outputs")
-            ]
+            )
+            convolutions, products = map(int, data["multiplications"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise SourceError(
                 f"What the network's inputs and outputs are called cannot be read: {error}",
                 where=str(file),
                 todo="Keep the three files of a part together, or export the model again",
             ) from error
-        return Blobs(*sides)
+        return Blobs(inputs, outputs, (convolutions, products))
 
 
 def import_ncnn() -> Any:
@@ -123,28 +152,51 @@ def open_net(path: Path, threads: int) -> Any:
     return net
 
 
-def call(net: Any, blobs: Blobs, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def call(
+    net: Any, blobs: Blobs, inputs: Mapping[str, np.ndarray], inner: Sequence[str] = ()
+) -> dict[str, np.ndarray]:
     """One call of a network.
 
     Args:
         net: As of `open_net`.
         blobs: Of the same file.
-        inputs: float32 or int32, contiguous, by the signature's names; those that the network lacks are left out.
+        inputs: By the signature's names, of any dtype; those that the network lacks are left out.
+        inner: Names of blobs between its layers that are wanted too, as they lie.
 
     Returns:
-        Copies of its outputs, by the signature's names.
+        Copies of its outputs, by the signature's names, and of the blobs `inner`, by theirs.
 
     Raises:
         SourceError: It failed.
+        UsageError: An input holds an integer that the network's type has not.
     """
     mat = import_ncnn().Mat
     made = {}
     with net.create_extractor() as extractor:
+        extractor.set_light_mode(not inner)  # in which a blob is gone once it was read
         for name, blob in blobs.inputs.items():
-            extractor.input(blob.name, mat(inputs[name], batch_index=blob.batch).clone())
-        for name, blob in blobs.outputs.items():
-            code, tensor = extractor.extract(blob.name)
+            extractor.input(blob.name, mat(_given(name, inputs[name], blob), batch_index=blob.batch).clone())
+        wanted = {name: (blob.name, blob.batch) for name, blob in blobs.outputs.items()}
+        for name, (blob_name, batch) in {**wanted, **{name: (name, WHOLE) for name in inner}}.items():
+            code, tensor = extractor.extract(blob_name)
             if code != 0:
                 raise SourceError(f"ncnn failed with code {code} on the output '{name}'")
-            made[name] = tensor.numpy(batch_index=blob.batch).copy()
+            made[name] = tensor.numpy(batch_index=batch).copy()
+    return made
+
+
+def _given(name: str, value: np.ndarray, blob: Blob) -> np.ndarray:
+    """The array in the blob's type, contiguous.
+
+    Raises:
+        UsageError: It holds integers that the type has not: 2^31 and more, or 2^24 and more as float32.
+    """
+    import numpy as np
+
+    made = np.ascontiguousarray(value, blob.dtype)
+    if value.dtype.kind in "iu" and value.dtype.itemsize > 1 and (made != value).any():
+        raise UsageError(
+            f"The input '{name}' holds values beyond {blob.dtype}, which is all that ncnn takes",
+            todo="Give smaller values",
+        )
     return made

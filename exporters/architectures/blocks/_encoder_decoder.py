@@ -4,8 +4,8 @@ r"""A transformer of two stacks, an encoder that reads the input once and a deco
     step     new ids, caches, those keys and values -> logits of the last of them, caches
     whole    a complete sequence at once, without caches: the reference for `step`
 
-An architecture fills the stacks with layers and says how tokens become vectors and vectors scores. Without encoder
-layers it is a decoder-only model.
+An architecture fills the stacks with layers and says how tokens become vectors and vectors scores. A decoder-only
+model has the second stack alone.
 """
 
 from __future__ import annotations
@@ -21,30 +21,20 @@ from edgepack.exporters.architectures.blocks._masks import padding, seen, window
 from edgepack.exporters.architectures.blocks._rotary import Rotation
 
 
-class EncoderDecoder(torch.nn.Module, ABC):
-    """Two stacks; `read`, `begin` and `logits` are an architecture's own.
+class DecoderStack(torch.nn.Module, ABC):
+    """A decoder, alone or behind an encoder; `begin` and `logits` are an architecture's own.
 
     Attributes:
-        encoder: Layers; none in a decoder-only model.
         decoder: Layers, with cross-attention where there is an encoder.
         padded: Inputs of one batch may differ in length: the encoder is told which tokens are real.
     """
 
-    encoder: torch.nn.ModuleList
     decoder: torch.nn.ModuleList
     padded: bool = True
-
-    def encoder_windows(self) -> Sequence[int | None]:
-        """By layer, how near keys must be to be seen (`_masks.window`); None: all are seen."""
-        return [None] * len(self.encoder)
 
     def decoder_windows(self) -> Sequence[int | None]:
         """By layer, how many positions a query sees, itself included (`_masks.seen`); None: all before it."""
         return [None] * len(self.decoder)
-
-    @abstractmethod
-    def read(self, ids: torch.Tensor) -> torch.Tensor:
-        """The encoder's vectors of the input, int64 [batch, sequence]."""
 
     @abstractmethod
     def begin(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
@@ -54,40 +44,10 @@ class EncoderDecoder(torch.nn.Module, ABC):
     def logits(self, x: torch.Tensor) -> torch.Tensor:
         """Scores of the next token, from the decoder's last layer."""
 
-    def encoded(self, x: torch.Tensor) -> torch.Tensor:
-        """The encoder's output, from its last layer."""
-        return x
-
     def turn(self, positions: torch.Tensor, *, reading: bool = False) -> Rotation | None:
         """Rotary positions of the decoder's heads, or with `reading` the encoder's, where there are any."""
         del positions, reading
         return None
-
-    def states(self, ids: torch.Tensor, real: torch.Tensor | None = None) -> torch.Tensor:
-        """The encoder's output [batch, sequence, width].
-
-        Args:
-            ids: int64 [batch, sequence].
-            real: As `ids`: 1 for a token, 0 for padding; all are tokens where None.
-        """
-        x = self.read(ids)
-        turn = self.turn(torch.arange(ids.shape[1]), reading=True)
-        hidden = None if real is None else padding(real)
-        near: dict[int, torch.Tensor] = {}
-        for layer, size in zip(layers(self.encoder), self.encoder_windows(), strict=True):
-            mask = hidden
-            if size is not None:
-                if size not in near:
-                    near[size] = window(ids.shape[1], size)
-                mask = near[size] if hidden is None else hidden + near[size]
-            x = layer(x, turn, mask)
-        return self.encoded(x)
-
-    def encode(self, ids: torch.Tensor, real: torch.Tensor | None = None) -> list[torch.Tensor]:
-        """Keys and values of every decoder layer's cross-attention, in turn; then, with `real`, their mask."""
-        encoded = self.states(ids, real)
-        memory = [tensor for layer in layers(self.decoder) for tensor in layer.cross.keys_values(encoded)]
-        return memory if real is None else [*memory, padding(real)]
 
     def whole(self, ids: torch.Tensor, memory: Sequence[torch.Tensor] = ()) -> torch.Tensor:
         """Logits [batch, sequence, vocabulary] of a complete sequence, without caches; `memory` as `encode` has it."""
@@ -132,6 +92,54 @@ class EncoderDecoder(torch.nn.Module, ABC):
         return self.logits(x[:, -1]), after
 
 
+class EncoderDecoder(DecoderStack):
+    """Two stacks; `read`, `begin` and `logits` are an architecture's own.
+
+    Attributes:
+        encoder: Layers; none in a model that is built both ways, where it is decoder-only.
+    """
+
+    encoder: torch.nn.ModuleList
+
+    def encoder_windows(self) -> Sequence[int | None]:
+        """By layer, how near keys must be to be seen (`_masks.window`); None: all are seen."""
+        return [None] * len(self.encoder)
+
+    @abstractmethod
+    def read(self, ids: torch.Tensor) -> torch.Tensor:
+        """The encoder's vectors of the input, int64 [batch, sequence]."""
+
+    def encoded(self, x: torch.Tensor) -> torch.Tensor:
+        """The encoder's output, from its last layer."""
+        return x
+
+    def states(self, ids: torch.Tensor, real: torch.Tensor | None = None) -> torch.Tensor:
+        """The encoder's output [batch, sequence, width].
+
+        Args:
+            ids: int64 [batch, sequence].
+            real: As `ids`: 1 for a token, 0 for padding; all are tokens where None.
+        """
+        x = self.read(ids)
+        turn = self.turn(torch.arange(ids.shape[1]), reading=True)
+        hidden = None if real is None else padding(real)
+        near: dict[int, torch.Tensor] = {}
+        for layer, size in zip(layers(self.encoder), self.encoder_windows(), strict=True):
+            mask = hidden
+            if size is not None:
+                if size not in near:
+                    near[size] = window(ids.shape[1], size)
+                mask = near[size] if hidden is None else hidden + near[size]
+            x = layer(x, turn, mask)
+        return self.encoded(x)
+
+    def encode(self, ids: torch.Tensor, real: torch.Tensor | None = None) -> list[torch.Tensor]:
+        """Keys and values of every decoder layer's cross-attention, in turn; then, with `real`, their mask."""
+        encoded = self.states(ids, real)
+        memory = [tensor for layer in layers(self.decoder) for tensor in layer.cross.keys_values(encoded)]
+        return memory if real is None else [*memory, padding(real)]
+
+
 class Encoder(torch.nn.Module):
     """The part that reads the input, once: `forward(ids)`, or `forward(ids, real)`, as `EncoderDecoder.encode`."""
 
@@ -150,7 +158,7 @@ class Decoder(torch.nn.Module):
     The states are what the encoder gave, then the caches (see `EncoderDecoder.step`).
     """
 
-    def __init__(self, net: EncoderDecoder) -> None:
+    def __init__(self, net: DecoderStack) -> None:
         super().__init__()
         self.net = net
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from edgepack.exporters.architectures.blocks._attention import SelfAttention, into_heads
-from edgepack.exporters.architectures.blocks._encoder_decoder import EncoderDecoder
+from edgepack.exporters.architectures.blocks._encoder_decoder import DecoderStack
 from edgepack.exporters.architectures.blocks._layers import Layer
 from edgepack.exporters.architectures.blocks._rotary import Rotation, rotate, rotation
 from edgepack.exporters.architectures.blocks._weights import initialize
@@ -82,14 +82,13 @@ class Attention(SelfAttention):
         return torch.cat([rotate(x[..., : self.turned], turn), x[..., self.turned :]], -1)
 
 
-class Network(EncoderDecoder):
+class Network(DecoderStack):
     """A decoder alone, with norms that have no parameters; the token table is the output matrix."""
 
     def __init__(self, config: TokenFormer) -> None:
         super().__init__()
         self.config = config
         self.embed = torch.nn.Embedding(config.vocabulary, config.width)
-        self.encoder = torch.nn.ModuleList()
         hidden = tuple(4 * count for count in config.slots)
         self.decoder = torch.nn.ModuleList(
             Layer(
@@ -113,10 +112,6 @@ class Network(EncoderDecoder):
                     stage.extend([keys, values])
         for number, stage in enumerate(stages):
             initialize(stage, self.config.seed + number)
-
-    def read(self, ids: torch.Tensor) -> torch.Tensor:
-        """There is no encoder."""
-        raise NotImplementedError
 
     def begin(self, ids: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
         """Rows of the token table."""

@@ -6,18 +6,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from edgepack.exporters.architectures.blocks._attention import Place, SelfAttention
-from edgepack.exporters.architectures.blocks._embeddings import Embeddings
+from edgepack.exporters.architectures.blocks._attention import Place
 from edgepack.exporters.architectures.blocks._encoder_decoder import pair
-from edgepack.exporters.architectures.blocks._layers import Layer, layers
+from edgepack.exporters.architectures.blocks._layers import layers
 from edgepack.exporters.architectures.blocks._masks import hide, padding, prefix
-from edgepack.exporters.architectures.blocks._mlp import MLP
 from edgepack.exporters.architectures.blocks._weights import initialize
+from edgepack.exporters.architectures.language._two_stacks import layer, table
 
 if TYPE_CHECKING:
     from edgepack.exporters.architectures.language.unixcoder import UniXcoder
-
-_FIRST = 2  # row of position 0, as in RoBERTa
 
 
 class Network(torch.nn.Module):
@@ -26,27 +23,15 @@ class Network(torch.nn.Module):
     def __init__(self, config: UniXcoder) -> None:
         super().__init__()
         self.config = config
-        self.embed = Embeddings(
-            config.vocabulary, config.width,
-            positions=config.positions + _FIRST, segments=config.segments, first=_FIRST,
-        )  # fmt: skip
-        self.layers = torch.nn.ModuleList(
-            Layer(
-                config.width,
-                SelfAttention(config.width, config.heads, bias=True),
-                MLP(config.width, config.hidden),
-                torch.nn.LayerNorm,
-                "post",
-            )
-            for _ in range(config.layers)
-        )
+        self.embed = table(config, config.segments)
+        self.layers = torch.nn.ModuleList(layer(config) for _ in range(config.layers))
         initialize(self, config.seed)
 
     def vectors(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Of every token [batch, sequence, width], under a mask as attention has it."""
         x = self.embed(ids)
-        for layer in layers(self.layers):
-            x = layer(x, mask=mask)
+        for one in layers(self.layers):
+            x = one(x, mask=mask)
         return x  # type: ignore[no-any-return]
 
     def whole(self, ids: torch.Tensor, source: int = 0) -> torch.Tensor:
@@ -59,8 +44,8 @@ class Network(torch.nn.Module):
         """Logits of the last of new tokens, and the caches with them."""
         x = self.embed(ids, positions)
         after: list[torch.Tensor] = []
-        for i, layer in enumerate(layers(self.layers)):
-            x, cache = layer.cached(x, place, pair(caches, i))
+        for i, one in enumerate(layers(self.layers)):
+            x, cache = one.cached(x, place, pair(caches, i))
             after += cache
         return self.embed.logits(x[:, -1]), *after
 

@@ -80,8 +80,10 @@ CARD = Card(
     ),
     assumed=("the output has no bias: the authors' code has none, other code adds one that is zero",),
     published=(
-        Published("base", "the authors' list of models (fairseq, examples/bart)", parameters=140e6),
-        Published("large", "the authors' list of models (fairseq, examples/bart)", parameters=400e6),
+        Published("base", "the authors' list of models (fairseq, examples/bart/README.md)", parameters=140e6),
+        Published(
+            "large", "the authors' list of models (fairseq, examples/bart/README.md)", parameters=400e6
+        ),
     ),
     structure=(
         "the encoder runs once; the decoder reads keys and values that it computed",

@@ -73,7 +73,7 @@ CONFIGS = {
     "tiny": CodeGen2(32, 4, 2, turned=4, vocabulary=61, positions=64, end=1, separator=2, gap=60),
 }
 
-_MODELS = "abstract: the released models"
+_MODELS = "the authors' model cards name the model by it; a name, not a count"
 
 CARD = Card(
     name=NAME,
@@ -99,7 +99,7 @@ CARD = Card(
     ),
     assumed=(
         "1b is the authors' configuration file; 3.7b has the sizes that public code expects of the authors' model",
-        "7b and 16b: layers, heads and width are such that they give the published counts; their files were not read",
+        "7b and 16b: layers, heads and width are chosen so that the counts follow; the authors' files were not at hand",
         (
             "the authors' weights hold queries, values and keys in groups and turn neighbouring channels; here they "
             "are one after the other and halves are turned: the same network with its rows in another order"

@@ -53,7 +53,7 @@ class Translator:
 
 
 CONFIGS = {
-    "paper": Translator(1536, 12, 6144, 12),
+    "paper": Translator(1536, 12, 4096, 12),
     "unixcoder-size": Translator(768, 12, 3072, 12),
     "tiny": Translator(32, 4, 64, 2, vocabulary=61, positions=40, segments=2),
 }
@@ -67,6 +67,7 @@ CARD = Card(
         "experiments: 12 layers, 12 attention heads, 1,536 channels",
         "abstract: C++ to CUDA 2.9 BLEU better than other systems, and 6.05 % better in compilation",
         "the authors' code: both stacks start from one masked language model of UniXcoder's architecture",
+        "the authors' code (train_mlm.py): 4,096 channels within the feed-forward network",
     ),
     parts={
         "encoder": "the source program, once, to the keys and values of every cross-attention and its padding's mask",
@@ -78,11 +79,10 @@ CARD = Card(
         "same weights in transformers' EncoderDecoderModel of two RoBERTa: same logits",
     ),
     assumed=(
-        "a feed-forward width of four times the width: the paper gives none",
-        "UniXcoder's vocabulary, positions and segments: the paper trains a tokenizer and does not give its size",
+        "UniXcoder's vocabulary, positions and segments, whose configuration the authors' code starts from",
         "stacks share no weights, as in the authors' code",
     ),
-    unpublished="layers, heads and width are given, feed-forward width and vocabulary are not: no count follows",
+    unpublished="sizes are given, but no count, and a vocabulary that is made in training",
     structure=(
         "the encoder runs once; the decoder reads keys and values that it computed",
         "one attention in an encoder layer, two in a decoder layer",

@@ -72,11 +72,13 @@ CARD = Card(
     assumed=(
         "padding is removed by packing texts into rows, so that shapes stay known; the authors' code gathers tokens",
         "low precision norms are a matter of training on its device, and not of the graph",
+        "large has BERT-large's sizes with gated networks; the authors' configurations have none of that size",
     ),
     published=(
-        Published("base", "the authors' model card: 137M", parameters=137e6),
         Published(
-            "large", "table of encoders in the GTE model card (arXiv:2407.19669): 434M", parameters=434e6
+            "base",
+            "the authors' code (mosaicml/examples) with its base configuration holds 137 400 384",
+            137_400_384,
         ),
     ),
     structure=(
@@ -85,8 +87,9 @@ CARD = Card(
         "texts in one row apart",
     ),
     compared=(
-        "not run: the authors' code needs their GPU kernels. Layers are compared with transformers' BERT blocks in "
-        "BERT4Rec, and slopes with the rule of arXiv:2108.12409"
+        "the authors' embeddings, encoder and head (mosaicml/examples, bert_layers.py) in plain torch, as they run "
+        "where their GPU kernel is missing, same random weights, 40 tokens, padding removed there: logits of real "
+        "tokens differ by 6e-7 of up to 2.0 (tiny) and by 2e-6 of up to 14 (base, 12 layers); run by hand"
     ),
 )
 

@@ -75,7 +75,7 @@ CONFIGS = {
 }
 
 _LIST = "the authors' public repository, README, list of models"
-_GROWTH = "the authors' public repository, README, incremental scaling on OpenWebText2"
+_GROWTH = "the authors' public repository, README, incremental scaling on OpenWebText2: the model's name"
 
 CARD = Card(
     name=NAME,

@@ -1,4 +1,4 @@
-"""The network of Birdie: gated state-space layers that read a prefix from both ends and go on from its last state."""
+"""The network of Birdie: gated state-space layers, half of which read a prefix from both of its ends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from edgepack.exporters.architectures.blocks._mlp import GatedMLP
 from edgepack.exporters.architectures.blocks._norm import RMSNorm
 from edgepack.exporters.architectures.blocks._scan import scan
 from edgepack.exporters.architectures.blocks._weights import initialize
@@ -17,63 +16,52 @@ if TYPE_CHECKING:
 
 
 class GatedSSM(torch.nn.Module):
-    """One state for every inner channel; the first `backward` channels read the prefix from its end."""
+    """One number of state for every inner channel; the last half of a bidirectional layer's run backward.
 
-    def __init__(self, config: Birdie) -> None:
+    Args:
+        config: Sizes.
+        bidirectional: Whether that half does.
+    """
+
+    def __init__(self, config: Birdie, *, bidirectional: bool) -> None:
         super().__init__()
-        self.config = config
-        inner = config.inner
-        self.keep = torch.nn.Linear(config.width, inner, bias=False)
-        self.enter = torch.nn.Linear(config.width, 3 * inner, bias=False)
-        self.out = torch.nn.Linear(inner, config.width, bias=False)
+        self.ahead = config.inner // 2 if bidirectional else config.inner
+        self.limit = config.positions
+        self.enter = torch.nn.Linear(config.width, 4 * config.inner, bias=False)
+        self.out = torch.nn.Linear(config.inner, config.width, bias=False)
 
     def forward(self, x: torch.Tensor, prefix: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """A whole sequence [batch, length, width] whose first `prefix` positions are the prefix; the last state."""
+        """A whole sequence [batch, length, width] that begins with `prefix` positions of prefix; and the last state."""
         keep, update, gate = self._elements(x)
-        there, limit = self.config.backward, self.config.positions
-        turned = scan(keep[:, :prefix, :there], update[:, :prefix, :there], limit, backward=True)
-        if prefix < x.shape[1]:
-            # What is generated knows nothing of the other direction: it goes on from where the prefix ends.
-            last = turned[:, prefix - 1]
-            on = scan(keep[:, prefix:, :there], update[:, prefix:, :there], limit, initial=last)
-            turned = torch.cat([turned, on], 1)
-        states = torch.cat([turned, scan(keep[..., there:], update[..., there:], limit)], -1)
-        return self.out(states * gate), states[:, -1]
-
-    def prefill(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """A prefix, all of it; any length."""
-        keep, update, gate = self._elements(x)
-        there, limit = self.config.backward, self.config.positions
-        turned = scan(keep[..., :there], update[..., :there], limit, backward=True)
-        states = torch.cat([turned, scan(keep[..., there:], update[..., there:], limit)], -1)
-        return self.out(states * gate), states[:, -1]
+        ahead = self.ahead
+        states = scan(keep[..., :ahead], update[..., :ahead], self.limit)
+        last = states[:, -1]
+        if ahead < update.shape[-1]:
+            back = scan(keep[:, :prefix, ahead:], update[:, :prefix, ahead:], self.limit, backward=True)
+            # Behind the prefix these channels forget all but the present, or they would tell of the future.
+            back = torch.cat([back, update[:, prefix:, ahead:]], 1) if prefix < x.shape[1] else back
+            states = torch.cat([states, back], -1)
+        return self.out(states * gate), last
 
     def step(self, x: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """One position [batch, width], forward in all channels."""
+        """One position [batch, width] behind the prefix, and the state of the channels that run forward."""
         keep, update, gate = self._elements(x)
-        state = keep * state + update
-        return self.out(state * gate), state
+        state = keep[:, : self.ahead] * state + update[:, : self.ahead]
+        states = torch.cat([state, update[:, self.ahead :]], -1) if self.ahead < update.shape[-1] else state
+        return self.out(states * gate), state
 
     def _elements(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        keep = self.keep(x).sigmoid()
-        update, entry, gate = self.enter(x).chunk(3, -1)
-        return keep, update * entry.sigmoid() * (1 - keep), gate.sigmoid()
+        keep, entry, value, gate = self.enter(x).chunk(4, -1)
+        return keep.sigmoid(), entry.sigmoid() * value, torch.nn.functional.gelu(gate)
 
 
 class Layer(torch.nn.Module):
-    """x + ssm(norm x), then x + mlp(norm x)."""
+    """x + ssm(norm x): the layer's gates are its feed-forward network as well."""
 
-    def __init__(self, config: Birdie) -> None:
+    def __init__(self, config: Birdie, *, bidirectional: bool) -> None:
         super().__init__()
         self.norm = RMSNorm(config.width)
-        self.ssm = GatedSSM(config)
-        self.mlp_norm = RMSNorm(config.width)
-        self.mlp = GatedMLP(config.width, config.hidden)
-
-    def leave(self, x: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
-        """What follows the state-space model."""
-        x = x + mixed
-        return x + self.mlp(self.mlp_norm(x))  # type: ignore[no-any-return]
+        self.ssm = GatedSSM(config, bidirectional=bidirectional)
 
 
 class Network(torch.nn.Module):
@@ -83,7 +71,9 @@ class Network(torch.nn.Module):
         super().__init__()
         self.config = config
         self.embed = torch.nn.Embedding(config.vocabulary, config.width)
-        self.layers = torch.nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.layers = torch.nn.ModuleList(
+            Layer(config, bidirectional=bidirectional(i)) for i in range(config.layers)
+        )
         self.norm = RMSNorm(config.width)
         self.head = torch.nn.Linear(config.width, config.vocabulary, bias=False)
         initialize(self, config.seed)
@@ -96,18 +86,12 @@ class Network(torch.nn.Module):
         """Logits [batch, sequence, vocabulary]; the prefix is as long as the rollout's prompt where None."""
         from edgepack.exporters.architectures.sequence._decoding import PROMPT
 
-        x = self.embed(ids)
-        for layer in _all(self.layers):
-            x = layer.leave(x, layer.ssm(layer.norm(x), PROMPT if prefix is None else prefix)[0])
+        x, _ = self._run(ids, PROMPT if prefix is None else prefix)
         return self.head(self.norm(x))  # type: ignore[no-any-return]
 
     def prefill(self, ids: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """A prefix, read in both directions."""
-        x, states = self.embed(ids), []
-        for layer in _all(self.layers):
-            mixed, state = layer.ssm.prefill(layer.norm(x))
-            x = layer.leave(x, mixed)
-            states.append(state)
+        x, states = self._run(ids, ids.shape[1])
         return self.head(self.norm(x[:, -1])), states
 
     def step(
@@ -117,9 +101,22 @@ class Network(torch.nn.Module):
         x, after = self.embed(ids), []
         for layer, old in zip(_all(self.layers), states, strict=True):
             mixed, state = layer.ssm.step(layer.norm(x), old)
-            x = layer.leave(x, mixed)
+            x = x + mixed
             after.append(state)
         return self.head(self.norm(x)), after
+
+    def _run(self, ids: torch.Tensor, prefix: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        x, states = self.embed(ids), []
+        for layer in _all(self.layers):
+            mixed, state = layer.ssm(layer.norm(x), prefix)
+            x = x + mixed
+            states.append(state)
+        return x, states
+
+
+def bidirectional(layer: int) -> bool:
+    """Every other layer, beginning with the first."""
+    return layer % 2 == 0
 
 
 def _all(modules: torch.nn.ModuleList) -> list[Any]:
@@ -128,4 +125,7 @@ def _all(modules: torch.nn.ModuleList) -> list[Any]:
 
 def state_shapes(config: Birdie) -> dict[str, str]:
     """Specifications of all states, by name and in order."""
-    return {f"state_{i}": f"{config.inner}" for i in range(config.layers)}
+    return {
+        f"state_{i}": f"{config.inner // 2 if bidirectional(i) else config.inner}"
+        for i in range(config.layers)
+    }

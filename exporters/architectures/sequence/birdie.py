@@ -1,11 +1,13 @@
 """Row 77, "Birdie": a state-space language model that reads its prefix in both directions and generates in one.
 
-With k_t = sigmoid(K x_t), gates e_t and g_t in (0, 1) and every product element by element:
+With gates f_t = sigmoid(W_f x_t), i_t = sigmoid(W_i x_t), o_t = gelu(W_o x_t) and products element by element:
 
-    h_t = k_t h_{t-1} + (1 - k_t) e_t u_t,   out = W (g_t h_t)
+    h_t = f_t h_{t-1} + i_t (W_z x_t),   out = W (o_t h_t)
 
-In the prefix a part of the channels runs from its end to its beginning, h_t = k_t h_{t+1} + ...; what is generated
-goes on forward in all channels, from the states at the prefix's last position. They are all that a step needs.
+(section 3.4 of the paper, its "Gated SSM"; gates and feed-forward network are one.) In every other layer half of the
+channels run from the prefix's end to its beginning, h_t = f_t h_{t+1} + ...; behind the prefix their f is 0, so that
+they say what is there now and nothing of what is to come (section 3.1, appendix A.3). The channels that run forward
+are all that a step needs. With d channels, n states, L layers and V tokens: L (5 n d + d) + (2 V + 1) d parameters.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgepack.exporters.architectures.base import architecture
-from edgepack.exporters.architectures.cards import Card
+from edgepack.exporters.architectures.cards import Card, Growth, Published
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -33,10 +35,8 @@ class Birdie:
     Attributes:
         vocabulary: Tokens.
         width: Channels.
-        inner: States of a layer, one number each.
-        backward: How many of them read the prefix from its end.
-        hidden: Channels within the feed-forward network.
-        layers: Each a state-space model and a feed-forward network.
+        inner: States of a layer, one number each, an even number of them.
+        layers: Every other one, beginning with the first, reads the prefix in both directions.
         positions: The longest prefix.
         seed: Of the random weights.
     """
@@ -44,16 +44,14 @@ class Birdie:
     vocabulary: int
     width: int
     inner: int
-    backward: int
-    hidden: int
     layers: int
     positions: int = 4096
     seed: int = 0
 
 
 CONFIGS = {
-    "1.4b": Birdie(32000, 2048, 4096, 1024, 5632, 17),
-    "tiny": Birdie(61, 32, 64, 16, 48, 2, positions=48),
+    "1.4b": Birdie(32000, 2048, 2560, 48),
+    "tiny": Birdie(61, 32, 64, 2, positions=48),
 }
 
 CARD = Card(
@@ -64,6 +62,8 @@ CARD = Card(
     says=(
         "abstract: bidirectional reading of the prefix that passes into causal generation, without a growing state",
         "abstract: narrows the gap to transformers in retrieval from the context",
+        "section 4.1: models of 1.4 billion parameters",
+        "table 7: 2,048 channels, 2,560 states, 48 blocks, bidirectional and causal ones in turn",
     ),
     parts={
         "prefill": "a prefix, read in both directions, to the logits after it and one state a layer",
@@ -73,20 +73,36 @@ CARD = Card(
         "single steps after a prefix against the whole sequence",
         "the prefix's positions see one another, and no generated position is seen by one before it",
         "the states' size does not depend on the length of anything",
+        "multiply-accumulates of a prefill in proportion to its length",
     ),
     assumed=(
-        "the gated state-space layer of the authors' code, and their mixture of objectives left to training",
-        "a quarter of the channels runs backward in the prefix; they go on from the state at its last position",
-        "the sizes of the configuration 1.4b, which come to 1.43 billion parameters, are our own",
+        "the prefix ends with the token that begins the generation, which the paper's mask lets the prefix see",
+        "32,000 tokens, the default of the authors' example, and a head of its own: the paper gives neither",
+        "the mixture of objectives is training's; the paper's other networks (Hawk, a transformer) are not this row",
         "weights are random from a fixed seed",
     ),
-    unpublished="the abstract gives no size",
+    published=(Published("1.4b", "section 4.1: 1.4B, with the sizes of table 7", parameters=1.4e9),),
     structure=(
         "a prefill that scans in two directions and a step that scans in one, without a loop over time",
         "one state a layer, of constant size",
     ),
-    compared="not run: the authors publish the layer as a reference without the bidirectional prefix; a test of the "
-    "project holds ours against the recurrence written out step by step",
+    growth=(
+        Growth(
+            "birdie",
+            "multiply-accumulates",
+            1.00,
+            1.19,
+            (256, 512, 1024, 2048),
+            "tokens of a prefix",
+            "edgepack claims birdie",
+        ),
+    ),
+    compared=(
+        "not run: the authors' repository (samblouir/birdie) has no code of this network. Its example is a transformer "
+        "that imports a package which is not published, and the layer called GatedSSM, of the model that chooses "
+        "objectives, has other gates and one direction. A test holds ours against the recurrence of the paper's "
+        "appendix A.4, walked step by step"
+    ),
 )
 
 
@@ -107,9 +123,10 @@ def _lost(graphs: Mapping[str, ir.Model]) -> list[str]:
     for part, graph in graphs.items():
         found = operators(graph)
         lost += [f"{part}: {found[name]} {name}" for name in ("Scan", "Loop", "Softmax") if found[name]]
-        lost += too_few(graph, "Sigmoid", 4 * config.layers, f"gates in {part}")
-    shape = ("batch", config.inner)
-    return lost + unshaped(graphs["decode"], **{f"state_{i}": shape for i in range(config.layers)})
+        lost += too_few(graph, "Sigmoid", 2 * config.layers, f"gates in {part}")
+    # Of a layer that reads both ways, the half that runs forward.
+    shapes = {f"state_{i}": ("batch", config.inner // (2 - i % 2)) for i in range(config.layers)}
+    return lost + unshaped(graphs["decode"], **shapes)
 
 
 @architecture(CARD, CONFIGS, tiny="tiny", whole=_whole, lost=_lost)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgepack.exporters.architectures.base import architecture
-from edgepack.exporters.architectures.cards import Card, Published
+from edgepack.exporters.architectures.cards import Card, Growth, Published
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -99,12 +99,25 @@ CARD = Card(
     ),
     published=(
         Published(
-            "base", "comparison on GLUE: 112M, with the 23 layers of the authors' configuration", 112e6
+            "base",
+            "the authors' code (goombalab/hydra) with its 23 layers holds 112 086 712",
+            112_086_712,
         ),
     ),
     structure=(
         "two scans a layer that see opposite triangles, as products of matrices",
         "no operator that loops over time, and none that reverses a sequence",
+    ),
+    growth=(
+        Growth(
+            "hydra",
+            "multiply-accumulates",
+            1.01,
+            1.19,
+            (256, 512, 1024, 2048),
+            "tokens",
+            "edgepack claims hydra",
+        ),
     ),
     compared=(
         "the authors' mixer (goombalab/hydra), its GPU kernel replaced by the recurrence in plain torch, with the "

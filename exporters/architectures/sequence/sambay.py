@@ -94,8 +94,8 @@ CARD = Card(
         "weights are random from a fixed seed",
     ),
     published=(
-        Published("d16", "14.5 a^2 + 144 a times d^3 with a = 124 (the authors' configuration), and two embeddings of "
-                  "32000", (14.5 * 124**2 + 144 * 124) * 16**3 + 2 * 32000 * 124 * 16),
+        Published("d16", "the authors' formula (lit_gpt/config.py): 14.5 a^2 + 144 a times d^3 with a = 124, and two "
+                  "embeddings of 32000", (14.5 * 124**2 + 144 * 124) * 16**3 + 2 * 32000 * 124 * 16),
         Published("d24", "as d16", (14.5 * 124**2 + 144 * 124) * 24**3 + 2 * 32000 * 124 * 24),
     ),
     structure=(
@@ -103,8 +103,10 @@ CARD = Card(
         "units that gate the memory's readout, and attention that computes no keys",
         "no loop over time in the prefill",
     ),
-    compared="not run: the authors' code (microsoft/ArchScale) needs a GPU's kernels at import; layers follow its "
-    "configuration, and their number of parameters its formula",
+    compared="the authors' network as a whole (microsoft/ArchScale, lit_gpt/model.py, sambay_d8), their GPU kernels "
+    "replaced by plain torch (the scan by the one that their code has beside its kernel) and bfloat16 left out, same "
+    "random weights: as many parameters (190 340 000), logits over 200 tokens differ by 2.6e-6 of up to 1.7; with 32 "
+    "channels and a window of 4 over 41 tokens, by 2.8e-7 of up to 0.30; run by hand",
 )  # fmt: skip
 
 

@@ -85,10 +85,15 @@ CARD = Card(
     assumed=(
         "all inputs of a batch have one length, and so have their prompts",
         "the vocabulary of 50002 is that of OWSM v3.1's tokenizer with its special symbols",
+        "27 layers of 1024 channels, as the released model's training configuration is named",
         "the spectrogram is an input, normalized already; weights are random from a fixed seed",
     ),
     published=(
-        Published("1b", "the model's name on the authors' page and section 3 (1.01B)", parameters=1.01e9),
+        Published(
+            "1b",
+            "the table of OWSM models in ESPnet's documentation (OWSM-CTC v3.1 medium)",
+            parameters=1.01e9,
+        ),
     ),
     structure=(
         "no decoder: one part, without states",

@@ -75,6 +75,7 @@ CONFIGS: Mapping[str, RaftMLP] = {
     "tiny-48": replace(_TINY, image=48, trained=32),
 }
 
+_CODE = "the authors' network with its configuration raft-mlp-cross-mlp-emb-{}, its parameters counted"
 _TABLE = "the paper's table of ImageNet results"
 
 CARD = Card(
@@ -96,9 +97,12 @@ CARD = Card(
         "weights are random from a fixed seed",
     ),
     published=(
-        Published("s", _TABLE, 9.9e6, 2.1e9),
-        Published("m", _TABLE, 21.4e6, 4.3e9),
-        Published("l", _TABLE, 36.2e6, 6.5e9),
+        Published("s", _CODE.format("s"), parameters=9_868_768),
+        Published("m", _CODE.format("m"), parameters=21_413_632),
+        Published("l", _CODE.format("l"), parameters=36_184_672),
+        Published("s", _TABLE, macs=2.1e9),
+        Published("m", _TABLE, macs=4.3e9),
+        Published("l", _TABLE, macs=6.5e9),
     ),
     structure=(
         "every block mixes along columns by one product and along rows by another",

@@ -53,15 +53,44 @@ inline void store(float* y, __m512i differing, const Scaling& s) {
   _mm512_mask_storeu_ps(y, s.stored, _mm512_add_ps(scaled, s.bias));
 }
 
-// Sixteen bits, or eight where no more channels exist.
-inline void store_bits(const LinearWork& work, size_t row, size_t panel, __m512i differing) {
-  const size_t first = panel * kLanes;
-  const __m512i dot = _mm512_sub_epi32(_mm512_set1_epi32(work.k), _mm512_slli_epi32(differing, 1));
-  const __m512i above = _mm512_sub_epi32(dot, _mm512_loadu_si512(work.low + first));
-  const unsigned bits = _mm512_cmplt_epu32_mask(above, _mm512_loadu_si512(work.width + first));
-  uint8_t* to = work.bits + row * work.bits_stride + first / 8;
-  to[0] = static_cast<uint8_t>(bits);
-  if (first + 8 < work.columns) to[1] = static_cast<uint8_t>(bits >> 8);
+struct Interval {
+  __m512i start;  // K - low
+  __m512i width;
+};
+
+Interval interval_of(const LinearWork& work, size_t panel) {
+  const __m512i low = _mm512_loadu_si512(work.low + panel * kLanes);
+  return {_mm512_sub_epi32(_mm512_set1_epi32(work.k), low), _mm512_loadu_si512(work.width + panel * kLanes)};
+}
+
+inline uint32_t bits_of(__m512i differing, const Interval& interval) {
+  const __m512i above = _mm512_sub_epi32(interval.start, _mm512_slli_epi32(differing, 1));
+  return _mm512_cmplt_epu32_mask(above, interval.width);
+}
+
+// Two panels at a time where there are two: their bits are a word of the output, and a store each would cost as much as
+// the arithmetic. Bytes of channels that do not exist are not written.
+template <int kRows, int kPanels>
+inline void store_bits(const LinearWork& work, size_t row, size_t panel, const __m512i (&sums)[kRows][kPanels]) {
+  constexpr size_t kStep = kPanels == 1 ? 1 : 2;
+  static_assert(kPanels % kStep == 0, "panels are taken in twos");
+  for (size_t j = 0; j < kPanels; j += kStep) {
+    const size_t first = (panel + j) * kLanes;
+    const size_t left = work.columns > first ? work.columns - first : 0;
+    const size_t bytes = left >= kStep * kLanes ? kStep * kLanes / 8 : (left + 7) / 8;
+    const Interval low = interval_of(work, panel + j);
+    const Interval high = interval_of(work, panel + j + kStep - 1);
+    uint8_t* to = work.bits + row * work.bits_stride + first / 8;
+    for (size_t i = 0; i < kRows; ++i, to += work.bits_stride) {
+      uint32_t bits = bits_of(sums[i][j], low);
+      if constexpr (kStep == 2) bits |= bits_of(sums[i][j + 1], high) << kLanes;
+      if (bytes == sizeof bits) {
+        __builtin_memcpy(to, &bits, sizeof bits);
+      } else {
+        for (size_t byte = 0; byte < bytes; ++byte) to[byte] = static_cast<uint8_t>(bits >> (8 * byte));
+      }
+    }
+  }
 }
 
 template <int kRows, int kPanels, bool kBits>
@@ -86,11 +115,11 @@ inline void tile(const LinearWork& work, size_t row, size_t panel) {
       }
     }
   }
+  if constexpr (kBits) {
+    store_bits(work, row, panel, sums);
+    return;
+  }
   for (int j = 0; j < kPanels; ++j) {
-    if constexpr (kBits) {
-      for (int i = 0; i < kRows; ++i) store_bits(work, row + i, panel + j, sums[i][j]);
-      continue;
-    }
     const Scaling s = scaling_of(work, panel + j);
     for (int i = 0; i < kRows; ++i) {
       store(work.y + (row + i) * work.y_stride + (panel + j) * kLanes, sums[i][j], s);

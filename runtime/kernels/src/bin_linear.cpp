@@ -35,6 +35,7 @@
 #include "faster.h"
 #include "layer_operator.h"
 #include "packed_weights.h"
+#include "row_blocks.h"
 #include "tiled_linear.h"
 
 namespace edgepack {
@@ -46,9 +47,10 @@ constexpr int64_t kLargestK = 1 << 24;
 constexpr size_t kWorthThreads = size_t{1} << 22;
 // Rows from which tiles can be faster: expanding the weights costs as much as counting some forty rows.
 constexpr size_t kWorthTiles = 48;
-constexpr size_t kMostThreads = 64;
-constexpr size_t kRowsOfATask = 64;
-constexpr size_t kChannelsOfATask = 64;
+constexpr size_t kRowsOfABlock = 16;
+constexpr size_t kChannelsOfAPart = 64;
+// About a microsecond: less would be spent on taking it.
+constexpr size_t kProductsOfAPart = size_t{1} << 20;
 
 size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
@@ -114,10 +116,10 @@ class BinLinear {
 
   void multiply_tiles(OrtKernelContext* context, const In* x, size_t rows, Out* y) const {
     const bool alone = rows * weights_->channels() * k_ < kWorthThreads;
-    const size_t threads = alone ? 1 : std::min(tiled_->most_threads(rows), kMostThreads);
+    const size_t threads = alone ? 1 : threads_for(tiled_->most_threads(rows));
     TiledLinear::Call call(*tiled_, tile_input(x, threshold_), rows, tile_output(y), threads == 1);
-    if (threads == 1) return call.work();
-    ort::parallel_for(api_, context, threads, [&](size_t) { call.work(); });
+    if (threads == 1) return call.work(0, 1);
+    ort::parallel_for(api_, context, threads, [&](size_t i) { call.work(i, threads); });
   }
 
   // Words of the rows from `first` to before `last`.
@@ -148,21 +150,28 @@ class BinLinear {
       weights_->multiply(bits, rows, 0, weights_->panels(), y);
       return;
     }
-    const size_t row_tasks = ceil_div(rows, kRowsOfATask);
-    const auto rows_of = [&](size_t task) { return std::min(rows, (task + 1) * kRowsOfATask); };
-    if (!ready) {
-      ort::parallel_for(api_, context, row_tasks,
-                        [&](size_t task) { pack(x, task * kRowsOfATask, rows_of(task), made.data()); });
-    }
-    const size_t panels = ceil_div(kChannelsOfATask, kernel_.lanes);  // of a task
-    const size_t panel_tasks = ceil_div(weights_->panels(), panels);
+    const size_t panels = panels_of_a_part();
+    const size_t parts = ceil_div(weights_->panels(), panels);
+    const size_t blocks = ceil_div(rows, kRowsOfABlock);
     const size_t stride = kOut == Form::kBits ? ceil_div(n, 8) : n;
-    ort::parallel_for(api_, context, row_tasks * panel_tasks, [&](size_t task) {
-      const size_t row = task % row_tasks * kRowsOfATask;
-      const size_t first = task / row_tasks * panels;
-      const size_t last = std::min(weights_->panels(), first + panels);
-      weights_->multiply(bits + row * words, rows_of(task % row_tasks) - row, first, last, y + row * stride);
-    });
+    RowBlocks shared(blocks, parts);
+    const auto end_of = [&](size_t block) { return std::min(rows, (block + 1) * kRowsOfABlock); };
+    const auto prepare = [&](size_t block) {
+      if (!ready) pack(x, block * kRowsOfABlock, end_of(block), made.data());
+    };
+    const auto product = [&](size_t block, size_t part) {
+      const size_t row = block * kRowsOfABlock;
+      const size_t last = std::min(weights_->panels(), (part + 1) * panels);
+      weights_->multiply(bits + row * words, end_of(block) - row, part * panels, last, y + row * stride);
+    };
+    const size_t threads = threads_for(blocks * parts);
+    ort::parallel_for(api_, context, threads, [&](size_t i) { shared.work(i, threads, prepare, product); });
+  }
+
+  // A part is at least 64 channels, whose lines of y nobody else writes, and worth being taken.
+  size_t panels_of_a_part() const {
+    const size_t channels = std::max(kChannelsOfAPart, kProductsOfAPart / (kRowsOfABlock * k_));
+    return ceil_div(channels, kChannelsOfAPart) * kChannelsOfAPart / kernel_.lanes;
   }
 
   const float* threshold() const { return threshold_.empty() ? nullptr : threshold_.data(); }

@@ -1,7 +1,6 @@
 #include "tiled_linear.h"
 
 #include <algorithm>
-#include <thread>
 
 #include "tile_bits.h"
 
@@ -62,26 +61,13 @@ TiledLinear::Call::Call(const TiledLinear& layer, const TileInput& x, size_t row
       rows_(rows),
       y_(y),
       panels_(alone ? layer.panels() : std::max(kFewestPanels, ceil_div(layer.panels(), kParts))),
-      parts_(ceil_div(layer.panels(), panels_)),
       signs_(ceil_div(rows, kTileSide) * layer.steps() * kTileBytes),
-      pairs_(ceil_div(rows, kRowsOfAPair)) {}
+      pairs_(ceil_div(rows, kRowsOfAPair), ceil_div(layer.panels(), panels_)) {}
 
-void TiledLinear::Call::work() {
-  if (nothing_left_.load(std::memory_order_relaxed)) return;
+void TiledLinear::Call::work(size_t index, size_t threads) {
+  if (pairs_.nothing_left()) return;
   layer_.kernel_.begin();
-  size_t pair = next_pair_.fetch_add(1);
-  for (; pair < pairs_.size(); pair = next_pair_.fetch_add(1)) {
-    sign(pair);
-    pairs_[pair].is_signed.store(true, std::memory_order_release);
-    multiply(pair);
-  }
-  for (pair = 0; pair < pairs_.size(); ++pair) {
-    if (pairs_[pair].next_part.load(std::memory_order_relaxed) >= parts_) continue;
-    // Another thread is at it, and it is short.
-    while (!pairs_[pair].is_signed.load(std::memory_order_acquire)) std::this_thread::yield();
-    multiply(pair);
-  }
-  nothing_left_.store(true, std::memory_order_relaxed);
+  pairs_.work(index, threads, [&](size_t pair) { sign(pair); }, [&](size_t pair, size_t part) { multiply(pair, part); });
   layer_.kernel_.end();
 }
 
@@ -98,36 +84,32 @@ void TiledLinear::Call::sign(size_t pair) {
   }
 }
 
-// What is left of two groups of rows.
-void TiledLinear::Call::multiply(size_t pair) {
+void TiledLinear::Call::multiply(size_t pair, size_t part) {
   const size_t row = pair * kRowsOfAPair;
-  size_t part = pairs_[pair].next_part.fetch_add(1);
-  for (; part < parts_; part = pairs_[pair].next_part.fetch_add(1)) {
-    const size_t panel = part * panels_;
-    const size_t channel = panel * kTileChannels;
-    TileWork work{};
-    work.rows = std::min(kRowsOfAPair, rows_ - row);
-    work.groups = ceil_div(work.rows, kTileSide);
-    work.group_bytes = layer_.steps() * kTileBytes;
-    work.activations = signs_.data() + row / kTileSide * work.group_bytes;
-    work.stride = kTileTerms;
-    work.offsets = layer_.offsets_.data();
-    work.steps = layer_.steps();
-    work.weights = layer_.weights_.data() + panel * layer_.steps() * 2 * kTileSide;
-    work.channels = std::min(panels_ * kTileChannels, layer_.n_ - channel);
-    if (y_.bits != nullptr) {
-      work.bits_stride = ceil_div(layer_.n_, 8);
-      work.bits = y_.bits + row * work.bits_stride + channel / 8;
-      work.low = layer_.low_.data() + channel;
-      work.width = layer_.width_.data() + channel;
-    } else {
-      work.alpha = layer_.alpha_.data() + channel;
-      work.bias = layer_.bias_.data() + channel;
-      work.y = y_.numbers + row * layer_.n_ + channel;
-      work.y_stride = layer_.n_;
-    }
-    layer_.kernel_.linear(work);
+  const size_t panel = part * panels_;
+  const size_t channel = panel * kTileChannels;
+  TileWork work{};
+  work.rows = std::min(kRowsOfAPair, rows_ - row);
+  work.groups = ceil_div(work.rows, kTileSide);
+  work.group_bytes = layer_.steps() * kTileBytes;
+  work.activations = signs_.data() + row / kTileSide * work.group_bytes;
+  work.stride = kTileTerms;
+  work.offsets = layer_.offsets_.data();
+  work.steps = layer_.steps();
+  work.weights = layer_.weights_.data() + panel * layer_.steps() * 2 * kTileSide;
+  work.channels = std::min(panels_ * kTileChannels, layer_.n_ - channel);
+  if (y_.bits != nullptr) {
+    work.bits_stride = ceil_div(layer_.n_, 8);
+    work.bits = y_.bits + row * work.bits_stride + channel / 8;
+    work.low = layer_.low_.data() + channel;
+    work.width = layer_.width_.data() + channel;
+  } else {
+    work.alpha = layer_.alpha_.data() + channel;
+    work.bias = layer_.bias_.data() + channel;
+    work.y = y_.numbers + row * layer_.n_ + channel;
+    work.y_stride = layer_.n_;
   }
+  layer_.kernel_.linear(work);
 }
 
 }  // namespace edgepack

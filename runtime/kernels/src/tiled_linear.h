@@ -1,13 +1,13 @@
 // A binary linear layer by matrix tiles: its weights in the order of the tiles, and its product.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "buffer.h"
 #include "packed_weights.h"
+#include "row_blocks.h"
 #include "tile_kernel.h"
 
 namespace edgepack {
@@ -17,38 +17,27 @@ class TiledLinear {
   // As PackedWeights takes them.
   TiledLinear(const TileKernel& kernel, size_t n, size_t k, const uint8_t* file, const Finish& finish);
 
-  // One call of the layer, shared by any number of threads: each of them calls `work` once.
-  //
-  // A thread takes two groups of rows, signs them, and multiplies them, part by part of the channels. Where no
-  // groups are left to take it takes parts of groups that others have begun: cores of a shared machine are not
-  // equally fast.
+  // One call of the layer, shared by any number of threads, which take two groups of rows at a time (row_blocks.h).
   class Call {
    public:
     // x is [rows, k] or [rows, ceil(k / 8)], y [rows, n] or [rows, ceil(n / 8)]; the threshold is [k] or null.
     // `alone` where one thread will come.
     Call(const TiledLinear& layer, const TileInput& x, size_t rows, const TileOutput& y, bool alone);
 
-    void work();
+    // Each thread calls this once.
+    void work(size_t index, size_t threads);
 
    private:
-    struct alignas(64) Pair {
-      std::atomic<bool> is_signed{false};
-      std::atomic<size_t> next_part{0};
-    };
-
     void sign(size_t pair);
-    void multiply(size_t pair);
+    void multiply(size_t pair, size_t part);
 
     const TiledLinear& layer_;
     TileInput x_;
     size_t rows_;
     TileOutput y_;
     size_t panels_;  // of a part
-    size_t parts_;   // of two groups
     Buffer<int8_t> signs_;  // [groups, steps, 16, 64]
-    std::vector<Pair> pairs_;
-    std::atomic<size_t> next_pair_{0};
-    std::atomic<bool> nothing_left_{false};
+    RowBlocks pairs_;
   };
 
   // Threads beyond this find little to do.

@@ -5,6 +5,12 @@
     packed     what the pass `binary-chains` makes of the first: bits go from layer to layer
 
 All three give the same last layer the same signs (but for what folding rounds), so that they do the same work.
+
+All three also have the same products, which bits from layer to layer do not take away. So with
+
+    limit = calling + sum over layers of max(counting, reading)
+
+of the roofline (measure.py), which no chain that counts stays below, unpacked / limit is the most that one can gain.
 """
 
 from __future__ import annotations
@@ -20,7 +26,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from edgepack.runtime.kernels import DOMAIN, VERSION, functions
 from edgepack.toolchain.passes.base import passes
-from tests.benchmarks.binary.measure import bound, in_turn, medians
+from tests.benchmarks.binary.measure import (
+    CALL,
+    Limits,
+    bound,
+    call_of_nothing,
+    in_turn,
+    medians,
+)
+from tests.benchmarks.binary.models import Shape
 
 _EPSILON = 1e-5
 
@@ -46,6 +60,24 @@ class Chain:
     @property
     def layers(self) -> int:
         return len(self.widths) - 1
+
+    def shapes(self) -> list[Shape]:
+        """Its layers."""
+        return [
+            Shape(self.title, self.rows, k, n, self.conv, over_fp32=0, over_int8=0)
+            for k, n in pairwise(self.widths)
+        ]
+
+    def limit_us(self, products: float, near: float) -> float:
+        """Microseconds at rates a second: of each layer the longer of counting and reading.
+
+        Floats are read by the first layer alone, weights by all.
+        """
+        total = 0.0
+        for index, shape in enumerate(self.shapes()):
+            numbers = shape.bytes_read if index == 0 else shape.weight_bytes
+            total += max(shape.products / products, numbers / near) * 1e6
+        return total
 
     def x(self) -> np.ndarray:
         """An input."""
@@ -81,16 +113,25 @@ def models(chain: Chain) -> dict[str, onnx.ModelProto]:
     }
 
 
-def measure(chain: Chain) -> dict[str, Any]:
-    """Medians over rounds: microseconds of process time by form, and each over that of packed."""
+def measure(chain: Chain, peak: Limits) -> dict[str, Any]:
+    """Medians over rounds: microseconds of process time by form, each over that of packed, and the limit."""
     made, x = models(chain), chain.x()
-    times = in_turn({name: bound(model, x) for name, model in made.items()})
+    least: list[float] = []
+
+    def limit_now() -> None:
+        least.append(chain.limit_us(peak.products(), peak.near()))
+
+    runs = {name: bound(model, x) for name, model in made.items()}
+    times = in_turn(runs | {CALL: call_of_nothing()}, limit_now)
+    limit = np.array(least) + times.pop(CALL)
     packed = times["packed"]
     return {
         "chain": chain.title,
         "threads": 1,
         "us": medians(times),
         "over": medians({name: of / packed for name, of in times.items() if name != "packed"}),
+        "limit_us": float(np.median(limit)),
+        "at_most": float(np.median(times["unpacked"] / limit)),
     }
 
 

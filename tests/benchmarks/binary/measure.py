@@ -69,7 +69,8 @@ def measure(shape: Shape, peak: Limits) -> dict[str, Any]:
 
     The roofline is what the runtime takes for a call, and the longer of the time to count all products and the time to
     read activations and weights once from the first two caches, where a benchmark has them; it is by processors'
-    counting, whichever kernel ran. `tiles_us` is what all products take a loop of tiles that does nothing else, 0
+    counting, whichever kernel ran. `at_most` is fp32's time over it: no kernel that counts is that many times as fast
+    as fp32. `tiles_us` is what all products take a loop of tiles that does nothing else, 0
     without AMX: it says what other threads of the core left at the time.
     """
     least: dict[str, list[float]] = {"counting": [], "reading": []}
@@ -95,6 +96,7 @@ def measure(shape: Shape, peak: Limits) -> dict[str, Any]:
         "over": medians({name: of / bit for name, of in times.items() if name != "1-bit"}),
         "roofline_us": medians(limits),
         "share_of_roofline": float(np.median(limit / bit)),
+        "at_most": float(np.median(times["fp32"] / limit)),
         "tiles_us": float(np.median(tiles)),
     }
 

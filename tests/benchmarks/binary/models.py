@@ -40,15 +40,20 @@ class Shape:
 
     @property
     def products(self) -> int:
-        """Of one call."""
-        return self.rows * self.inputs * self.outputs * (self.rows * 9 if self.conv else 1)
+        """Of one call: of a convolution those of taps that meet the image, three a pixel but at its two ends."""
+        places = (3 * self.rows - 2) ** 2 if self.conv else self.rows
+        return places * self.inputs * self.outputs
 
     @property
     def bytes_read(self) -> int:
         """Activations in float32 and weights in bits, each once; what is written comes on top."""
         pixels = self.rows * (self.rows if self.conv else 1)
-        weights = self.inputs * self.outputs * (9 if self.conv else 1)
-        return 4 * pixels * self.inputs + weights // 8
+        return 4 * pixels * self.inputs + self.weight_bytes
+
+    @property
+    def weight_bytes(self) -> int:
+        """Weights in bits."""
+        return self.inputs * self.outputs * (9 if self.conv else 1) // 8
 
     def x(self) -> np.ndarray:
         """An input."""

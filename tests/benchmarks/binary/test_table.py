@@ -24,8 +24,8 @@ def line(shape: models.Shape, *missed: str) -> dict[str, Any]:
     share = (max(least.values()) + 4) / 100
     least["calling"] = 4.0
     return {
-        "shape": shape.title, **FOUND, "roofline_us": least, "share_of_roofline": share, "tiles_us": 37.7,
-        "missed": missed,
+        "shape": shape.title, **FOUND, "roofline_us": least, "share_of_roofline": share, "at_most": 10 * share,
+        "tiles_us": 37.7, "missed": missed,
     }  # fmt: skip
 
 
@@ -41,10 +41,21 @@ def tool() -> Any:
 
 def test_a_run_becomes_a_table_that_the_page_has_a_place_for(tool: Any, tmp_path: Path) -> None:
     lines = [line(models.SHAPES[0], "10.0x fp32, not 13x"), *map(line, models.SHAPES[1:])]
-    made = tool.table({"cpu": "a processor", "limits": PEAK, "lines": lines})
-    times = "| 1000.0 | 200.0 | 100.0 | 10.0x | 2.0x | 75.5 | 37.7 | 4.7 | 4.0 | 79 % |"
+    bare = {"counting": 1.98, "tiles": 0.0}
+    doubled = [
+        {
+            "shape": "linear 128",
+            "wall_us": [80.0, 50.0],
+            "gain": 1.6,
+            "bare_loops": bare,
+            "missed": ["1.60x, not 1.7x"],
+        }
+    ]
+    made = tool.table({"cpu": "a processor", "limits": PEAK, "lines": lines, "doubled": doubled})
+    times = "| 1000.0 | 200.0 | 100.0 | 10.0x | 2.0x | 7.9x | 75.5 | 37.7 | 4.7 | 4.0 | 79 % |"
     assert f"| linear 128, 768 to 768 {times} **misses**: 10.0x fp32, not 13x |" in made
     assert made.count("| holds |") == len(models.SHAPES) - 1
+    assert "| linear 128 | 80.0 | 50.0 | 1.60x | 1.98x |  | **misses**: 1.60x, not 1.7x |" in made
     page = tmp_path / "page.md"
     page.write_text((ROOT / "docs" / "binary-roofline.md").read_text(encoding="utf-8"), encoding="utf-8")
     tool.PLACE.write(made, [page])
@@ -54,10 +65,14 @@ def test_a_run_becomes_a_table_that_the_page_has_a_place_for(tool: Any, tmp_path
 def test_so_does_a_run_of_chains(tool: Any, tmp_path: Path) -> None:
     us = {"unpacked": 300.0, "folded": 250.0, "packed": 200.0}
     over = {"unpacked": 1.5, "folded": 1.25}
-    lines = [{"chain": chain.title, "us": us, "over": over, "missed": []} for chain in chains.CHAINS]
+    limit = {"limit_us": 160.0, "at_most": 1.875}
+    lines = [{"chain": chain.title, "us": us, "over": over, **limit, "missed": []} for chain in chains.CHAINS]
     lines[0]["missed"] = ["1.49x, not 1.5x"]
     made = tool.chains_table({"cpu": "a processor", "lines": lines})
-    assert f"| {chains.CHAINS[0].title} | 300.0 | 250.0 | 200.0 | 1.50x | 1.25x | **misses**: 1.49x" in made
+    assert (
+        f"| {chains.CHAINS[0].title} | 300.0 | 250.0 | 200.0 | 1.50x | 1.25x | 160.0 | 1.88x | **misses**: 1.49x"
+        in made
+    )
     assert made.count("| holds |") == len(lines) - 1
     page = tmp_path / "page.md"
     page.write_text((ROOT / "docs" / "binary-roofline.md").read_text(encoding="utf-8"), encoding="utf-8")
@@ -84,5 +99,13 @@ def test_a_layer_of_one_output_is_bound_by_reading() -> None:
 
 def test_products_and_bytes_of_a_convolution() -> None:
     conv = models.Shape("", 4, 8, 8, conv=True, over_fp32=0, over_int8=0)
-    assert conv.products == 4 * 4 * 8 * 8 * 9
+    assert conv.products == (4 * 4 * 9 - 4 * 4 * 3 + 4) * 8 * 8  # a side's pixels lack a row of three taps
     assert conv.bytes_read == 4 * 4 * 8 * 4 + 8 * 8 * 9 // 8
+
+
+def test_a_chain_reads_numbers_once_and_weights_of_every_layer() -> None:
+    two = chains.Chain("", 1, (64, 64, 64))
+    counted = 2 * 64 * 64
+    assert two.limit_us(products=1.0, near=1e9) == pytest.approx(counted * 1e6)
+    read = 4 * 64 + 2 * 64 * 64 // 8
+    assert two.limit_us(products=1e12, near=1.0) == pytest.approx(read * 1e6)

@@ -40,7 +40,7 @@ TIES = {("bert4rec", "main"): "items: . of 5 values differ"}
 BLOCKED: dict[tuple[str, str, str], str] = {}
 """(system, part, target) -> a word of the reason why nothing ships there; what is not named here must ship."""
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.by_parameter]
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from edgepack.toolchain.program import terms
 from tests.exporters.families.registry import FAMILIES
 from tests.exporters.families.running import run
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
+pytestmark = [pytest.mark.slow, pytest.mark.by_parameter, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.mark.parametrize("name", FAMILIES)

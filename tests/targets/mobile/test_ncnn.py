@@ -55,7 +55,7 @@ aten::weird              w                        1 1 c e
 """
 
 
-def model(folder: Path, operator: str = "Relu") -> Lowered:
+def model(folder: Path, operator: str = "Relu") -> Part:
     proto = onnx.parser.parse_model(f"""
         <ir_version: 9, opset_import: ["" : 17]>
         net (float[1, 3, 8, 8] image, int64[1, 4] ids, float[2] unused)
@@ -74,7 +74,11 @@ def model(folder: Path, operator: str = "Relu") -> Lowered:
     )
     folder.mkdir(parents=True, exist_ok=True)
     onnx.save(proto, folder / "main.onnx")
-    return Lowered("main", "onnx", folder / "main.onnx", SIGNATURE)
+    return Part("main", folder / "main.onnx", SIGNATURE)
+
+
+def lower(target: module.Ncnn, part: Part, context: Context, folder: Path) -> Lowered:
+    return target.lower(Program({part.name: part}), part, context, folder)
 
 
 def faked(code: str, folder: Path) -> module.Ncnn:
@@ -103,10 +107,35 @@ def test_is_registered_with_its_extra() -> None:
     assert {need.command for need in module.Ncnn().requirements()} == {"pip install 'edgepack[ncnn]'"}
 
 
-def test_offers(tmp_path: Path) -> None:
-    offers = {offer.precision: offer.not_built for offer in module.Ncnn().offers(model(tmp_path))}
-    assert [precision for precision, why in offers.items() if not why] == ["fp32"]
-    assert "half the size, no speed" in str(offers["fp16-weights"])
+@pytest.mark.parametrize(
+    ("layers", "multiplications", "built", "words"),
+    [
+        (
+            "Convolution Gemm",
+            (9, 1),
+            ["int8-static", "fp32"],
+            "90% of the multiplications are convolutions, which",
+        ),
+        ("Convolution InnerProduct", (1, 9), ["int8-static", "fp32"], "half the size, no speed"),
+        (
+            "Convolution Gemm",
+            (1, 9),
+            ["int8-dynamic", "fp32"],
+            "10% of the multiplications are convolutions, and",
+        ),
+        ("ReLU", (0, 0), ["fp32"], "no convolution or matrix product"),
+    ],
+)
+def test_offers(
+    layers: str, multiplications: tuple[int, int], built: list[str], words: str, tmp_path: Path
+) -> None:
+    lines = [f"{kind} l{index} 1 1 {index} {index + 1}" for index, kind in enumerate(layers.split())]
+    (tmp_path / "main.param").write_text("\n".join(["7767517", "2 3", *lines]))
+    (tmp_path / "main.json").write_text(json.dumps(ncnn.Blobs({}, {}, multiplications).to_json()))
+    lowered = Lowered("main", ncnn.FORMAT, tmp_path / "main.param", SIGNATURE)
+    offers = {offer.precision: offer.not_built for offer in module.Ncnn().offers(lowered)}
+    assert [precision for precision, why in offers.items() if not why] == built
+    assert words in " ".join(filter(None, offers.values()))
 
 
 def test_reads_what_pnnx_wrote(tmp_path: Path) -> None:
@@ -117,13 +146,13 @@ def test_reads_what_pnnx_wrote(tmp_path: Path) -> None:
         "Hardmax": 1,
         "aten::weird": 1,
     }
-    blobs = module.blobs_of(SCRIPT, ["a", "b"], ["c", "d"], "main")
-    assert blobs.inputs == {"a": ncnn.Blob("in0", 0), "b": ncnn.Blob("in1", ncnn.WHOLE)}
+    blobs = module.blobs_of(SCRIPT, {"a": "float32", "b": "int64"}, ["c", "d"], "main")
+    assert blobs.inputs == {"a": ncnn.Blob("in0", 0), "b": ncnn.Blob("in1", ncnn.WHOLE, "int32")}
     assert blobs.outputs == {"c": ncnn.Blob("out0", 1), "d": ncnn.Blob("out1", ncnn.WHOLE)}
     (tmp_path / "x.json").write_text(json.dumps(blobs.to_json()))
     assert ncnn.Blobs.of(tmp_path / "x.param") == blobs
     with pytest.raises(TargetError, match="a network with 2 inputs where the model has 1"):
-        module.blobs_of(SCRIPT, ["a"], ["c", "d"], "main")
+        module.blobs_of(SCRIPT, {"a": "float32"}, ["c", "d"], "main")
 
 
 @pytest.mark.parametrize(
@@ -142,7 +171,7 @@ def test_a_converter_that_fails(
     monkeypatch.setattr(ncnn, "import_ncnn", lambda: known("Convolution", "Split"))
     context = Context(source={}, sizes={}, time_limit_s=limit)
     with pytest.raises(error, match=message):
-        faked(code, tmp_path / "fake").compile(model(tmp_path / "model"), context, tmp_path / "out")
+        lower(faked(code, tmp_path / "fake"), model(tmp_path / "model"), context, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -169,15 +198,14 @@ def test_a_network_that_does_not_run(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fake"))
     monkeypatch.setattr(module, "WORKER", "fake_ncnn_worker")
     with pytest.raises(error, match=message):
-        target.compile(model(tmp_path / "model"), CONTEXT, tmp_path / "out")
+        lower(target, model(tmp_path / "model"), CONTEXT, tmp_path / "out")
 
 
 def test_a_state_that_grows_is_refused(tmp_path: Path) -> None:
-    lowered = model(tmp_path)
     signature = Signature(
         (TensorSpec("past", "float32", (1, "past", 8)),), (TensorSpec("now", "float32", (1, "past+step", 8)),)
     )
-    part = Part("step", lowered.path, signature)
+    part = Part("step", model(tmp_path).path, signature)
     program = Program({"step": part}, (StateLink("step", "now", "step", "past"),))
     with pytest.raises(TargetError, match="the state 'past' grows"):
         module.Ncnn().lower(program, part, CONTEXT, tmp_path / "out")
@@ -196,9 +224,10 @@ def test_names_that_cannot_be_read(text: str, tmp_path: Path) -> None:
 def test_converts_and_runs(precision: str, error: float, tmp_path: Path) -> None:
     import onnxruntime
 
-    lowered = model(tmp_path / "model")
+    part = model(tmp_path / "model")
+    lowered = lower(module.Ncnn(), part, CONTEXT, tmp_path / "lowered")
     if precision != "fp32":
-        lowered = quantizers.get("by-compiler")().quantize(lowered, precision, None, tmp_path / "quantized")
+        lowered = quantizers.get("ncnn-float16")().quantize(lowered, precision, None, tmp_path / "quantized")
     compiled = module.Ncnn().compile(lowered, CONTEXT, tmp_path / "out")
     assert sorted(compiled.files) == sorted(path.name for path in (tmp_path / "out").iterdir())
     assert compiled.placement.cpu == 3  # the activation is part of the convolution
@@ -208,7 +237,7 @@ def test_converts_and_runs(precision: str, error: float, tmp_path: Path) -> None
         "ids": random.integers(0, 2, (1, 4)),  # fewer rows than pnnx tries
         "unused": np.zeros(2, np.float32),
     }
-    reference = onnxruntime.InferenceSession(lowered.path, providers=["CPUExecutionProvider"])
+    reference = onnxruntime.InferenceSession(part.path, providers=["CPUExecutionProvider"])
     want = dict(zip(("y", "rows"), reference.run(None, inputs), strict=True))
     with NcnnSession(tmp_path / "out" / "main.param", SIGNATURE) as session:
         for _ in range(2):
@@ -229,8 +258,6 @@ def test_converts_and_runs(precision: str, error: float, tmp_path: Path) -> None
 
 @needs_ncnn
 def test_a_layer_that_ncnn_lacks(tmp_path: Path) -> None:
-    lowered = model(tmp_path, "Hardmax")
-    part = Part("main", lowered.path, SIGNATURE)
     with pytest.raises(EdgepackError, match="does not have the layer Hardmax") as caught:
-        module.Ncnn().lower(Program({"main": part}), part, CONTEXT, tmp_path / "out")
+        lower(module.Ncnn(), model(tmp_path, "Hardmax"), CONTEXT, tmp_path / "out")
     assert caught.value.exit_code == 4

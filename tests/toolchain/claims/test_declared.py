@@ -2,7 +2,10 @@
 
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
+from edgepack.exporters.architectures.base import architectures
+from edgepack.toolchain.claims._fits import FEWEST, exponent
 from edgepack.toolchain.claims.base import claims
 from edgepack.toolchain.claims.comparing import COMPARISONS, TOLERANCE
 
@@ -49,3 +52,38 @@ def test_it_says_what_it_measures(name):
     assert all(statement.ratio is None or statement.ratio > 1 for statement in comparison.statements)
     assert len(comparison.lengths) >= 4 or comparison.power == 1
     assert [*comparison.lengths] == sorted(comparison.lengths)
+
+
+GROWTHS = [
+    (name, growth)
+    for name, one in architectures.items()
+    for growth in one.card.growth
+    if growth.value == "multiply-accumulates"
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "growth"), GROWTHS, ids=[name for name, _ in GROWTHS])
+def test_a_cards_exponent_is_what_its_claim_counts(name, growth):
+    """Counted without numbers: the claim's own sizes and lengths, on tensors that have shapes only."""
+    comparison = COMPARISONS[growth.claim]
+    assert growth.lengths == comparison.lengths
+    assert len(growth.lengths) >= FEWEST
+    assert comparison.row in architectures.get(name).card.system
+    for side, wanted in zip(comparison.sides, (growth.exponent, growth.other), strict=True):
+        costs = {float(n) ** comparison.power: _macs(side, comparison.sizes[0], n) for n in growth.lengths}
+        assert exponent(costs) == pytest.approx(wanted, abs=0.005)
+
+
+def _macs(side, size, length):
+    counted = 0
+    with torch.device("meta"), torch.no_grad():
+        model = side.build(size, length)
+        for work in side.work(length):
+            part = model.parts[work.part]
+            feed = part.example({**part.sizes, **work.sizes}, 0)
+            shapes = [torch.empty_like(torch.from_numpy(value), device="meta") for value in feed.values()]
+            with FlopCounterMode(display=False) as flops:
+                part.module(*shapes)
+            counted += work.times * flops.get_total_flops() // 2
+    return counted

@@ -69,15 +69,16 @@ def test_the_newest_token_has_what_torchs_own_layer_gives_it():
 
 @pytest.mark.parametrize(
     ("name", "least"),
-    [pytest.param("cox3d-m", 12, marks=pytest.mark.slow), ("cost-gcn", 60), ("cotransformer", 10)],
+    [pytest.param("cox3d-m", 24, marks=pytest.mark.slow), ("cost-gcn", 120), ("cotransformer", 20)],
 )
 def test_a_step_costs_an_order_of_magnitude_less_than_the_clip_it_replaces(name, least):
     config = row93.CONFIGS[name]
     with torch.device("meta"), torch.no_grad():
         (net,) = networks(config).values()
         step = Step(net)
+        first = step.example()
         with FlopCounterMode(display=False) as one:
-            step(*step.example())
+            step(*first)
         clip = torch.empty(1, *_clip(config))
         with FlopCounterMode(display=False) as whole:
             net.whole(clip)
