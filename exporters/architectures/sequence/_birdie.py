@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from edgepack.exporters.architectures.blocks._norm import RMSNorm
 from edgepack.exporters.architectures.blocks._scan import scan
 from edgepack.exporters.architectures.blocks._weights import initialize
+from edgepack.exporters.architectures.sequence._mixing import all_of
 
 if TYPE_CHECKING:
     from edgepack.exporters.architectures.sequence.birdie import Birdie
@@ -99,7 +100,7 @@ class Network(torch.nn.Module):
     ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """One generated token; where it stands makes no difference."""
         x, after = self.embed(ids), []
-        for layer, old in zip(_all(self.layers), states, strict=True):
+        for layer, old in zip(all_of(self.layers), states, strict=True):
             mixed, state = layer.ssm.step(layer.norm(x), old)
             x = x + mixed
             after.append(state)
@@ -107,7 +108,7 @@ class Network(torch.nn.Module):
 
     def _run(self, ids: torch.Tensor, prefix: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
         x, states = self.embed(ids), []
-        for layer in _all(self.layers):
+        for layer in all_of(self.layers):
             mixed, state = layer.ssm(layer.norm(x), prefix)
             x = x + mixed
             states.append(state)
@@ -117,10 +118,6 @@ class Network(torch.nn.Module):
 def bidirectional(layer: int) -> bool:
     """Every other layer, beginning with the first."""
     return layer % 2 == 0
-
-
-def _all(modules: torch.nn.ModuleList) -> list[Any]:
-    return list(modules)
 
 
 def state_shapes(config: Birdie) -> dict[str, str]:

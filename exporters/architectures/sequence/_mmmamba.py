@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
 from edgepack.exporters.architectures.blocks import _ssm as ssm
 from edgepack.exporters.architectures.blocks._attention import attend
 from edgepack.exporters.architectures.blocks._masks import causal, hide
-from edgepack.exporters.architectures.blocks._mlp import GatedMLP
 from edgepack.exporters.architectures.blocks._norm import RMSNorm
 from edgepack.exporters.architectures.blocks._rotary import Rotation, rotate, rotation
 from edgepack.exporters.architectures.blocks._short_convolution import ShortConvolution
 from edgepack.exporters.architectures.blocks._weights import initialize
 from edgepack.exporters.architectures.sequence._decoding import filled, written
+from edgepack.exporters.architectures.sequence._mixing import MixingLayer, all_of
 
 if TYPE_CHECKING:
     from edgepack.exporters.architectures.sequence.mmmamba import MMMamba
@@ -114,22 +114,6 @@ class Carved(Mixer):
         return self.out(y.flatten(2))  # type: ignore[no-any-return]
 
 
-class Layer(torch.nn.Module):
-    """x + mixer(norm x), then x + mlp(norm x)."""
-
-    def __init__(self, config: MMMamba, mixer: Mixer) -> None:
-        super().__init__()
-        self.norm = RMSNorm(config.width)
-        self.mixer = mixer
-        self.mlp_norm = RMSNorm(config.width)
-        self.mlp = GatedMLP(config.width, config.hidden)
-
-    def leave(self, x: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
-        """What follows the mixer."""
-        x = x + mixed
-        return x + self.mlp(self.mlp_norm(x))  # type: ignore[no-any-return]
-
-
 class Network(torch.nn.Module):
     """A `Decoder` (`_decoding.py`); its states are those of `state_shapes`."""
 
@@ -138,7 +122,9 @@ class Network(torch.nn.Module):
         self.config = config
         self.embed = torch.nn.Embedding(config.vocabulary, config.width)
         self.layers = torch.nn.ModuleList(
-            Layer(config, Attention(config) if i in config.attention else Carved(config))
+            MixingLayer(
+                config.width, config.hidden, Attention(config) if i in config.attention else Carved(config)
+            )
             for i in range(config.layers)
         )
         self.norm = RMSNorm(config.width)
@@ -165,7 +151,7 @@ class Network(torch.nn.Module):
         x = self.embed(ids).unsqueeze(1)
         turn = None if position is None else rotation(position, self.config.head_width)
         after: list[torch.Tensor] = []
-        for i, layer in enumerate(_all(self.layers)):
+        for i, layer in enumerate(all_of(self.layers)):
             old, y = (states[2 * i], states[2 * i + 1]), layer.norm(x)
             attends = i in self.config.attention
             mixed, new = layer.mixer.step(y, turn, position, old) if attends else layer.mixer.step(y, old)
@@ -177,16 +163,12 @@ class Network(torch.nn.Module):
         x = self.embed(ids)
         turn, mask = rotation(torch.arange(ids.shape[1]), self.config.head_width), causal(ids.shape[1])
         states: list[torch.Tensor] = []
-        for i, layer in enumerate(_all(self.layers)):
+        for i, layer in enumerate(all_of(self.layers)):
             y = layer.norm(x)
             mixed, new = layer.mixer(y, turn, mask) if i in self.config.attention else layer.mixer(y)
             x = layer.leave(x, mixed)
             states += new
         return x, states
-
-
-def _all(modules: torch.nn.ModuleList) -> list[Any]:
-    return list(modules)
 
 
 def state_shapes(config: MMMamba) -> dict[str, str]:

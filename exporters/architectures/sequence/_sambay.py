@@ -9,11 +9,11 @@ import torch
 
 from edgepack.exporters.architectures.blocks._attention import attend
 from edgepack.exporters.architectures.blocks._masks import causal, hide
-from edgepack.exporters.architectures.blocks._mlp import GatedMLP
 from edgepack.exporters.architectures.blocks._norm import RMSNorm
 from edgepack.exporters.architectures.blocks._selective import SelectiveMixer
 from edgepack.exporters.architectures.blocks._weights import initialize
 from edgepack.exporters.architectures.sequence._decoding import filled, written
+from edgepack.exporters.architectures.sequence._mixing import MixingLayer, all_of
 
 if TYPE_CHECKING:
     from edgepack.exporters.architectures.sequence.sambay import SambaY
@@ -81,22 +81,6 @@ class MemoryUnit(torch.nn.Module):
         return self.out(torch.nn.functional.silu(self.enter(x)) * memory)  # type: ignore[no-any-return]
 
 
-class Layer(torch.nn.Module):
-    """x + mixer(norm x), then x + mlp(norm x)."""
-
-    def __init__(self, config: SambaY, mixer: torch.nn.Module) -> None:
-        super().__init__()
-        self.norm = RMSNorm(config.width)
-        self.mixer = mixer
-        self.mlp_norm = RMSNorm(config.width)
-        self.mlp = GatedMLP(config.width, config.hidden)
-
-    def leave(self, x: torch.Tensor, mixed: torch.Tensor) -> torch.Tensor:
-        """What follows the mixer."""
-        x = x + mixed
-        return x + self.mlp(self.mlp_norm(x))  # type: ignore[no-any-return]
-
-
 class Network(torch.nn.Module):
     """A `Decoder` (`_decoding.py`); its states are those of `state_shapes`."""
 
@@ -114,7 +98,7 @@ class Network(torch.nn.Module):
             else:
                 mixers.append(Attention(config, own=False) if i % 2 else MemoryUnit(config))
         self.embed = torch.nn.Embedding(config.vocabulary, config.width)
-        self.layers = torch.nn.ModuleList(Layer(config, mixer) for mixer in mixers)
+        self.layers = torch.nn.ModuleList(MixingLayer(config.width, config.hidden, mixer) for mixer in mixers)
         self.norm = RMSNorm(config.width)
         self.head = torch.nn.Linear(config.width, config.vocabulary, bias=False)
         initialize(self, config.seed)
@@ -148,7 +132,7 @@ class Network(torch.nn.Module):
         x = readout = self.embed(ids).unsqueeze(1)
         after: list[torch.Tensor] = []
         in_window = hide(torch.arange(config.window) < config.window - 1 - position)
-        for i, layer in enumerate(_all(self.layers)[: config.layers // 2 + 1]):
+        for i, layer in enumerate(all_of(self.layers)[: config.layers // 2 + 1]):
             old = (states[2 * i], states[2 * i + 1])
             y = layer.norm(x)
             if i % 2:
@@ -173,7 +157,7 @@ class Network(torch.nn.Module):
         """All positions: the output, the last readout, and all states."""
         states: list[torch.Tensor] = []
         readout = x
-        for i, layer in enumerate(_all(self.layers)[: self.config.layers // 2 + 1]):
+        for i, layer in enumerate(all_of(self.layers)[: self.config.layers // 2 + 1]):
             if i % 2:
                 mixed, after = layer.mixer.windows(layer.norm(x))
             else:
@@ -190,17 +174,13 @@ class Network(torch.nn.Module):
         memory: Any,
     ) -> tuple[torch.Tensor, Any]:
         """The full attention, then what reads its keys and values, or the readout, in turn."""
-        for i, layer in enumerate(_all(self.layers)[self.config.layers // 2 + 1 :]):
+        for i, layer in enumerate(all_of(self.layers)[self.config.layers // 2 + 1 :]):
             y = layer.norm(x)
             if i == 0 and memory is None:
                 memory = layer.mixer.rows(y)
             mixed = layer.mixer(y, readout) if i % 2 else layer.mixer.over(y, memory, mask)
             x = layer.leave(x, mixed)
         return x, memory
-
-
-def _all(modules: torch.nn.ModuleList) -> list[Any]:
-    return list(modules)
 
 
 def _slow_rates(net: torch.nn.Module) -> None:

@@ -7,8 +7,11 @@ import torch
 from edgepack.exporters.architectures._counting import Whole, counted
 from edgepack.exporters.architectures.base import architectures
 from edgepack.exporters.architectures.blocks._legendre import LegendreMemory, system
+from edgepack.exporters.architectures.blocks._spiking import Neurons
 from edgepack.exporters.architectures.sequence import lmuformer as row27
 from edgepack.exporters.architectures.sequence._lmuformer import Network, Step, state_shapes
+from edgepack.exporters.architectures.sequence._lmuformer_spiking import SpikingNetwork
+from tests.exporters.architectures import playing
 
 TINY = row27.CONFIGS["tiny"]
 
@@ -60,3 +63,30 @@ def test_a_step_costs_one_frame_of_the_window():
     assert one is not None
     # A window that is computed again for every frame would cost all of it.
     assert one < 1.05 * whole / config.positions
+
+
+def test_the_spiking_forms_steps_equal_its_whole_sequence():
+    difference, calls = playing.worst(row27.build(row27.CONFIGS["spiking-tiny"]))
+    assert calls == 41 + row27.CONFIGS["spiking-tiny"].delay
+    assert difference < 2e-6
+
+
+def test_neurons_fire_and_rest_in_every_layer():
+    net = SpikingNetwork(row27.CONFIGS["spiking-tiny"]).eval()
+    rates = []
+    hooks = [
+        one.register_forward_hook(lambda _module, _inputs, spikes: rates.append(spikes))
+        for one in net.modules()
+        if isinstance(one, Neurons)
+    ]
+    with torch.no_grad():
+        net(torch.randn(2, 40, 8, generator=torch.Generator().manual_seed(0)))
+    assert len(rates) == len(hooks) == 2 + 6 + 1
+    for spikes in rates:
+        assert set(spikes.unique().tolist()) == {0.0, 1.0}
+
+
+def test_a_neuron_leaks_integrates_and_fires():
+    # By hand: 0.6; 0.3 + 0.6 = 0.9; 0.45 + 0.6 = 1.05, which fires and empties; 0.6 again.
+    x = torch.full((1, 1, 1, 4), 1.2)
+    assert Neurons(1)(x).flatten().tolist() == [0.0, 0.0, 1.0, 0.0]
