@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgepack.exporters.architectures.base import architecture
-from edgepack.exporters.architectures.cards import Card, Published
+from edgepack.exporters.architectures.cards import Card, Growth, Published
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -101,6 +101,17 @@ CARD = Card(
     structure=(
         "attention in both directions as products of matrices, without a softmax and without reversing anything",
         "a depthwise 3 x 3 convolution over the image in every block, and the gate that mixes it in",
+    ),
+    growth=(
+        Growth(
+            "vig",
+            "multiply-accumulates",
+            1.01,
+            1.56,
+            (384, 512, 768, 1024),
+            "pixels of a side, the exponent over pixels",
+            "edgepack claims vig",
+        ),
     ),
     compared=(
         "the authors' network (hustvl/ViG), its GPU kernels replaced by the recurrence in plain torch: as many "

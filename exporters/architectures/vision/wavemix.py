@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgepack.exporters.architectures.base import architecture
-from edgepack.exporters.architectures.cards import Card, Published
+from edgepack.exporters.architectures.cards import Card, Growth, Published
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -94,6 +94,17 @@ CARD = Card(
     structure=(
         "four depthwise convolutions with constant kernels of 1/2 and -1/2 in every level of every block",
         "no attention",
+    ),
+    growth=(
+        Growth(
+            "wavemix",
+            "multiply-accumulates",
+            1.00,
+            1.15,
+            (128, 192, 256, 384),
+            "pixels of a side, the exponent over pixels",
+            "edgepack claims wavemix",
+        ),
     ),
     compared=(
         "the authors' public code, run by hand with the same weights and statistics: both forms of tiny and levels "
