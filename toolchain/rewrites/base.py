@@ -96,7 +96,7 @@ class Applied:
         return f"Rewrote {self.count} x {self.name}: {self.why}"
 
 
-ORDER = ("static shapes", "known lookups", "layer norm", "gelu", "root division")
+ORDER = ("static shapes", "known lookups", "layer norm", "root mean square norm", "gelu", "root division")
 """The built-in ones in the order in which they are applied; others follow by name."""
 
 
