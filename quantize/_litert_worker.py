@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 ALL = ".*"
 _NARROW = 4
+_WIDE = 16
 _BIAS_SAMPLES = 32
 """Channel means settle long before ranges do."""
 _CONVOLUTIONAL = 0.5
@@ -169,6 +170,7 @@ def calibrate(path: Path, recipe: Any, request: Mapping[str, Any]) -> Any:
     from ai_edge_quantizer import calibrator
     from ai_edge_quantizer.utils import qsv_utils
 
+    from edgepack.quantize._tflite_headroom import add_headroom
     from edgepack.quantize._tflite_ranges import widen
 
     update: Callable[..., Any] = {
@@ -190,6 +192,9 @@ def calibrate(path: Path, recipe: Any, request: Mapping[str, Any]) -> Any:
         for name, extremes in tool.get_model_qsvs().items()
     }
     widen(found, tflite.read(path))
+    if request["activation_bits"] == _WIDE:
+        narrow = {"BATCH_MATMUL"} if request["matmul_bits"] not in {None, _WIDE} else ()
+        add_headroom(found, tflite.read(path), narrow)
     return found
 
 

@@ -43,15 +43,23 @@ class Made:
         self.results = _results(self.builder, self.candidates, candidate, why, self.comparisons)
 
     def ladder(self) -> list[Candidate]:
-        """What the part can step down to from what was chosen: slower forms that still gain, then fp32."""
+        """What the part can step down to from what was chosen: slower forms that still gain, then fp32.
+
+        On a device that is not here nothing was timed, and some have no fp32: there it is what passed and is nearer to
+        floating point than what was chosen, the least near first.
+        """
 
         def faster(candidate: Candidate) -> bool:
             comparison = self.comparisons.get(candidate.offer.precision)
             return comparison is not None and comparison.verdict == "faster"
 
         others = [c for c in self.candidates if c.passed and c is not self.chosen]
-        quantized = [c for c in others if c.offer.quantizer is not None and faster(c)]
-        return sorted(quantized, key=planning.p50) + [c for c in others if c.offer.quantizer is None]
+        quantized = [c for c in others if c.offer.quantizer is not None]
+        floats = [c for c in others if c.offer.quantizer is None]
+        if self.chosen is not None and not self.chosen.target.runs_here:
+            nearer = [c for c in quantized if cosine(c) > cosine(self.chosen)]
+            return sorted(nearer, key=cosine) + floats
+        return sorted(filter(faster, quantized), key=planning.p50) + floats
 
     def failures(self) -> list[Failure]:
         """The failure of a part without an artifact: rejected by its gate, or every candidate failed."""

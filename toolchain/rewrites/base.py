@@ -104,6 +104,7 @@ ORDER = (
     "static shapes",
     "known lookups",
     "layer norm",
+    "root mean square norm",
     "gelu",
     "root division",
     "attention heads",

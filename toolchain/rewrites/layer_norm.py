@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from edgepack.toolchain.passes.graphs import constant, standard
 from edgepack.toolchain.rewrites.base import Device, rewrite
 from edgepack.toolchain.rewrites.building import Build, known_shape, opset
+from edgepack.toolchain.rewrites.squares import sum_of_squares
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +60,7 @@ def _rewrite(new: Build, node: ir.Node, shape: tuple[int, ...], gain: np.ndarray
     d = new.op("Sub", [x, new.op("ReduceMean", [x, axes], "mean", keepdims=1)], "centred")
     p = new.op("ReduceMean", [new.op("Relu", [d], "positive"), axes], "size", keepdims=1)
     first = new.op("Reciprocal", [new.op("Sqrt", [new.op("Mul", [p, p], "size2")], "root")], "first")
-    total = _sum_of_squares(new, new.op("Mul", [d, first], "scaled"), shape, axes, device)
+    total = sum_of_squares(new, new.op("Mul", [d, first], "scaled"), shape, axes, device)
     eps = float(node.attributes.get_float("epsilon", 1e-5))
     if eps > _VISIBLE:
         share = new.op(
@@ -74,17 +75,3 @@ def _rewrite(new: Build, node: ir.Node, shape: tuple[int, ...], gain: np.ndarray
         new.finish("Mul", [normal, scale])
     else:
         new.finish("Add", [new.op("Mul", [normal, scale], "times-gain"), bias])
-
-
-def _sum_of_squares(
-    new: Build, u: ir.Value, shape: tuple[int, ...], axes: ir.Value, device: Device
-) -> ir.Value:
-    import numpy as np
-
-    n, rows = shape[-1], math.prod(shape[:-1])
-    if not device.wide_products:
-        return new.op("ReduceSum", [new.op("Mul", [u, u], "squares"), axes], "total", keepdims=1)
-    row = new.op("Reshape", [u, new.number(np.array([rows, 1, n]), "row-shape")], "row")
-    column = new.op("Reshape", [u, new.number(np.array([rows, n, 1]), "column-shape")], "column")
-    product = new.op("MatMul", [row, column], "product")
-    return new.op("Reshape", [product, new.number(np.array([*shape[:-1], 1]), "total-shape")], "total")

@@ -1,9 +1,9 @@
-"""The process that makes one cell: one architecture's tiny configuration, one target, through the whole pipeline.
+"""The process that makes cells: one architecture's tiny configuration, one target each, through the whole pipeline.
 
-    python -m edgepack.toolchain.zoo._cell_worker request.json
+    python -m edgepack.toolchain.zoo._cell_worker < names of request files, one a line
 
-Answers with the cell as JSON in the request's "answer". Whatever the run finds is a cell; only what cannot be answered
-(a crash, a kill) leaves none.
+Answers each with the cell as JSON in the request's "answer". Whatever a run finds is a cell; only what cannot be
+answered (a crash, a kill) leaves none, and ends the process.
 """
 
 from __future__ import annotations
@@ -52,4 +52,5 @@ def work(request: Mapping[str, Any]) -> Cell:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    for line in sys.stdin:
+        main(line.rstrip("\n"))

@@ -1,4 +1,4 @@
-"""One process for one cell: watched for its time and its memory, and ended with all that it started."""
+"""A process that makes cells: asked for one after the other, watched for time and memory, ended with all it started."""
 
 from __future__ import annotations
 
@@ -45,43 +45,82 @@ class Limits:
         return f"it was not done after {self.seconds:g} s" if seconds > self.seconds else None
 
 
-def run(command: Sequence[str], log: Path, limits: Limits) -> str | None:
-    """Run a command of Python's to its end.
+class Process:
+    """A started process, which reads a line for every answer that is wanted of it.
 
     Args:
         command: What follows the interpreter.
         log: Receives what it prints.
-        limits: What ends it before.
-
-    Returns:
-        Why it gave nothing, in words; None when it ended with 0.
     """
-    begin = time.monotonic()
-    with log.open("wb") as file:
-        process = subprocess.Popen(  # noqa: S603 - a list, never a shell line
-            [sys.executable, *command],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=file,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            start_new_session=True,
-        )
-    why = None
-    try:
-        while process.poll() is None and why is None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_TICK_S)
-            used = sum(_resident(member) for member in _family(process.pid))
-            why = limits.reached(time.monotonic() - begin, used)
-    finally:
-        if process.poll() is None:
-            _end(process)
-    if why is None and process.returncode:
-        code = process.returncode
+
+    def __init__(self, command: Sequence[str], log: Path) -> None:
+        self._log = log
+        with log.open("wb") as file:
+            self._process = subprocess.Popen(  # noqa: S603 - a list, never a shell line
+                [sys.executable, *command],
+                stdin=subprocess.PIPE,
+                stdout=file,
+                stderr=file,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                start_new_session=True,
+            )
+
+    def ask(self, line: str, answer: Path, limits: Limits) -> str | None:
+        """Hand in a line, and wait for the file that answers it.
+
+        Args:
+            line: What is written to its standard input.
+            answer: The file that is there, whole, when it is done.
+            limits: What ends it before.
+
+        Returns:
+            Why there is no answer, in words; the process has ended then, with all that it started.
+        """
+        begin = time.monotonic()
+        why = None
+        try:
+            self._tell(line)
+            while why is None and not answer.is_file():
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(_TICK_S)
+                    why = None if answer.is_file() else self._last_words()
+                    break
+                why = limits.reached(time.monotonic() - begin, self.resident())
+        except BaseException:
+            self.end()
+            raise
+        if why is not None:
+            self.end()
+        return why
+
+    def resident(self) -> int:
+        """Bytes of memory that it and all it started hold; shared pages count in each."""
+        return sum(_resident(member) for member in _family(self._process.pid))
+
+    def end(self) -> None:
+        """End it and all that it started; children first are found: what outlives its parent is nobody's child."""
+        import psutil
+
+        if self._process.poll() is None:
+            for member in list(_family(self._process.pid)):
+                with contextlib.suppress(psutil.Error):
+                    member.kill()
+        self._process.wait()
+        with contextlib.suppress(OSError):
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+
+    def _tell(self, line: str) -> None:
+        with contextlib.suppress(OSError):  # it died; waiting for it says how
+            if self._process.stdin is not None:
+                self._process.stdin.write(f"{line}\n".encode())
+                self._process.stdin.flush()
+
+    def _last_words(self) -> str:
+        code = self._process.returncode
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        words = " ".join(log.read_text(encoding="utf-8", errors="replace")[-_TAIL:].split())
-        why = f"its process ended with {how}. Its last words: {words or '(nothing)'}"
-    return why
+        words = " ".join(self._log.read_text(encoding="utf-8", errors="replace")[-_TAIL:].split())
+        return f"its process ended with {how}. Its last words: {words or '(nothing)'}"
 
 
 def _family(pid: int) -> Iterator[psutil.Process]:
@@ -99,13 +138,3 @@ def _resident(process: psutil.Process) -> int:
     with contextlib.suppress(psutil.Error):
         return int(process.memory_info().rss)
     return 0
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Children first are found, then all are killed: what outlives its parent is nobody's child."""
-    import psutil
-
-    for member in list(_family(process.pid)):
-        with contextlib.suppress(psutil.Error):
-            member.kill()
-    process.wait()

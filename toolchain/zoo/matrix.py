@@ -1,11 +1,12 @@
-"""Systems by targets, from real runs of the tiny configurations: one process a cell, side by side as memory allows.
+"""Systems by targets, from real runs of the tiny configurations: a process a system, side by side as memory allows.
 
     for every system, for every target:
         the cell's file is there, under the key of this code, configuration and toolchain   -> it is read
         else                                                                                -> it is run, and written
 
-A cell that fails, hangs or takes too much memory is a cell that says so; the others go on. What is finished is kept, so
-that a matrix which was interrupted goes on where it stood; a cell that was stopped is tried again the next time.
+A cell that fails, hangs or takes too much memory is a cell that says so; the others go on, in a new process. What is
+finished is kept, so that a matrix which was interrupted goes on where it stood; a cell that was stopped is tried again
+the next time.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from pydantic import ValidationError
 from edgepack.toolchain.errors import UnknownNameError, UsageError
 from edgepack.toolchain.zoo import child
 from edgepack.toolchain.zoo.results import Cell, Matrix
+from edgepack.toolchain.zoo.workers import Workers
 
 if TYPE_CHECKING:
     from edgepack.exporters.architectures.base import Architecture
@@ -46,7 +48,6 @@ SAMPLES = 16
 _NEED = 3 << 30
 """Bytes that a cell is taken to need at most: torch's exporter, and a vendor's compiler after it."""
 _FORMAT = 1
-WORKER = "edgepack.toolchain.zoo._cell_worker"
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def run(wanted: Wanted, listener: Listener, runner: Runner | None = None) -> Mat
     if wanted.time_limit_s <= 0 or (wanted.jobs is not None and wanted.jobs < 1):
         raise UsageError("A time limit or a number of jobs is not positive", todo="Give a positive number")
     pairs = [(one, target) for one in systems for target in targets]
-    cells = _Cells(wanted, runner or _in_process)
+    workers = Workers()
+    cells = _Cells(wanted, runner or workers)
     found = {index: cell for index, pair in enumerate(pairs) if (cell := cells.read(*pair)) is not None}
     todo = [index for index in range(len(pairs)) if index not in found]
     jobs, memory = _side_by_side(wanted.jobs)
@@ -94,18 +96,27 @@ def run(wanted: Wanted, listener: Listener, runner: Runner | None = None) -> Mat
         try:
             while todo or running:
                 while todo and len(running) < jobs:
-                    index = todo.pop(0)
-                    running[pool.submit(cells.make, *pairs[index], memory)] = index
+                    index = _next(todo, [pairs[i][0] for i in running.values()], pairs)
+                    more = any(pairs[i][0] is pairs[index][0] for i in todo)
+                    running[pool.submit(cells.make, *pairs[index], memory, more=more)] = index
                 tell()
                 for done in wait(running, return_when=FIRST_COMPLETED).done:
                     found[running.pop(done)] = done.result()
         except BaseException:
             cells.stop()
             raise
+        finally:
+            workers.close()
     tell()
     return Matrix(
         command=command(wanted), targets=list(targets), cells=[found[index] for index in range(len(pairs))]
     )
+
+
+def _next(todo: list[int], busy: Sequence[Architecture], pairs: Sequence[tuple[Architecture, str]]) -> int:
+    """Take a cell of a system that no other process is at, which would wait for the same export; else the first."""
+    free = (place for place, index in enumerate(todo) if pairs[index][0] not in busy)
+    return todo.pop(next(free, 0))
 
 
 def chosen_targets(names: Sequence[str]) -> tuple[str, ...]:
@@ -172,10 +183,10 @@ class _Cells:
         except (OSError, ValidationError):
             return None
 
-    def make(self, one: Architecture, target: str, memory: int) -> Cell:
-        """Run a cell, and write it unless it was stopped."""
+    def make(self, one: Architecture, target: str, memory: int, *, more: bool) -> Cell:
+        """Run a cell, and write it unless it was stopped; `more` of its system wait or not."""
         begin = time.perf_counter()
-        cell = self._run(one, target, memory)
+        cell = self._run(one, target, memory, more=more)
         cell.seconds = round(time.perf_counter() - begin, 1)
         if cell.outcome != "stopped":
             path = self._path(one, target)
@@ -189,7 +200,7 @@ class _Cells:
         """End the cells that are being made."""
         self._stop.set()
 
-    def _run(self, one: Architecture, target: str, memory: int) -> Cell:
+    def _run(self, one: Architecture, target: str, memory: int, *, more: bool) -> Cell:
         with tempfile.TemporaryDirectory(prefix="edgepack-cell-", ignore_cleanup_errors=True) as folder:
             scratch = Path(folder)
             answer = scratch / "cell.json"
@@ -201,6 +212,7 @@ class _Cells:
                 "samples": SAMPLES,
                 "time_limit_s": self._wanted.time_limit_s,
                 "answer": str(answer),
+                "more": more,
             }
             limits = child.Limits(self._wanted.time_limit_s, memory, self._stop)
             why = self._runner(request, scratch, limits)
@@ -242,13 +254,6 @@ class _Cells:
             "samples": SAMPLES,
             "versions": target_versions(targets.get(target)(), "torch", "onnx", "onnxruntime"),
         }
-
-
-def _in_process(request: Mapping[str, Any], scratch: Path, limits: child.Limits) -> str | None:
-    """A cell in a process of its own."""
-    file = scratch / "request.json"
-    file.write_text(json.dumps(request))
-    return child.run(["-m", WORKER, str(file)], scratch / "log.txt", limits)
 
 
 def command(wanted: Wanted) -> str:

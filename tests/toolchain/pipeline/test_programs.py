@@ -109,15 +109,24 @@ class Drift(Quantizer):
 
     format = "onnx"
     static = False
+    factor = 1.1
 
     def quantize(self, lowered, precision, data, folder, **options):  # noqa: ARG002 - the interface
         model = onnx.load(lowered.path)
         for tensor in model.graph.initializer:
             value = numpy_helper.to_array(tensor)
             if value.dtype == np.float32 and value.size == 1:
-                tensor.CopyFrom(numpy_helper.from_array(np.asarray(value * 1.1, np.float32), tensor.name))
+                tensor.CopyFrom(
+                    numpy_helper.from_array(np.asarray(value * self.factor, np.float32), tensor.name)
+                )
         onnx.save(model, folder / "step.onnx")
         return lowered.quantized(folder / "step.onnx", precision, 1)
+
+
+class LessDrift(Drift):
+    """A hundredth of it."""
+
+    factor = 1.001
 
 
 class Drifting(CopyTarget):
@@ -143,6 +152,28 @@ def test_parts_that_fail_in_company_fall_back_to_floating_point(tmp_path, cache,
     assert bundle.manifest.programs[0].rollout.passed
     assert bundle.manifest.programs[0].initial == "cpu-drifting/states.npz"
     assert edgepack.verify(bundle.path).ok
+
+
+class IntegersOnly(Drifting):
+    """An accelerator that is not here and has no floating point, with two widths of integers."""
+
+    name = "cpu:integers"
+
+    def offers(self, lowered, rows=None):  # noqa: ARG002 - the interface
+        from edgepack.targets.base import Offer
+
+        return [Offer("int8-static", "drift"), Offer("int16x8-static", "less-drift")]
+
+
+def test_parts_that_fail_in_company_step_to_wider_integers(tmp_path, cache, add_target, monkeypatch):
+    monkeypatch.setitem(quantizers._members, "drift", Drift)
+    monkeypatch.setitem(quantizers._members, "less-drift", LessDrift)
+    bundle = exported("streaming", tmp_path, cache, add_target(IntegersOnly), gate={"cosine": 0.98})
+    (artifact,) = bundle.artifacts
+    assert artifact.precision == "int16x8-static"
+    (wider,) = (c for c in bundle.manifest.candidates if c.precision == "int16x8-static")
+    assert "with int8-static the parts together failed" in wider.why
+    assert bundle.manifest.programs[0].rollout.passed
 
 
 def test_links_are_checked_in_company_too(tmp_path, cache):

@@ -117,6 +117,46 @@ def test_layer_norm_leaves_what_it_does_not_know() -> None:
     assert apply(free, ["layer norm"], WIDE) == []
 
 
+@pytest.mark.parametrize(("device", "product"), [(WIDE, True), (NARROW, False)])
+@pytest.mark.parametrize("epsilon", [1e-12, 1e-2])
+@pytest.mark.parametrize("square", ["q = Mul(x, x)", "q = Pow(x, two)"])
+def test_root_mean_square_norm(square: str, epsilon: float, device: Device, *, product: bool) -> None:
+    model = build(
+        f"g (float[2,5,32] x) => (float[2,5,32] y) {{ {square} m = ReduceMean(q, axes) s = Add(m, eps) "
+        "t = Sqrt(s) r = Reciprocal(t) y = Mul(x, r) }",
+        axes=np.array([-1]),
+        eps=np.array(epsilon, np.float32),
+        two=np.array(2, np.float32),
+    )
+    x = np.random.default_rng(4).standard_normal((2, 5, 32)).astype(np.float32)
+    x[0, 0, 7] = 300.0  # an outlier
+    x[0, 1] = -abs(x[0, 1])  # nothing positive
+    x[1] *= 1e-3  # rows of another size
+    x[1, 2] = 0.0  # and one of none
+    assert ("MatMul" in rewritten(model, "root mean square norm", device, {"x": x}, 2e-5)) is product
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "q = Mul(x, z) m = ReduceMean(q, axes) s = Add(m, eps) t = Sqrt(s) r = Reciprocal(t) y = Mul(x, r)",
+        "q = Mul(x, x) m = ReduceMean(q, first) s = Add(m, eps) t = Sqrt(s) r = Reciprocal(t) y = Mul(x, r)",
+        "q = Mul(x, x) m = ReduceMean(q, axes) s = Add(m, zero) t = Sqrt(s) r = Reciprocal(t) y = Mul(x, r)",
+        "q = Mul(x, x) m = ReduceMean(q, axes) s = Add(m, eps) t = Sqrt(s) r = Reciprocal(t) y = Mul(z, r)",
+    ],
+    ids=["of two tensors", "over rows", "without eps", "of another tensor"],
+)
+def test_other_products_with_inverse_roots_stay(text: str) -> None:
+    model = build(
+        f"g (float[3,8] x, float[3,8] z) => (float[3,8] y) {{ {text} }}",
+        axes=np.array([-1]),
+        first=np.array([0]),
+        eps=np.array(1e-5, np.float32),
+        zero=np.array(0, np.float32),
+    )
+    assert apply(model, ["root mean square norm"], WIDE) == []
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -5,11 +5,12 @@ import re
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from edgepack.exporters.architectures.base import architectures
 from edgepack.toolchain.errors import EdgepackError, UnknownNameError, UsageError
-from edgepack.toolchain.zoo import child, matrix, shown
+from edgepack.toolchain.zoo import child, matrix, shown, workers
 from edgepack.toolchain.zoo.cell import of_error
 from edgepack.toolchain.zoo.results import Cell, Left, Matrix, PartCell
 
@@ -113,7 +114,6 @@ def test_an_interrupt_ends_what_runs(tmp_path):
 @pytest.mark.parametrize(
     ("code", "limits", "why"),
     [
-        ("pass", child.Limits(60, 2000 * _MIB), None),
         ("import sys; print('dear me'); sys.exit(7)", child.Limits(60, 2000 * _MIB), "exit code 7.*dear me"),
         ("import os; os.abort()", child.Limits(60, 2000 * _MIB), "signal 6"),
         ("import time; time.sleep(60)", child.Limits(0.5, 2000 * _MIB), "not done after 0.5 s"),
@@ -126,13 +126,59 @@ def test_an_interrupt_ends_what_runs(tmp_path):
 )
 def test_a_process_is_watched(tmp_path, code, limits, why):
     begin = time.monotonic()
-    found = child.run(["-c", code], tmp_path / "log.txt", limits)
+    found = child.Process(["-c", code], tmp_path / "log.txt").ask("a line", tmp_path / "answer", limits)
     assert time.monotonic() - begin < 30
-    if why is None:
-        assert found is None
-    else:
-        assert found is not None
-        assert re.search(why, found)
+    assert found is not None
+    assert re.search(why, found)
+
+
+_ANSWERS_WITH_ITS_NUMBER = """
+import os, pathlib, json, sys
+for line in sys.stdin:
+    request = json.loads(pathlib.Path(line.strip()).read_text())
+    if request["target"] == "crash":
+        os.abort()
+    answer = pathlib.Path(request["answer"])
+    answer.with_suffix(".tmp").write_text(str(os.getpid()))
+    answer.with_suffix(".tmp").replace(answer)
+"""
+
+
+def test_a_process_is_kept_for_the_cells_of_its_system(tmp_path, monkeypatch):
+    (tmp_path / "numbers_of_processes.py").write_text(_ANSWERS_WITH_ITS_NUMBER)
+    monkeypatch.setattr(workers, "MODULE", "numbers_of_processes")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    made = workers.Workers()
+    count = iter(range(99))
+
+    def ask(name, target="cpu", *, more=True):
+        scratch = tmp_path / str(next(count))
+        scratch.mkdir()
+        answer = scratch / "answer.json"
+        request = {"name": name, "target": target, "answer": str(answer), "more": more}
+        why = made(request, scratch, child.Limits(60, 2000 * _MIB))
+        return why or int(answer.read_text())
+
+    first = ask("a")
+    assert ask("a") == first
+    other = ask("b")
+    assert other != first
+    assert "signal 6" in ask("a", "crash")
+    second = ask("a", more=False)
+    assert second != first, "what crashed took one cell with it"
+    assert not psutil.pid_exists(second), "nobody waits for it any more"
+    assert ask("b") == other, "and no other system's process"
+    made.close()
+    assert not psutil.pid_exists(other)
+
+
+def test_two_processes_are_at_two_systems():
+    one, two = "one", "two"
+    pairs = [(one, "a"), (one, "b"), (two, "a"), (two, "b")]
+    todo = [1, 2, 3]
+    assert matrix._next(todo, [one], pairs) == 2
+    assert matrix._next([1], [one], pairs) == 1
+    assert todo == [1, 3]
 
 
 def test_words():
