@@ -34,11 +34,14 @@ class Device:
         activation_bits: Width of activations, 8 or 16.
         wide_products: Whether it multiplies two activations of that width by one another.
         sizes: Size of every named dimension.
+        has: Standard operators that it computes as they are, and well, at that width: no rewrite of them is wanted
+            before they are refused.
     """
 
     activation_bits: int = 8
     wide_products: bool = True
     sizes: Mapping[str, int] = field(default_factory=dict)
+    has: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,10 @@ class Applied:
         return f"Rewrote {self.count} x {self.name}: {self.why}"
 
 
-ORDER = ("static shapes", "known lookups", "layer norm", "gelu", "root division")
+ORDER = (
+    "static shapes", "known lookups", "early casts", "additive masks", "free scale", "layer norm", "gelu",
+    "root division",
+)  # fmt: skip
 """The built-in ones in the order in which they are applied; others follow by name."""
 
 
