@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     from edgepack.toolchain.program import Lowered
 
-_WIDE = "int16x8-static"
+_BOTH = "int16-static"
+_WIDE = frozenset({"int16x8-static", _BOTH})
 
 
 class QnnOptions(Options):
@@ -43,8 +44,10 @@ class QnnOptions(Options):
         description="how the ranges of activations follow from the samples; by default min-max with 16 bits and "
         "middle with 8",
     )
-    weights: Literal["uint8", "int8"] = Field(
-        "int8", description="type of weights: int8 is symmetric, as scales per channel must be"
+    weights: Literal["uint8", "int8", "int16"] = Field(
+        "int8",
+        description="type of weights: int8 is symmetric, as scales per channel must be; int16 is for matrix products "
+        "beside activations of 16 bits, and leaves the rest uint8",
     )
     per_channel: bool = Field(
         default=True, description="whether every output channel of a convolution has a scale of its own"
@@ -73,7 +76,8 @@ class QnnQdq(Quantizer):
 
         Args:
             lowered: The float model, all dimensions numbers.
-            precision: "int8-static", or "int16x8-static" with activations of 16 bits.
+            precision: "int8-static", or with activations of 16 bits "int16x8-static", or "int16-static" whose products
+                have weights of 16 bits too.
             data: Samples that fix the ranges.
             folder: Where to write.
             options: Those of `QnnOptions`.
@@ -94,7 +98,13 @@ class QnnQdq(Quantizer):
                 where=where,
                 todo="Leave per_channel out, or take int8 weights",
             )
-        wide = precision == _WIDE
+        wide = precision in _WIDE
+        if asked.weights == "int16" and precision != _BOTH:
+            raise UsageError(
+                f"Weights of 16 bits are those of int16-static, and the precision is {precision}",
+                where=where,
+                todo="Use --precision int16-static",
+            )
         with tempfile.TemporaryDirectory(prefix="edgepack-") as scratch:
             source, kept, notes = _prepared(lowered, data, Path(scratch), asked)
             model = typed_model(source)
@@ -191,6 +201,7 @@ def insert_pairs(
             activation_type=QuantType.QUInt16 if wide else QuantType.QUInt8,
             weight_type=QuantType.QInt8 if signed else QuantType.QUInt8,
             per_channel=asked.per_channel and signed,
+            init_overrides=_wide_matrices(model) if asked.weights == "int16" else None,
             nodes_to_exclude=exclude or None,
         )
         quantizer = QDQQuantizer(
@@ -208,3 +219,12 @@ def insert_pairs(
         quantizer.quantize_model()
     made: onnx.ModelProto = quantizer.model.model
     return made, sorted(config.op_types_to_quantize)
+
+
+def _wide_matrices(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
+    """Types of the constant factors of matrix products: 16 bits, symmetric as the HTP wants those."""
+    from onnxruntime.quantization import QuantType
+
+    constants = {tensor.name for tensor in model.graph.initializer}
+    found = {n.input[1] for n in model.graph.node if n.op_type in {"MatMul", "Gemm"}} & constants
+    return {name: [{"quant_type": QuantType.QInt16, "symmetric": True}] for name in sorted(found)}

@@ -12,7 +12,8 @@ number of elements of x:
 
     convolution, w [out, in / groups, kh, kw]       |y| |w| / out
     depthwise, w [1, channels, kh, kw]              |y| kh kw
-    product [b, m, k] x [b, k, n] = [b, m, n]       |y| k,   where |a| |w| / |y| = b k^2, or k^2 if w has no batch.
+    product [b, m, k] x [b, k, n] = [b, m, n]       |y| k,   where |a| |w| / |y| = b k^2, or k^2 if w has no batch
+    attention, q [h, d, 1, m], k [h, d, 1, n]       |q| n + |y| n,   its two products fused into one layer.
 """
 
 from __future__ import annotations
@@ -65,6 +66,10 @@ class Layer:
         """Multiply-accumulate operations; 0 for what is no convolution and no matrix product."""
         if len(self.inputs) < _PAIR or not self.output:
             return 0
+        if self.op == _ATTENTION:
+            return (
+                math.prod(self.inputs[0]) * self.inputs[1][-1] + math.prod(self.output) * self.inputs[1][-1]
+            )
         first, second, out = self.inputs[0], self.inputs[1], math.prod(self.output)
         if "MatMul" in self.op and out:
             return out * _inner(first, second, self.output)
@@ -75,6 +80,7 @@ class Layer:
 
 
 _PAIR, _IMAGE = 2, 4
+_ATTENTION = "exSDPAttention"
 
 
 def _inner(first: Sequence[int], second: Sequence[int], out: Sequence[int]) -> int:

@@ -29,6 +29,7 @@ from edgepack.toolchain.errors import TargetError, ToolchainFailedError
 from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.quantized import AS_GIVEN
 from edgepack.toolchain.results import Placement
+from edgepack.toolchain.rewrites import base as rewriting
 from edgepack.toolchain.vendors import qnn
 
 _PRODUCTS: Mapping[str, Any] = {"smooth": 0.25, "weights": "uint8"}
@@ -36,6 +37,8 @@ _PRODUCTS: Mapping[str, Any] = {"smooth": 0.25, "weights": "uint8"}
 calibrate and 40 others to judge, mean and lowest cosine: 0.998 and 0.997; with an exponent of 0.5 0.993 and 0.988,
 unsmoothed 0.987 and 0.978, int8 weights 0.998 and 0.995. Levelling outliers only, which is best where weights have a
 scale per channel, moves them into the weights: 0.784 and 0.523."""
+_HAS = ("LayerNormalization", "Gelu", "Div")
+"""What needs no rewriting before it is refused."""
 
 
 @dataclass(frozen=True)
@@ -47,16 +50,18 @@ class Chip:
         soc_model: Number of the system-on-chip that it is compiled for, option `soc_model`.
         soc: The same as a context binary names it.
         title: For people.
+        wide_weights: Whether it multiplies activations of 16 bits by weights of 16 bits; v68 leaves those to the CPU.
     """
 
     arch: str
     soc_model: str
     soc: str
     title: str
+    wide_weights: bool = True
 
 
 CHIPS = (
-    Chip("68", "30", "SM8350", "Qualcomm Hexagon HTP v68 (Snapdragon 888)"),
+    Chip("68", "30", "SM8350", "Qualcomm Hexagon HTP v68 (Snapdragon 888)", wide_weights=False),
     Chip("73", "43", "SM8550", "Qualcomm Hexagon HTP v73 (Snapdragon 8 Gen 2)"),
     Chip("75", "57", "SM8650", "Qualcomm Hexagon HTP v75 (Snapdragon 8 Gen 3)"),
     Chip("79", "69", "SM8750", "Qualcomm Hexagon HTP v79 (Snapdragon 8 Elite)"),
@@ -109,11 +114,20 @@ class QnnHtp(Target):
         signature = part.signature.pinned(context.sizes)
         pin_sizes(model, context.sizes)
         given = already_quantized(model)
-        lowered = Lowered(part.name, "onnx", save(model, folder, part.name), signature)
+        device = self.rewrites_for(context.precision or "", context.sizes)
+        done = rewriting.apply(model, context.rewrites, device)
+        path = save(model, folder, part.name)
+        lowered = Lowered(part.name, "onnx", path, signature, notes=tuple(map(str, done)))
         return replace(lowered, precision=AS_GIVEN) if given else lowered
 
+    def rewrites_for(self, precision: str, sizes: Mapping[str, int]) -> rewriting.Device:
+        """What rewrites may know of it; sizes are fixed when it lowers, whatever is rewritten."""
+        del sizes
+        bits = 8 if precision == "int8-static" else 16
+        return rewriting.Device(bits, has=_HAS)
+
     def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:
-        """Activations of 8 and of 16 bits; channels are smoothed where matrix products are."""
+        """Activations of 8 and of 16 bits; for matrix products smoothed channels, or weights of 16 bits too."""
         import onnx_ir as ir
 
         from edgepack.toolchain.quantized import already_quantized
@@ -123,7 +137,10 @@ class QnnHtp(Target):
         if already_quantized(model):
             return (Offer(AS_GIVEN),)
         options = _PRODUCTS if _has_linears(model) else {}
-        return (Offer("int8-static", "qnn-qdq", options), Offer("int16x8-static", "qnn-qdq", options))
+        found = [Offer("int8-static", "qnn-qdq", options), Offer("int16x8-static", "qnn-qdq", options)]
+        if options and self.chip.wide_weights:
+            found.append(Offer("int16-static", "qnn-qdq", {"weights": "int16"}))
+        return tuple(found)
 
     def compile(self, lowered: Lowered, context: Context, folder: Path) -> Compiled:
         """Write the EPContext model, its context binary and the `.dlc` files.
@@ -134,7 +151,7 @@ class QnnHtp(Target):
             ToolchainFailedError: The compiler crashed, hung, refused the model, placed nothing on the HTP, or
                 compiled for another chip.
         """
-        if lowered.precision not in {"int8-static", "int16x8-static", AS_GIVEN}:
+        if lowered.precision not in {"int8-static", "int16x8-static", "int16-static", AS_GIVEN}:
             raise TargetError(
                 f"{self.name} takes quantized models, and this one is {lowered.precision}",
                 where=f"part {lowered.part}",

@@ -26,9 +26,13 @@ from edgepack.targets.npu import _rknn_layers as tables
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError
 from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.results import Measurement, Placement, Tool
+from edgepack.toolchain.rewrites import base as rewriting
 from edgepack.toolchain.vendors import rknn
 
 FLOAT = "fp16"
+_HAS = ("LayerNormalization", "Div")
+"""What needs no rewriting before it is refused. Erf is the CPU's in every type; Div is with integers, and so is what it
+could be written with (Sqrt, Max)."""
 _TYPES: Mapping[str | None, str] = {"w8a8": "INT8", "w16a16i_dfp": "INT16", None: "FLOAT16"}
 
 
@@ -102,8 +106,17 @@ class Rockchip(Target):
                 todo="Export the float model",
             )
         pin_sizes(model, context.sizes)
+        done = rewriting.apply(
+            model, context.rewrites, self.rewrites_for(context.precision or "", context.sizes)
+        )
         path = save(older(model, part.name), folder, part.name)
-        return Lowered(part.name, "onnx", path, part.signature.pinned(context.sizes))
+        signature = part.signature.pinned(context.sizes)
+        return Lowered(part.name, "onnx", path, signature, notes=tuple(map(str, done)))
+
+    def rewrites_for(self, precision: str, sizes: Mapping[str, int]) -> rewriting.Device:
+        """What rewrites may know of it; sizes are fixed when it lowers, whatever is rewritten."""
+        del sizes
+        return rewriting.Device(8 if precision == "int8-static" else 16, has=_HAS)
 
     def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:
         """What the chip's NPU computes in; float16 needs no data."""

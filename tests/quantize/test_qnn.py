@@ -79,3 +79,13 @@ def test_refusals(tmp_path: Path) -> None:
     made = quantize(tmp_path / "once", "int8-static")
     with pytest.raises(TargetError, match="quantized already"):
         QnnQdq().quantize(made, "int8-static", samples(), tmp_path / "twice")
+
+
+def test_products_with_weights_of_16_bits(tmp_path: Path) -> None:
+    made = quantize(tmp_path, "int16-static", weights="int16")
+    points = zero_points(made.path)
+    assert (points["x"].dtype, points["w3_quantized"].dtype) == (np.uint16, np.int16)
+    assert points["w1_quantized"].dtype == np.uint8  # a convolution's stay narrow
+    assert not points["w3_quantized"].any()  # symmetric
+    with pytest.raises(UsageError, match="Weights of 16 bits are those of int16-static"):
+        quantize(tmp_path / "narrow", "int8-static", weights="int16")

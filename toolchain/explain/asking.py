@@ -211,10 +211,10 @@ def _graph(builder: Builder, target: Target, offer: Offer, names: tuple[str, ...
     from edgepack.toolchain.passes.pinned import pin_sizes
 
     model = builder.part.model()
+    pin_sizes(model, builder.sizes)
     device = target.rewrites_for(offer.precision, builder.sizes)
     if device is not None:
         rewriting.apply(model, names, device)
-    pin_sizes(model, builder.sizes)
     return model
 
 

@@ -19,8 +19,13 @@ def node_called(model: ir.Model, name: str) -> ir.Node | None:
     """The node that an operator of a compiled file was made of, by that operator's name.
 
     Converters name what they make of a node after its result: "mask_float_quantized", "embedding/gather". The longest
-    name of a value that the operator's name begins with is it.
+    name of a value that the operator's name begins with is it. Others keep the node's own name, "node_erf", or put the
+    operator's before it, "Erf:node_erf".
     """
+    own = {node.name: node for node in model.graph if node.name}
+    for known in (name, name.partition(":")[2]):
+        if known in own:
+            return own[known]
     found: tuple[int, ir.Node | None] = (0, None)
     for node in model.graph:
         for value in node.outputs:

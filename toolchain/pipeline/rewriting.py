@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from edgepack.toolchain import tflite
 from edgepack.toolchain.errors import GateError, NothingPlacedError
 from edgepack.toolchain.pipeline.candidate import Candidate
+from edgepack.toolchain.quantized import AS_GIVEN
 from edgepack.toolchain.rewrites.base import in_order
 from edgepack.toolchain.rewrites.loop import Analysis, Outcome, improve
 
@@ -42,7 +43,7 @@ def rewritten(
     Raises:
         EdgepackError: The candidate cannot be built, with rewrites or without.
     """
-    device = target.rewrites_for(offer.precision, builder.sizes) if offer.quantizer is not None else None
+    device = None if offer.precision == AS_GIVEN else target.rewrites_for(offer.precision, builder.sizes)
     if device is None:
         return base, folder, None
 

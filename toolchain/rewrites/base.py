@@ -35,12 +35,15 @@ class Device:
         wide_products: Whether it multiplies two activations of that width by one another.
         sizes: Size of every named dimension.
         fast_bytes: Memory beside the accelerator for activations; 0 where it is not known.
+        has: Standard operators that it computes as they are, and well, at that width: no rewrite of them is wanted
+            before they are refused.
     """
 
     activation_bits: int = 8
     wide_products: bool = True
     sizes: Mapping[str, int] = field(default_factory=dict)
     fast_bytes: int = 0
+    has: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,9 @@ class Applied:
 ORDER = (
     "static shapes",
     "known lookups",
+    "early casts",
+    "additive masks",
+    "free scale",
     "layer norm",
     "root mean square norm",
     "gelu",

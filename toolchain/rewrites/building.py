@@ -42,7 +42,11 @@ class Build:
         return made
 
     def op(
-        self, op: str, inputs: Sequence[ir.Value | None], what: str, **attributes: float | str | Sequence[int]
+        self,
+        op: str,
+        inputs: Sequence[ir.Value | None],
+        what: str,
+        **attributes: float | str | Sequence[int] | ir.Attr,
     ) -> ir.Value:
         """One node in front of the old one; `what` it computes is part of the name."""
         import onnx_ir as ir

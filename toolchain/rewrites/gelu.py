@@ -34,8 +34,8 @@ COEFFICIENTS = (7.17757096, 6.74427901, -1.29729475)
 @rewrite(
     "gelu",
     why="the NPU has no GELU of this width; it has the logistic function, of an argument that is bounded",
-    cures=(Cure("GELU"),),
-    first=lambda device: device.activation_bits == _WIDE,
+    cures=(Cure("GELU"), Cure("Erf"), Cure("Gelu")),
+    first=lambda device: device.activation_bits == _WIDE and "Gelu" not in device.has,
 )
 def gelu(model: ir.Model, device: Device) -> int:
     """Rewrite Gelu, and the sums and products around Erf that are one; returns how many."""

@@ -24,7 +24,7 @@ _RESULT = 1 << 22  # elements: a table that grows beyond this is cheaper looked 
 @rewrite(
     "known lookups",
     why="rows that are looked up by constant numbers are a constant, and need no Gather",
-    cures=(Cure("GATHER"),),
+    cures=(Cure("GATHER"), Cure("Gather")),
     first=lambda device: device.activation_bits > 8,  # noqa: PLR2004 - no NPU here has a 16-bit Gather of float tables
 )
 def known_lookups(model: ir.Model, device: Device) -> int:

@@ -35,7 +35,7 @@ _VISIBLE = 1e-8
 @rewrite(
     "layer norm",
     why="in 16 bits an outlier's square leaves no room for the others'; divided by their mean size first, all fit",
-    first=lambda device: device.activation_bits == _WIDE,
+    first=lambda device: device.activation_bits == _WIDE and "LayerNormalization" not in device.has,
 )
 def layer_norm(model: ir.Model, device: Device) -> int:
     """Rewrite LayerNormalization over the last axis, of known shape; returns how many."""

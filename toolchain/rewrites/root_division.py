@@ -9,10 +9,10 @@ broadcast of the divisor is not needed: a product broadcasts by itself.
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
-from edgepack.toolchain.passes.graphs import constant, standard
+from edgepack.toolchain.passes.graphs import standard
+from edgepack.toolchain.rewrites._divisors import bounded, through
 from edgepack.toolchain.rewrites.base import Cure, Device, rewrite
 from edgepack.toolchain.rewrites.building import Build, opset
 
@@ -26,7 +26,7 @@ _AXES_ARE_INPUTS = 18  # of ReduceL2; of ReduceSum from 13 on
     "root division",
     why="the NPU has no quotient, square root or broadcast of this width; it has 1/sqrt and products",
     cures=(Cure("DIV"), Cure("SQRT"), Cure("BROADCAST_TO"), Cure("ABS")),
-    first=lambda device: device.activation_bits > 8,  # noqa: PLR2004 - 8-bit quotients are tables
+    first=lambda device: device.activation_bits > 8 and "Div" not in device.has,  # noqa: PLR2004 - 8-bit ones are tables
 )
 def root_division(model: ir.Model, device: Device) -> int:
     """Rewrite quotients by max(n, e); returns how many."""
@@ -37,7 +37,7 @@ def root_division(model: ir.Model, device: Device) -> int:
 
 def _rewrite(graph: ir.Graph, node: ir.Node, version: int) -> bool:
     x, divisor = node.inputs
-    value, least = _bounded(_through(divisor, "Expand"))
+    value, least = bounded(through(divisor, "Expand"))
     if value is None or least is None or x is None:
         return False
     producer = value.producer()
@@ -65,32 +65,3 @@ def _rewrite(graph: ir.Graph, node: ir.Node, version: int) -> bool:
 def _given(node: ir.Node, version: int) -> bool:
     """Whether its axes are an input, as ReduceSum wants them."""
     return version >= _AXES_ARE_INPUTS and len(node.inputs) > 1 and node.inputs[1] is not None
-
-
-def _through(value: ir.Value | None, op: str) -> ir.Value | None:
-    """What a value is made of by one operator of that name; the value itself where it is not."""
-    producer = None if value is None else value.producer()
-    return value if producer is None or not standard(producer, op) else producer.inputs[0]
-
-
-def _bounded(value: ir.Value | None) -> tuple[ir.Value | None, float | None]:
-    """A value and the positive number below which it does not go; None where there is no such number."""
-    producer = None if value is None else value.producer()
-    if producer is None or not standard(producer, "Clip", "Max"):
-        return None, None
-    if producer.op_type == "Clip":
-        has_top = len(producer.inputs) > 2 and producer.inputs[2] is not None  # noqa: PLR2004 - x, low, high
-        pairs = [] if has_top or len(producer.inputs) < 2 else [(producer.inputs[0], producer.inputs[1])]  # noqa: PLR2004
-    else:
-        pairs = (
-            [(producer.inputs[0], producer.inputs[1]), (producer.inputs[1], producer.inputs[0])]
-            if (
-                len(producer.inputs) == 2  # noqa: PLR2004 - max of two
-            )
-            else []
-        )
-    for inner, bound in pairs:
-        number = constant(bound)
-        if number is not None and number.size == 1 and 0 < float(number.reshape(-1)[0]) < math.inf:
-            return inner, float(number.reshape(-1)[0])
-    return None, None

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 
 import edgepack
@@ -15,7 +17,7 @@ from edgepack.targets.base import Compiled, Context, targets
 from edgepack.targets.npu.qnn import CHIPS, Chip, QnnHtp
 from edgepack.toolchain import onnx_sessions
 from edgepack.toolchain.errors import ToolchainFailedError
-from edgepack.toolchain.program import Lowered
+from edgepack.toolchain.program import Lowered, Signature, TensorSpec
 from edgepack.toolchain.vendors import qnn
 from tests.qnn_models import SIGNATURE, network, samples
 
@@ -32,8 +34,6 @@ def quantized(folder: Path, precision: str, *, foreign: bool = False) -> Lowered
 
 
 def on_the_cpu(path: Path) -> np.ndarray:
-    import onnxruntime
-
     options = onnxruntime.SessionOptions()
     session = onnx_sessions.opened(path, options)
     return np.concatenate([session.run(None, dict(feed))[0] for feed in FEEDS])
@@ -81,6 +81,46 @@ def test_what_the_htp_lacks_stays_on_the_cpu_with_the_providers_reason(tmp_path:
     assert compiled.placement.cpu == len(compiled.placement.reasons)
     assert "fallback to CPU EP has been explicitly disabled" in compiled.notes[0]
     assert worst(simulated(out, compiled), on_the_cpu(model.path)) < 1e-2
+
+
+PRODUCTS = """<ir_version: 9, opset_import: ["": 20]>
+g (float[1,16,32] x) => (float[1,16,32] y) {
+  h = MatMul(x, w)
+  n = LayerNormalization(h, gain, bias)
+  r = Relu(n)
+  z = MatMul(r, v)
+  y = Add(z, bias)
+}"""
+
+
+@pytest.mark.parametrize("chip", CHIPS, ids=lambda chip: chip.arch)
+def test_weights_of_16_bits(chip: Chip, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    proto = onnx.parser.parse_model(PRODUCTS)
+    for name, shape in (("w", (32, 32)), ("v", (32, 32)), ("gain", (32,)), ("bias", (32,))):
+        values = random.standard_normal(shape).astype(np.float32) / 6
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+    for index, node in enumerate(proto.graph.node):
+        node.name = f"node{index}"
+    onnx.save(proto, tmp_path / "main.onnx")
+    specs = tuple((TensorSpec(name, "float32", (1, 16, 32)),) for name in "xy")
+    lowered = Lowered("main", "onnx", tmp_path / "main.onnx", Signature(*specs))
+    target = targets.get(f"npu:qnn-htp-v{chip.arch}")()
+    offers = {offer.precision: offer for offer in target.offers(lowered)}
+    assert ("int16-static" in offers) is chip.wide_weights
+    feeds = [{"x": random.standard_normal((1, 16, 32)).astype(np.float32)} for _ in range(4)]
+    data = replace(samples(4), samples=feeds)
+    model = quantizers.get("qnn-qdq")().quantize(
+        lowered, "int16-static", data, tmp_path / "q", weights="int16"
+    )
+    compiled = target.compile(model, CONTEXT, tmp_path / "out")
+    assert (compiled.placement.cpu == 0) is chip.wide_weights
+    if chip.wide_weights:
+        with QnnSession(tmp_path / "out" / compiled.run_file, lowered.signature) as session:
+            result = np.concatenate([session.run(feed)["y"] for feed in feeds])
+        options = onnxruntime.SessionOptions()
+        right = onnx_sessions.opened(tmp_path / "main.onnx", options)
+        assert worst(result, np.concatenate([right.run(None, feed)[0] for feed in feeds])) < 5e-3
 
 
 @pytest.mark.slow

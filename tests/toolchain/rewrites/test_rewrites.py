@@ -10,6 +10,7 @@ import pytest
 
 from edgepack.toolchain.errors import UnknownNameError
 from edgepack.toolchain.passes.clean_up import clean_up
+from edgepack.toolchain.passes.weights import array
 from edgepack.toolchain.results import NodeReason
 from edgepack.toolchain.rewrites.base import ORDER, Cure, Device, apply, in_order, rewrites, versions
 
@@ -192,3 +193,71 @@ def test_known_lookups() -> None:
     )
     x = np.ones((2, 40, 16), np.float32)
     assert rewritten(model, "known lookups", WIDE, {"x": x}, 0) == ["Add"]
+
+
+MASKED = """g (int64[1,6] m, float[1,2,6,6] s) => (float[1,2,6,6] y, float[1,6,1] w) {
+  c = Cast<to=9>(m)
+  u = Unsqueeze(c, axes)
+  b = Where(u, seen, hidden)
+  z = Add(s, b)
+  y = Softmax<axis=-1>(z)
+  v = Unsqueeze(m, last)
+  f = Cast<to=1>(v)
+  w = Add(f, f)
+}"""
+
+
+def masked(hidden: float) -> tuple[ir.Model, dict[str, np.ndarray]]:
+    model = build(
+        MASKED, axes=np.array([1, 2]), last=np.array([2]), seen=np.array(0, np.float32),
+        hidden=np.array(hidden, np.float32),
+    )  # fmt: skip
+    random = np.random.default_rng(1)
+    scores = random.standard_normal((1, 2, 6, 6)).astype(np.float32) * 8
+    return model, {"m": np.array([[1, 1, 0, 7, -1, 0]]), "s": scores}
+
+
+@pytest.mark.parametrize("hidden", [-30.0, float(np.finfo(np.float32).min)])
+def test_a_mask_is_cast_where_it_enters_and_becomes_arithmetic(hidden: float) -> None:
+    model, feeds = masked(hidden)
+    before = run(model, feeds)
+    operators = rewritten(model, "early casts", WIDE, feeds, 0)
+    assert operators.count("Cast") == 2  # one of the integers, and one of that to truth values
+    assert "Where" not in rewritten(model, "additive masks", WIDE, feeds, 1e-7)
+    np.testing.assert_allclose(run(model, feeds), before, atol=1e-7, rtol=0)
+    numbers = [float(array(v.const_value).min()) for v in model.graph.initializers.values() if v.const_value]
+    assert min(numbers) == max(hidden, -100.0)  # what 16 bits can hold beside the scores
+
+
+def test_a_mask_that_is_no_score_keeps_its_numbers() -> None:
+    text = MASKED.replace("y = Softmax<axis=-1>(z)", "y = Relu(z)")
+    model = build(
+        text, axes=np.array([1, 2]), last=np.array([2]), seen=np.array(0, np.float32),
+        hidden=np.array(-1e9, np.float32),
+    )  # fmt: skip
+    apply(model, ["early casts"], WIDE)
+    assert apply(model, ["additive masks"], WIDE) == []
+
+
+def test_a_scale_in_front_of_a_unit_vector_is_free() -> None:
+    text = """g (float[2,8] s, float[2,1] n) => (float[2,8] y) {
+      c = Clip(n, least)
+      x = Div(s, c)
+      l = ReduceL2<keepdims=1>(x, axes)
+      k = Clip(l, tiny)
+      y = Div(x, k)
+    }"""
+    numbers = {
+        "least": np.array(1e-9, np.float32),
+        "tiny": np.array(1e-12, np.float32),
+        "axes": np.array([1]),
+    }
+    random = np.random.default_rng(2)
+    s = random.standard_normal((2, 8)).astype(np.float32)
+    feeds = {"s": s, "n": np.array([[3], [17]], np.float32)}
+    operators = rewritten(build(text, **numbers), "free scale", WIDE, feeds, 1e-6)
+    assert operators == ["ReduceL2", "Clip", "Div"]
+    across = build(text.replace("float[2,1] n", "float[2,8] n"), **numbers)
+    assert apply(across, ["free scale"], WIDE) == []  # one divisor an element changes the direction
+    signed = build(text.replace("c = Clip(n, least)", "c = Neg(n)"), **numbers)
+    assert apply(signed, ["free scale"], WIDE) == []
