@@ -44,7 +44,10 @@ class Subject:
     @property
     def calls(self) -> tuple[str, str] | None:
         """Unit's name and file of the recorded calls in a row, where there are any."""
-        return (CALLS, self.program.cases) if self.program and self.program.cases else None
+        program = self.program
+        if program is None or program.cases is None or program.whole is not None:
+            return None  # what stands for one part is checked part by part: the choice among them is the caller's
+        return CALLS, program.cases
 
     def units(self) -> list[dict[str, Any]]:
         """What is measured: every part by itself, and the calls in a row."""

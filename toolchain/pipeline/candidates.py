@@ -24,6 +24,7 @@ from edgepack.toolchain.pipeline.candidate import Candidate
 from edgepack.toolchain.pipeline.hosting import through
 from edgepack.toolchain.pipeline.lowered import check_lowered
 from edgepack.toolchain.pipeline.metering import Meter
+from edgepack.toolchain.pipeline.padding import padded
 from edgepack.toolchain.pipeline.phases import rows
 from edgepack.toolchain.pipeline.references import Reference, References
 from edgepack.toolchain.pipeline.rewriting import notes as rewriting_notes
@@ -95,10 +96,19 @@ class Builder:
     @cached_property
     def data(self) -> CalibrationData:
         """Calibration and held-out data, with a warning when they are not the user's."""
-        if self.origin is not None and self.after is not None:
-            inputs = self.origin.part.signature.pinned({**self.origin.sizes, **self.sizes})
-            return through(self.origin.data, inputs, self.after, self.part.signature)
+        if self.origin is not None:
+            return self._as_called(self.origin)
         return calibration(self.bench, self.program, self.part, self.sizes, self._text)
+
+    def _as_called(self, origin: Builder) -> CalibrationData:
+        """Data of the part that callers see, in this one's sizes and padded as theirs will be, as it comes here."""
+        sizes = {**origin.sizes, **self.bucket}
+        data = calibration(self.bench, origin.program, origin.part, sizes, origin._text)
+        if self.whole is not None and self.bucket:
+            data = padded(data, self.whole, self.bucket)
+        if self.after is None:
+            return data
+        return through(data, origin.part.signature.pinned(sizes), self.after, self.part.signature)
 
     def context(
         self, target: Target | None = None, rewrites: tuple[str, ...] = (), precision: str | None = None

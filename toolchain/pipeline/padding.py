@@ -8,11 +8,14 @@ for every bucket, against the same ones padded and cut.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgepack.quantize.base import CalibrationData, Feeds
+from edgepack.quantize.samples import Samples
 from edgepack.toolchain import parity
 from edgepack.toolchain.errors import EdgepackError, UnknownNameError, UsageError
 from edgepack.toolchain.pipeline import judging
@@ -174,6 +177,32 @@ def short_feeds(
         }
         for sizes in ([long] if long == half else [long, half])
     ]
+
+
+def padded(data: CalibrationData, whole: Whole, sizes: Mapping[str, int]) -> CalibrationData:
+    """Samples in the sizes of a bucket: cut where they are longer, and padded as callers' inputs will be.
+
+    Args:
+        data: Of the part that is called.
+        whole: Says what is padded with.
+        sizes: Of the bucket.
+    """
+    variant = Variant(sizes, ())
+
+    def fitted(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        cut = {}
+        for spec in whole.signature.inputs:
+            kept = (sizes.get(dim) if isinstance(dim, str) else None for dim in spec.shape)
+            cut[spec.name] = feed[spec.name][tuple(slice(0, size) for size in kept)]
+        return whole.pad(cut, variant)
+
+    def changed(feeds: Sequence[Feeds]) -> Sequence[Feeds]:
+        return feeds.changed(fitted) if isinstance(feeds, Samples) else [fitted(feed) for feed in feeds]
+
+    digest = hashlib.sha256(
+        f"{data.fingerprint} {sorted(sizes.items())} {sorted(whole.fill.items())}".encode()
+    )
+    return CalibrationData(data.facts, changed(data.samples), changed(data.held_out), digest.hexdigest())
 
 
 def _tiled(value: np.ndarray, shape: list[int]) -> np.ndarray:

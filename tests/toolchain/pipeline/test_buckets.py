@@ -9,10 +9,15 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper, save
 
 import edgepack
+from edgepack.quantize.base import CalibrationData
 from edgepack.toolchain.cache import Cache
 from edgepack.toolchain.errors import UnknownNameError, UsageError
 from edgepack.toolchain.pipeline import run
+from edgepack.toolchain.pipeline.padding import padded
+from edgepack.toolchain.program import Signature, TensorSpec
 from edgepack.toolchain.recipe import make
+from edgepack.toolchain.results import Calibration
+from edgepack.toolchain.whole import Variant, Whole
 
 WIDTH = 8
 BUCKETS = {"tokens": [8, 4, 16]}
@@ -225,3 +230,21 @@ def test_a_name_that_the_model_lacks_is_refused(options, words, tmp_path, cache)
     model = encoder(tmp_path / "model.onnx", mask="int")
     with pytest.raises(UnknownNameError, match=words):
         asked(model, tmp_path, cache, **options)
+
+
+def test_samples_are_padded_with_what_the_mask_takes_for_nothing():
+    spec = TensorSpec("mask", "float32", (1, "tokens"))
+    whole = Whole("main", Signature((spec,), ()), (Variant({"tokens": 4}, ("main-4",)),), {"mask": -30.0})
+    feeds = [{"mask": np.zeros((1, n), np.float32)} for n in (2, 6)]
+    facts = Calibration(kind="user", description="", samples=1, held_out=1)
+    found = padded(CalibrationData(facts, feeds[:1], feeds[1:], "data"), whole, {"tokens": 4})
+    np.testing.assert_array_equal(found.samples[0]["mask"], [[0, 0, -30, -30]])
+    np.testing.assert_array_equal(found.held_out[0]["mask"], [[0, 0, 0, 0]])
+    assert found.fingerprint != "data"
+
+
+@pytest.mark.slow
+def test_every_bucket_is_measured_on_a_device(bundle):
+    profile = edgepack.profile(bundle.path, "local", target="mobile:litert")
+    (one,) = profile.targets
+    assert [unit.unit for unit in one.measured if unit.latency] == ["main-4", "main-8", "main-16"]
