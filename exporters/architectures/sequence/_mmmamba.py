@@ -16,6 +16,7 @@ from edgepack.exporters.architectures.blocks._short_convolution import ShortConv
 from edgepack.exporters.architectures.blocks._weights import initialize
 from edgepack.exporters.architectures.sequence._decoding import filled, written
 from edgepack.exporters.architectures.sequence._mixing import MixingLayer, all_of
+from edgepack.exporters.architectures.sequence._mmmamba_image import ImageEmbedding, placed
 
 if TYPE_CHECKING:
     from edgepack.exporters.architectures.sequence.mmmamba import MMMamba
@@ -129,19 +130,23 @@ class Network(torch.nn.Module):
         )
         self.norm = RMSNorm(config.width)
         self.head = torch.nn.Linear(config.width, config.vocabulary, bias=False)
+        if config.image:
+            self.image = ImageEmbedding(config)
         initialize(self, config.seed)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """See `whole`."""
         return self.whole(ids)
 
-    def whole(self, ids: torch.Tensor) -> torch.Tensor:
-        """All positions at once."""
-        return self.head(self.norm(self._run(ids)[0]))  # type: ignore[no-any-return]
+    def whole(self, ids: torch.Tensor, vectors: torch.Tensor | None = None) -> torch.Tensor:
+        """All positions at once; `vectors` of images as `_mmmamba_image.placed` has them."""
+        return self.head(self.norm(self._run(ids, vectors)[0]))  # type: ignore[no-any-return]
 
-    def prefill(self, ids: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def prefill(
+        self, ids: torch.Tensor, vectors: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """All positions at once, logits of the last one, and the states."""
-        x, states = self._run(ids)
+        x, states = self._run(ids, vectors)
         return self.head(self.norm(x[:, -1])), states
 
     def step(
@@ -159,8 +164,12 @@ class Network(torch.nn.Module):
             after += new
         return self.head(self.norm(x[:, 0])), after
 
-    def _run(self, ids: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def _run(
+        self, ids: torch.Tensor, vectors: torch.Tensor | None
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
         x = self.embed(ids)
+        if vectors is not None:
+            x = placed(x, (ids == self.config.marker).to(x.dtype), vectors)
         turn, mask = rotation(torch.arange(ids.shape[1]), self.config.head_width), causal(ids.shape[1])
         states: list[torch.Tensor] = []
         for i, layer in enumerate(all_of(self.layers)):

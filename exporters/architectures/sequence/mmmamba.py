@@ -42,6 +42,9 @@ class MMMamba:
         attention: Which layers stayed attention; none in the linear form.
         chunk: Steps that are computed as one product.
         positions: Most positions that a cache holds.
+        image: Pixels of an image's side; 0 in a form that reads text alone.
+        patch: Pixels of a patch's side.
+        marker: The token in whose place a vector of an image stands.
         seed: Of the random weights.
     """
 
@@ -55,16 +58,27 @@ class MMMamba:
     attention: tuple[int, ...] = ()
     chunk: int = 64
     positions: int = 4096
+    image: int = 0
+    patch: int = 14
+    marker: int = 92546
     seed: int = 0
+
+    @property
+    def squares(self) -> int:
+        """Vectors of an image, one for 2 x 2 patches."""
+        return (self.image // self.patch // 2) ** 2
 
 
 _HOVLE = (92553, 2048, 8192, 32, 16, 8, 128)
 
 CONFIGS = {
-    "linear": MMMamba(*_HOVLE),
-    "hybrid": MMMamba(*_HOVLE, attention=tuple(range(0, 32, 4))),
-    "transformer": MMMamba(*_HOVLE, attention=tuple(range(32))),
+    "linear": MMMamba(*_HOVLE, image=448),
+    "hybrid": MMMamba(*_HOVLE, attention=tuple(range(0, 32, 4)), image=448),
+    "transformer": MMMamba(*_HOVLE, attention=tuple(range(32)), image=448),
     "linear-tiny": MMMamba(61, 32, 48, 2, 4, 2, 8, chunk=4, positions=48),
+    "image-tiny": MMMamba(
+        61, 32, 48, 4, 4, 2, 8, attention=(0,), chunk=4, positions=48, image=16, patch=4, marker=60
+    ),
     "tiny": MMMamba(61, 32, 48, 4, 4, 2, 8, attention=(0,), chunk=4, positions=48),
 }
 
@@ -80,21 +94,23 @@ CARD = Card(
         "the authors' configuration: layers 0, 4, .. 28 of the hybrid are attention",
     ),
     parts={
-        "prefill": "a prompt to the logits after it, and the states of all layers",
+        "image": "an image to a vector for every 2 x 2 of its patches, by convolutions; not in forms of text alone",
+        "prefill": "a prompt (with an image's vectors in the place of markers) to the logits after it, and all states",
         "decode": "a token against states of constant size, and the caches of the hybrid's attention layers",
     },
     checks=(
         "single steps after a prompt against the whole sequence, in the linear and the hybrid form",
         "the linear form's states do not depend on how many positions there may be",
+        "an image, a prompt around it and single steps against the whole sequence; vectors stand where markers were",
         "a carved layer keeps every matrix of the attention that it was",
     ),
     assumed=(
         "sizes of InternLM2-1.8B with eight more layers, those of HoVLE's holistic embedding",
         "a short convolution of two taps, a gate with a norm and no direct path, as the authors' configuration says",
-        "an image's patches come as tokens: the one convolution that embeds them is not part of it",
+        "images have one size, 448 pixels a side and 256 vectors, and their own layers are the first of the 32",
         "weights are random from a fixed seed",
     ),
-    unpublished="the 2.6B of HoVLE hold its embedding of images and its own of text, which are not here",
+    unpublished="no count is given; HoVLE's name says 2.6B, of which a second table of text, 190M, is not here",
     structure=(
         "one of four layers holds keys and values; the others hold one state of constant size and no softmax",
         "no loop over time in the prefill",
@@ -113,7 +129,9 @@ CARD = Card(
     compared=(
         "the authors' carved layer (hustvl/mmMamba, Mamba2_Attention), its GPU kernel replaced by the plain scan that "
         "stands in the same file, same random weights: as many parameters, outputs over 41 tokens differ by 1.7e-6 of "
-        "up to 2.4 (32 channels) and over 300 tokens by 1.1e-5 of up to 3.2 (2,048 channels); run by hand. The scan "
+        "up to 2.4 (32 channels) and over 300 tokens by 1.1e-5 of up to 3.2 (2,048 channels); run by hand. The "
+        "image's embedding with theirs (VisionEmbeddings, pixel_shuffle and the two layers behind it): 5.6e-7 of up to "
+        "1.1 for 256 vectors of 448 pixels; by hand too. The scan "
         "with transformers' Mamba2Mixer, the same weights (a test)"
     ),
 )
@@ -145,12 +163,15 @@ def _lost(graphs: Mapping[str, ir.Model]) -> list[str]:
 
 @architecture(CARD, CONFIGS, tiny="tiny", whole=_whole, lost=_lost)
 def build(config: MMMamba) -> TorchModel:
-    """Both parts, links and rollout."""
-    from edgepack.exporters.architectures.sequence import _decoding
+    """Parts, links and rollout."""
+    from edgepack.exporters.architectures.sequence import _decoding, _mmmamba_image
     from edgepack.exporters.architectures.sequence._mmmamba import Network, state_shapes
 
+    net = Network(config).eval()
+    if config.image:
+        return _mmmamba_image.build_with_image(net, NAME, state_shapes(config))
     return _decoding.build(
-        Network(config).eval(),
+        net,
         NAME,
         state_shapes(config),
         vocabulary=config.vocabulary,
