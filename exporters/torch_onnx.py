@@ -160,17 +160,19 @@ def _translated(exported: torch.export.ExportedProgram, signature: Signature) ->
     import torch
 
     from edgepack.exporters.refusals import untranslated
+    from edgepack.exporters.translations import remembered
 
     try:
-        program = torch.onnx.export(
-            exported,
-            dynamo=True,
-            verbose=False,
-            optimize=False,
-            input_names=[spec.name for spec in signature.inputs],
-            output_names=[spec.name for spec in signature.outputs],
-            custom_translation_table=translations_for(exported),
-        )
+        with remembered():
+            program = torch.onnx.export(
+                exported,
+                dynamo=True,
+                verbose=False,
+                optimize=False,
+                input_names=[spec.name for spec in signature.inputs],
+                output_names=[spec.name for spec in signature.outputs],
+                custom_translation_table=translations_for(exported),
+            )
     except Exception as error:
         refusal = untranslated(exported, error)
         if refusal is None:
