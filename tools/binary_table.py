@@ -49,8 +49,11 @@ _CHAINS_HEAD = (
     "packed",
     "vs unpacked",
     "vs folded",
+    "Products",
     "Limit",
+    "Calling",
     "At most vs unpacked",
+    "At the limit",
     "",
 )
 
@@ -101,8 +104,8 @@ def chains_table(run: dict[str, Any]) -> str:
             line["chain"],
             *(f"{line['us'][name]:.1f}" for name in ("unpacked", "folded", "packed")),
             *(f"{line['over'][name]:.2f}x" for name in ("unpacked", "folded")),
-            f"{line['limit_us']:.1f}",
-            f"{line['at_most']:.2f}x",
+            *(f"{line['bounds_us'][name]:.1f}" for name in ("products", "limit", "calling")),
+            *(f"{line[name]:.2f}x" for name in ("at_most", "at_most_at_limit")),
             _outcome(line),
         )
         for line in run["lines"]

@@ -6,11 +6,14 @@
 
 All three give the same last layer the same signs (but for what folding rounds), so that they do the same work.
 
-All three also have the same products, which bits from layer to layer do not take away. So with
+All three also have the same products, which bits from layer to layer do not take away:
 
-    limit = calling + sum over layers of max(counting, reading)
+    products   each layer alone as it stands within an endless chain, bits in and bits out, without the runtime's calls
+    limit      the sum over layers of max(counting, reading) of the roofline (measure.py)
 
-of the roofline (measure.py), which no chain that counts stays below, unpacked / limit is the most that one can gain.
+So the most that a chain of these kernels can gain, and of kernels that did nothing but count at the full rate, is
+
+    unpacked / (products + calling)    and    (unpacked - products + limit) / (limit + calling)
 """
 
 from __future__ import annotations
@@ -35,6 +38,7 @@ from tests.benchmarks.binary.measure import (
     medians,
 )
 from tests.benchmarks.binary.models import Shape
+from tests.runtime.kernels.chained import random_conv, random_linear
 
 _EPSILON = 1e-5
 
@@ -79,6 +83,17 @@ class Chain:
             total += max(shape.products / products, numbers / near) * 1e6
         return total
 
+    def layers_alone(self) -> list[tuple[onnx.ModelProto, np.ndarray]]:
+        """Its layers alone, bits in and bits out, with an input each."""
+        rng, made = np.random.default_rng(2), []
+        for k, n in pairwise(self.widths):
+            layer = (
+                random_conv(rng, "Bits", n, k, (3, 3), {}) if self.conv else random_linear(rng, "Bits", n, k)
+            )
+            shape = (1, k, self.rows, self.rows) if self.conv else (self.rows, k)
+            made.append((layer.model(), layer.x(rng, shape)))
+        return made
+
     def x(self) -> np.ndarray:
         """An input."""
         n = self.widths[0]
@@ -114,7 +129,7 @@ def models(chain: Chain) -> dict[str, onnx.ModelProto]:
 
 
 def measure(chain: Chain, peak: Limits) -> dict[str, Any]:
-    """Medians over rounds: microseconds of process time by form, each over that of packed, and the limit."""
+    """Medians over rounds: microseconds of process time by form, each over that of packed, and what bounds them."""
     made, x = models(chain), chain.x()
     least: list[float] = []
 
@@ -122,16 +137,19 @@ def measure(chain: Chain, peak: Limits) -> dict[str, Any]:
         least.append(chain.limit_us(peak.products(), peak.near()))
 
     runs = {name: bound(model, x) for name, model in made.items()}
-    times = in_turn(runs | {CALL: call_of_nothing()}, limit_now)
-    limit = np.array(least) + times.pop(CALL)
+    alone = {f"layer {place}": bound(*layer) for place, layer in enumerate(chain.layers_alone())}
+    times = in_turn(runs | alone | {CALL: call_of_nothing()}, limit_now)
+    calling, limit = times.pop(CALL), np.array(least)
+    products = sum((times.pop(name) for name in alone), -len(alone) * calling)
     packed = times["packed"]
     return {
         "chain": chain.title,
         "threads": 1,
         "us": medians(times),
         "over": medians({name: of / packed for name, of in times.items() if name != "packed"}),
-        "limit_us": float(np.median(limit)),
-        "at_most": float(np.median(times["unpacked"] / limit)),
+        "bounds_us": medians({"products": products, "limit": limit, CALL: calling}),
+        "at_most": float(np.median(times["unpacked"] / (products + calling))),
+        "at_most_at_limit": float(np.median((times["unpacked"] - products + limit) / (limit + calling))),
     }
 
 
