@@ -19,6 +19,7 @@ from edgepack.runtime.sessions._inputs import InputCheck
 from edgepack.runtime.sessions.base import Session, sessions
 from edgepack.toolchain import tflite
 from edgepack.toolchain.errors import SourceError, ToolchainMissingError, UsageError
+from edgepack.toolchain.narrowing import shown
 from edgepack.toolchain.program import Signature
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ class LitertSession(Session):
             (
                 spec.name,
                 self._outputs[spec.name]["index"],
-                _dequantizer(self._outputs[spec.name], _shown(spec.dtype)),
+                _dequantizer(self._outputs[spec.name], shown(spec.dtype)),
             )
             for spec in signature.outputs
         ]
@@ -320,10 +321,6 @@ def _dequantizer(detail: Mapping[str, Any], dtype: str | None = None) -> Callabl
     return lambda value: shown(
         ((value.astype(np.float32) - zero_points) * scales).astype(np.float32, copy=False)
     )
-
-
-def _shown(dtype: str) -> str:
-    return "float32" if dtype in {"float16", "bfloat16"} else dtype
 
 
 @contextlib.contextmanager

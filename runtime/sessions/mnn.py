@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from edgepack.runtime.sessions._inputs import InputCheck
 from edgepack.runtime.sessions.base import Session, sessions
 from edgepack.toolchain.errors import SourceError, UsageError
+from edgepack.toolchain.narrowing import narrowed, shown
 from edgepack.toolchain.program import Signature
 from edgepack.toolchain.vendors import mnn
 
@@ -79,7 +80,7 @@ class MnnSession(Session):
                 todo="A size may have been fixed while exporting: export with example inputs of this size",
             )
         return {
-            spec.name: _array(expr, variable, _shown(spec.dtype))
+            spec.name: _array(expr, variable, shown(spec.dtype))
             for spec, variable in zip(self.signature.outputs, made, strict=True)
         }
 
@@ -128,17 +129,9 @@ def _variable(expr: Any, name: str, value: np.ndarray) -> Any:
     Raises:
         UsageError: It holds integers beyond 32 bits.
     """
-    import numpy as np
-
     if value.dtype.kind == "f":
-        return expr.const(np.ascontiguousarray(value, np.float32), list(value.shape), expr.NCHW, expr.float)
-    narrow = np.ascontiguousarray(value, np.int32)
-    if value.dtype.itemsize > narrow.itemsize and (narrow != value).any():
-        raise UsageError(
-            f"The input '{name}' holds values beyond int32, which is all that MNN takes",
-            todo="Give smaller values",
-        )
-    return expr.const(narrow, list(value.shape), expr.NCHW, expr.int)
+        return expr.const(narrowed(value, "float32", name, "MNN"), list(value.shape), expr.NCHW, expr.float)
+    return expr.const(narrowed(value, "int32", name, "MNN"), list(value.shape), expr.NCHW, expr.int)
 
 
 def _array(expr: Any, variable: Any, dtype: str) -> np.ndarray:
@@ -149,10 +142,6 @@ def _array(expr: Any, variable: Any, dtype: str) -> np.ndarray:
         variable = expr.convert(variable, expr.NCHW)
     value: np.ndarray = np.array(variable.read()).reshape(variable.shape)
     return value.astype(dtype, copy=False)
-
-
-def _shown(dtype: str) -> str:
-    return "float32" if dtype in {"float16", "bfloat16"} else dtype
 
 
 def _shapes(inputs: Mapping[str, np.ndarray]) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from edgepack.runtime.sessions._inputs import InputCheck
 from edgepack.runtime.sessions.base import Session, sessions
 from edgepack.toolchain.errors import SourceError, UsageError
+from edgepack.toolchain.narrowing import shown
 from edgepack.toolchain.program import Signature
 from edgepack.toolchain.vendors import ncnn
 
@@ -76,14 +77,10 @@ class NcnnSession(Session):
         self._check_inputs(inputs)
         made = ncnn.call(self._net, self._blobs, inputs)
         return {
-            spec.name: made[spec.name].astype(_shown(spec.dtype), copy=False)
+            spec.name: made[spec.name].astype(shown(spec.dtype), copy=False)
             for spec in self.signature.outputs
         }
 
     def close(self) -> None:
         """Release the runtime's memory."""
         self._net = None
-
-
-def _shown(dtype: str) -> str:
-    return "float32" if dtype in {"float16", "bfloat16"} else dtype

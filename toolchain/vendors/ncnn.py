@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack.toolchain.errors import SourceError, ToolchainMissingError, UsageError
+from edgepack.toolchain.errors import SourceError, ToolchainMissingError
+from edgepack.toolchain.narrowing import narrowed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -175,28 +176,12 @@ def call(
     with net.create_extractor() as extractor:
         extractor.set_light_mode(not inner)  # in which a blob is gone once it was read
         for name, blob in blobs.inputs.items():
-            extractor.input(blob.name, mat(_given(name, inputs[name], blob), batch_index=blob.batch).clone())
+            given = narrowed(inputs[name], blob.dtype, name, "ncnn")
+            extractor.input(blob.name, mat(given, batch_index=blob.batch).clone())
         wanted = {name: (blob.name, blob.batch) for name, blob in blobs.outputs.items()}
         for name, (blob_name, batch) in {**wanted, **{name: (name, WHOLE) for name in inner}}.items():
             code, tensor = extractor.extract(blob_name)
             if code != 0:
                 raise SourceError(f"ncnn failed with code {code} on the output '{name}'")
             made[name] = tensor.numpy(batch_index=batch).copy()
-    return made
-
-
-def _given(name: str, value: np.ndarray, blob: Blob) -> np.ndarray:
-    """The array in the blob's type, contiguous.
-
-    Raises:
-        UsageError: It holds integers that the type has not: 2^31 and more, or 2^24 and more as float32.
-    """
-    import numpy as np
-
-    made = np.ascontiguousarray(value, blob.dtype)
-    if value.dtype.kind in "iu" and value.dtype.itemsize > 1 and (made != value).any():
-        raise UsageError(
-            f"The input '{name}' holds values beyond {blob.dtype}, which is all that ncnn takes",
-            todo="Give smaller values",
-        )
     return made
