@@ -59,6 +59,8 @@ lint: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# A process a core: the threads that torch's and numpy's products would add spend their time waiting for one another.
+test quick: export OMP_NUM_THREADS ?= 1
 test environments: export EDGEPACK_ENVIRONMENTS ?= $(CURDIR)/build/environments
 
 # Vendor compilers that live in environments of their own. Where they cannot be had, their tests are skipped.

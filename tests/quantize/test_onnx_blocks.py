@@ -9,7 +9,7 @@ import pytest
 
 from edgepack.quantize._onnx_awq import awq_factors, output_error
 from edgepack.quantize._onnx_blocks import dequantized, half_quadratic, nearest
-from edgepack.quantize._onnx_gptq import gptq
+from edgepack.quantize._onnx_gptq import _factor, gptq
 from edgepack.quantize._onnx_gram import Moments
 
 INPUTS, OUTPUTS, BLOCK = 112, 24, 32  # the last block is half full
@@ -74,6 +74,19 @@ def test_gptq_of_independent_inputs_is_rounding_to_nearest(weight):
     np.testing.assert_allclose(
         solved, dequantized(nearest(weight, 4, BLOCK, symmetric=True), INPUTS, 4), atol=1e-5
     )
+
+
+@pytest.mark.parametrize("size", [1, 5, 64, 65, 200])
+def test_gptqs_factor_is_that_of_the_damped_inverse(size):
+    samples = np.random.default_rng(size).normal(size=(size // 2 + 1, size))
+    samples[:, size // 3] = 0
+    gram = samples.T @ samples
+    mean = np.diagonal(gram).mean() or 1.0
+    damped = gram + np.diag(np.where(np.diagonal(gram) > 0, 0.01 * mean, mean))
+    factor = _factor(gram)
+    np.testing.assert_array_equal(np.tril(factor, -1), 0)
+    assert (np.diagonal(factor) > 0).all()
+    np.testing.assert_allclose(factor.T @ factor @ damped, np.eye(size), atol=1e-9)
 
 
 def test_gptq_takes_inputs_that_are_never_set(weight):
