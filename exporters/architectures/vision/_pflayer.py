@@ -102,7 +102,6 @@ def transformer(config: PooledTransformer) -> VisionTransformer:
         else PatchAttention(config.width, config.heads)
         for i in range(config.depth)
     ]
-    net = VisionTransformer(config.image, config.patch, config.width, mixers, config.classes, token=False)
-    initialize(net, config.seed)
-    give_biases(net, config.seed)
-    return net
+    return VisionTransformer(
+        config.image, config.patch, config.width, mixers, config.classes, token=False, seed=config.seed
+    )

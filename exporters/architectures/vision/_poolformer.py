@@ -69,7 +69,6 @@ def network(config: PoolFormer | DeiT) -> torch.nn.Module:
     if isinstance(config, PoolFormer):
         return PoolFormerNet(config)
     mixers = [PatchAttention(config.width, config.heads) for _ in range(config.depth)]
-    net = VisionTransformer(config.image, config.patch, config.width, mixers, config.classes, token=True)
-    initialize(net, config.seed)
-    give_biases(net, config.seed)
-    return net
+    return VisionTransformer(
+        config.image, config.patch, config.width, mixers, config.classes, token=True, seed=config.seed
+    )

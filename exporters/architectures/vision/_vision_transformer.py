@@ -11,6 +11,8 @@ import torch
 
 from edgepack.exporters.architectures.blocks._attention import attend, split
 from edgepack.exporters.architectures.blocks._patches import PatchEmbed, tokens
+from edgepack.exporters.architectures.blocks._statistics import give_biases
+from edgepack.exporters.architectures.blocks._weights import initialize
 
 
 class PatchAttention(torch.nn.Module):
@@ -55,6 +57,7 @@ class VisionTransformer(torch.nn.Module):
         mixers: One for every block.
         classes: Scores that come out.
         token: Classify from a learned token in front of the patches; otherwise from the mean of the patches.
+        seed: Of the random weights and biases.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class VisionTransformer(torch.nn.Module):
         classes: int,
         *,
         token: bool,
+        seed: int,
     ) -> None:
         super().__init__()
         patches = (image // patch) ** 2
@@ -75,6 +79,8 @@ class VisionTransformer(torch.nn.Module):
         self.blocks = torch.nn.Sequential(*(TransformerBlock(width, 4 * width, one) for one in mixers))
         self.norm = torch.nn.LayerNorm(width, 1e-6)
         self.classify = torch.nn.Linear(width, classes)
+        initialize(self, seed)
+        give_biases(self, seed)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Scores [batch, classes] of images [batch, 3, image, image]."""

@@ -127,13 +127,16 @@ CARD = Card(
         "latents, text width and words as in latent diffusion; text encoder and image decoder are not part of it",
         "weights are random from a fixed seed; statistics of normalizations are made up around 0 and 1",
     ),
-    unpublished="the abstract gives no size, and widths and blocks of the paper's models were not at hand",
+    unpublished="the abstract and the paper's page give no size, and the paper's tables were not at hand",
     structure=(
         "convolutional blocks early: no attention before the classifier's third stage",
         "transformer blocks late: nothing but attention in its last stage",
         "the denoiser's attention stands in its lower levels, and half of it is to the text",
     ),
-    compared="not run: no public code of the authors is known here",
+    compared=(
+        "not run: the paper's page (snap-research.github.io/snap_image) draws the blocks, and no public code of the "
+        "authors was found to run"
+    ),
 )
 
 

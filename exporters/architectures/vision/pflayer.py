@@ -162,13 +162,6 @@ def _lost(graphs: Mapping[str, ir.Model]) -> list[str]:
 @architecture(CARD, CONFIGS, tiny="tiny", whole=_whole, lost=_lost)
 def build(config: PooledResNet | PooledTransformer) -> TorchModel:
     """The classifier of a configuration."""
-    from edgepack.exporters.architectures._building import one_part
+    from edgepack.exporters.architectures.vision._classifier import classifier
 
-    free = isinstance(config, PooledResNet)
-    size = f"height={config.image},width={config.image}" if free else f"{config.image},{config.image}"
-    return one_part(
-        NAME, _network(config), "image-classification",
-        f"pixel_values:float32[batch=2,3,{size}]", outputs=["logits"],
-        size_sets=[{"batch": 1, "height": config.image, "width": config.image},
-                   {"batch": 3, "height": config.image + 31, "width": config.image // 2}] if free else (),
-    )  # fmt: skip
+    return classifier(NAME, _network(config), config.image, free=isinstance(config, PooledResNet))

@@ -146,10 +146,7 @@ def _lost(graphs: Mapping[str, ir.Model]) -> list[str]:
 @architecture(CARD, CONFIGS, tiny="tiny", whole=_whole, lost=_lost)
 def build(config: RaftMLP) -> TorchModel:
     """The classifier of a configuration."""
-    from edgepack.exporters.architectures._building import one_part
+    from edgepack.exporters.architectures.vision._classifier import classifier
     from edgepack.exporters.architectures.vision._raftmlp import RaftMLPNet
 
-    return one_part(
-        NAME, RaftMLPNet(config), "image-classification",
-        f"pixel_values:float32[batch=2,3,{config.image},{config.image}]", outputs=["logits"],
-    )  # fmt: skip
+    return classifier(NAME, RaftMLPNet(config), config.image, free=False)

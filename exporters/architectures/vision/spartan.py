@@ -111,12 +111,7 @@ def _lost(graphs: Mapping[str, ir.Model]) -> list[str]:
 @architecture(CARD, CONFIGS, tiny="tiny", whole=_whole, lost=_lost)
 def build(config: SpaRTAN) -> TorchModel:
     """The classifier of a configuration."""
-    from edgepack.exporters.architectures._building import one_part
+    from edgepack.exporters.architectures.vision._classifier import classifier
     from edgepack.exporters.architectures.vision._spartan import SpaRTANNet
 
-    return one_part(
-        NAME, SpaRTANNet(config), "image-classification",
-        f"pixel_values:float32[batch=2,3,height={config.image},width={config.image}]", outputs=["logits"],
-        size_sets=[{"batch": 1, "height": config.image, "width": config.image},
-                   {"batch": 3, "height": config.image + 31, "width": config.image // 2}],
-    )  # fmt: skip
+    return classifier(NAME, SpaRTANNet(config), config.image, free=True)
