@@ -47,6 +47,18 @@ def test_what_is_computed_gets_room_and_what_is_given_does_not(lowered: Lowered)
     assert {after[name] for name in ("x", "half", "square", "sum")} == {(-1.0, 3.0)}
 
 
+def test_a_norms_first_guess_gets_no_more_than_others(tmp_path: Path) -> None:
+    b = runpy.run_path(str(Path(__file__).parents[1] / "tflite_models.py"))["Builder"]()
+    x = b.tensor("x", (1, SIZE))
+    y = b.op("RSQRT", [b.op("RSQRT", [x], "norm/first", (1, SIZE))], "y_tensor", (1, SIZE))
+    path = tmp_path / "model.tflite"
+    b.save(path, {"x": x}, {"y": y}, {})
+    seen = {name: {"min": np.zeros((1, 1)), "max": np.ones((1, 1))} for name in ("norm/first", "y_tensor")}
+    assert add_headroom(seen, tflite.read(path)) == 2
+    assert float(seen["norm/first"]["max"][0, 0]) == FACTOR
+    assert float(seen["y_tensor"]["max"][0, 0]) == OWN_FACTORS["RSQRT"]
+
+
 def test_a_result_twice_as_large_as_any_seen_is_not_clipped(lowered: Lowered, tmp_path: Path) -> None:
     random = np.random.default_rng(2)
     feeds = [{"x": random.uniform(0.5, 1, (1, SIZE)).astype(np.float32)} for _ in range(8)]
