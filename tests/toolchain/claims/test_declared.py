@@ -81,8 +81,9 @@ def _macs(side, size, length):
         model = side.build(size, length)
         for work in side.work(length):
             part = model.parts[work.part]
-            feed = part.example({**part.sizes, **work.sizes}, 0)
-            shapes = [torch.empty_like(torch.from_numpy(value), device="meta") for value in feed.values()]
+            sizes = {**part.sizes, **work.sizes}
+            inputs = part.signature.inputs
+            shapes = [torch.empty(spec.resolve(sizes), dtype=getattr(torch, spec.dtype)) for spec in inputs]
             with FlopCounterMode(display=False) as flops:
                 part.module(*shapes)
             counted += work.times * flops.get_total_flops() // 2
