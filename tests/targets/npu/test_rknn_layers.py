@@ -94,3 +94,9 @@ def test_errors_of_layers(tmp_path: Path) -> None:
         ("Conv", "c 2", 0.99989, 0.99993),
     ]
     assert str(worst(found, 1)).endswith("c 2 (Conv) 0.99993")
+
+
+def test_the_two_products_of_fused_attention_are_counted() -> None:
+    size = (12, 32, 1, 64)  # heads, their width, 1, tokens
+    layer = Layer("exSDPAttention", "INT16", "NPU", (size, size), size, 0, "attention")
+    assert layer.macs == 2 * 12 * 64 * 64 * 32
