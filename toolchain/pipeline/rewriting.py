@@ -14,7 +14,7 @@ from edgepack.toolchain.errors import GateError, NothingPlacedError
 from edgepack.toolchain.pipeline.candidate import Candidate
 from edgepack.toolchain.quantized import AS_GIVEN
 from edgepack.toolchain.rewrites.base import in_order
-from edgepack.toolchain.rewrites.loop import Analysis, Outcome, improve
+from edgepack.toolchain.rewrites.loop import Analysis, Outcome, Step, improve
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,9 +92,11 @@ def notes(outcome: Outcome | None) -> tuple[str, ...]:
     """What the report says of the loop; what was rewritten is among the lowered file's own notes."""
     if outcome is None:
         return ()
-    steps = ", then ".join(
-        f"{step.left[1]} operators off with {', '.join(step.names) or 'nothing rewritten'}"
-        + ("" if step.kept else " (taken back)")
-        for step in outcome.steps
-    )
-    return (f"Rewriting for the accelerator: {steps}",)
+    return (f"Rewriting for the accelerator: {', then '.join(map(_said, outcome.steps))}",)
+
+
+def _said(step: Step) -> str:
+    names = ", ".join(step.names) or "nothing rewritten"
+    if step.left is None:
+        return f"nothing built with {names} (taken back: {step.error.what if step.error else 'it failed'})"
+    return f"{step.left[1]} operators off with {names}" + ("" if step.kept else " (taken back)")

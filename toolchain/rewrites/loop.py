@@ -8,7 +8,8 @@
     4. what may save time there though nothing asks for it is tried one by one, and kept where it does by the vendor's
        estimate, with no more left off than before.
 
-Less is first fewer multiplications, then fewer operators.
+A step whose graph the compiler fails on, or which changes what is computed, is taken back like one that does not help:
+what was there before it still ships. Less is first fewer multiplications, then fewer operators.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from edgepack.toolchain.errors import EdgepackError, GateError, TargetError
 from edgepack.toolchain.results import Placement
 from edgepack.toolchain.rewrites.base import Device, Rewrite, in_order
 
@@ -42,11 +44,19 @@ class Analysis:
 
 @dataclass(frozen=True)
 class Step:
-    """One round: which rewrites were there, what stayed off, and whether that was kept."""
+    """One round: which rewrites were there, what stayed off, and whether that was kept.
+
+    Attributes:
+        names: The rewrites.
+        left: Multiplications and operators off the accelerator; None where it could not be built.
+        kept: Whether the next round went on from it.
+        error: Why it could not be built.
+    """
 
     names: tuple[str, ...]
-    left: tuple[int, int]
+    left: tuple[int, int] | None
     kept: bool
+    error: EdgepackError | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +90,9 @@ def improve(
 
     Returns:
         What to apply, with every step on the way. It ends: each rewrite is tried at most twice.
+
+    Raises:
+        EdgepackError: The graph of the first round cannot be built.
     """
     members = in_order() if known is None else list(known)
     names = tuple(member.name for member in members if member.first(device) or member.name in wanted)
@@ -96,12 +109,17 @@ def improve(
         more = waiting.pop(0)
         tried |= set(more)
         chosen = tuple(member.name for member in members if member.name in {*names, *more})
-        found = analyse(chosen)
-        kept = found.left < best.left or (found.left == best.left and _faster(found, best))
-        steps.append(Step(chosen, found.left, kept))
-        if kept:
-            names, best = chosen, found
-        elif len(more) > 1:
+        try:
+            found = analyse(chosen)
+        except (GateError, TargetError) as error:
+            kept = False
+            steps.append(Step(chosen, None, kept, error))
+        else:
+            kept = found.left < best.left or (found.left == best.left and _faster(found, best))
+            steps.append(Step(chosen, found.left, kept))
+            if kept:
+                names, best = chosen, found
+        if not kept and len(more) > 1:
             waiting += [(one,) for one in more]
 
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import pytest
+
+from edgepack.toolchain.errors import ToolchainFailedError
+from edgepack.toolchain.pipeline.rewriting import notes
 from edgepack.toolchain.results import NodeReason, Placement
 from edgepack.toolchain.rewrites.base import Cure, Device, Rewrite
 from edgepack.toolchain.rewrites.loop import Analysis, improve
@@ -71,3 +75,31 @@ def test_it_ends_where_nothing_helps() -> None:
 
     found = improve(analyse, DEVICE, [member(name, "GELU") for name in "abc"])
     assert (found.names, len(calls)) == ((), 5)  # as it came, all, each alone
+
+
+def test_a_step_that_cannot_be_built_is_taken_back_with_its_reason() -> None:
+    known = [member("good", "GELU"), member("crashes", "GELU")]
+
+    def analyse(names: tuple[str, ...]) -> Analysis:
+        if "crashes" in names:
+            raise ToolchainFailedError("The compiler ran out of memory")
+        return analysis({} if "good" in names else {"GELU": 1})
+
+    found = improve(analyse, DEVICE, known)
+    assert found.names == ("good",)
+    assert [(step.left, step.kept) for step in found.steps] == [
+        ((1, 1), True),
+        (None, False),
+        ((0, 0), True),
+        (None, False),
+    ]
+    (said,) = notes(found)
+    assert "nothing built with good, crashes (taken back: The compiler ran out of memory)" in said
+
+
+def test_what_cannot_be_built_to_begin_with_is_an_error() -> None:
+    def analyse(_: tuple[str, ...]) -> Analysis:
+        raise ToolchainFailedError("The compiler crashed")
+
+    with pytest.raises(ToolchainFailedError, match="crashed"):
+        improve(analyse, DEVICE, [member("a", "GELU")])
