@@ -5,9 +5,9 @@
 A range that ends where the samples ended (h = 1) clips what goes beyond, and some input always does: of n independent
 samples, the next one exceeds their maximum once in n + 1 times, in every tensor anew. With 16 bits, h = 2 costs one bit
 of fifteen: 6 dB of a noise that lies 80 dB below the signal, where that of 8-bit weights lies 40 dB below it. With 8
-bits there is no bit to give away, and their ranges stay as they were seen. Nor is there in the squares of a norm that
-no rewrite has touched: MiniLM's have an outlier in every row beside which others' are a few steps, and with h = 2 its
-mean cosine falls from 0.9985 to 0.80 (Ethos-U85, not rewritten).
+bits there is no bit to give away, and their ranges stay as they were seen. Nor is there in the squares of a norm:
+MiniLM's have an outlier in every row beside which others' are a few steps, and with h = 2 its mean cosine falls from
+0.9985 to 0.80 (Ethos-U85, not rewritten).
 
 1 / sqrt gets h = 4. It has no natural end: of a row whose size is a quarter of the least that was seen it is four times
 the most, and clipped, the whole row is off by as much. The first guess of a norm in two steps gets h = 1.5: what it
@@ -36,9 +36,6 @@ GUESS_FACTOR = 1.5
 GUESS = "/first"
 """How the names of a norm's first guess end (`toolchain.rewrites`): its last step makes up what this one is off by."""
 
-SCALED = "/scaled"
-"""How the names of rows end that a rewrite has brought to one size."""
-
 Extremes = MutableMapping[str, dict[str, "np.ndarray"]]
 
 
@@ -46,7 +43,7 @@ def add_headroom(extremes: Extremes, model: Any, narrow: Collection[str] = ()) -
     """Widen the ranges of what operators compute in floating point, in place; returns how many.
 
     Inputs of the graph keep theirs: what a caller gives is what calibration stands for, and some are lookups' numbers.
-    So do the squares of a norm that was left as it is (`_squares`).
+    So do the squares of a norm (`_squares`).
 
     Args:
         extremes: {"min", "max"} of every tensor by its name.
@@ -78,10 +75,10 @@ def add_headroom(extremes: Extremes, model: Any, narrow: Collection[str] = ()) -
 
 
 def _squares(operators: Sequence[tflite.Operator]) -> set[str]:
-    """Names of a norm's squares, their mean, and what is made of it up to 1 / sqrt, where rows have sizes of their own.
+    """Names of a norm's squares, their mean, and what is made of it up to 1 / sqrt.
 
     An outlier's square takes the whole range as it is: beside it the squares of others are a few steps, and there is
-    no bit to give away. Rows that a rewrite has brought to one size have no such outliers.
+    no bit to give away. Where a rewrite sums them by a product, no tensor holds them.
     """
     squares: set[str] = set()
     means: set[str] = set()
@@ -89,19 +86,15 @@ def _squares(operators: Sequence[tflite.Operator]) -> set[str]:
     for operator in operators:
         out = operator.name
         computed = [tensor.name for tensor in operator.inputs if tensor is not None and not tensor.constant]
-        if operator.op == "SQUARED_DIFFERENCE" or (
-            operator.op in {"MUL", "SQUARE"} and len(set(computed)) == 1 and _is_square(operator, computed)
+        first = computed[0] if computed else None
+        if operator.op in {"SQUARE", "SQUARED_DIFFERENCE"} or (
+            operator.op == "MUL" and computed == [first] * 2
         ):
             squares.add(out)
-        elif operator.op in {"MEAN", "SUM"} and computed[0] in squares:
-            means |= {computed[0], out}
-        elif operator.op in {"ADD", "MUL", "MAXIMUM"} and len(computed) == 1 and computed[0] in means:
+        elif operator.op in {"MEAN", "SUM"} and first in squares:
+            means |= {first, out}
+        elif operator.op in {"ADD", "MUL", "MAXIMUM"} and len(computed) == 1 and first in means:
             means.add(out)
-        elif operator.op in {"RSQRT", "SQRT"} and computed[0] in means:
+        elif operator.op in {"RSQRT", "SQRT"} and first in means:
             roots.add(out)
     return means | roots
-
-
-def _is_square(operator: tflite.Operator, computed: Sequence[str]) -> bool:
-    factors = 1 if operator.op == "SQUARE" else 2
-    return len(computed) == factors and not computed[0].endswith(SCALED)
