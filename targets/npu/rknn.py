@@ -67,6 +67,7 @@ class Rockchip(Target):
     chip: ClassVar[Chip]
     session = "rknn"
     static_shapes = True
+    host = "cpu:onnxruntime"
     lowered_session = "onnxruntime"
     runs_here = False
     estimated = False
