@@ -34,7 +34,7 @@ _RULE = re.compile(r"-{20,}\s*$")
 _PREFIX = re.compile(r"^\S*\s*RKNN: \[[^\]]*\]\s?")
 _ROW = re.compile(
     r"(?P<id>\d+)\s+(?P<op>\S+)\s+(?P<dtype>\S+)\s+(?P<target>\S+)\s+(?P<inputs>\S+)\s+(?P<outputs>\S+)\s+"
-    r"(?P<ddr>\d+)/(?P<npu>\d+)/(?P<total>\d+)\s+(?P<kilobytes>\S+)\s+(?P<name>\S.*?)\s*$"
+    r"(?P<ddr>\d+)/(?P<npu>\d+)/(?P<total>\d+)\s+(?P<kilobytes>[\d.]+)(?:\s+(?P<name>\S.*?))?\s*$"
 )
 _SHAPE = re.compile(r"\(([\d,]*)\)")
 
@@ -50,7 +50,8 @@ class Layer:
         inputs: Shapes, weights included.
         output: Shape of the first output; empty if there is none.
         cycles: The compiler's estimate; 0 where it makes none.
-        name: Kind and name of the node that it comes from, "Conv:conv1".
+        name: Kind and name of the node that it comes from, "Conv:conv1"; with its number, "Conv:#2", what the compiler
+            made by itself (2.5.0 does for an input of one row that is added to scores).
     """
 
     op: str
@@ -119,7 +120,8 @@ def read_layers(log: str) -> list[Layer]:
             layers.append(
                 Layer(
                     row["op"], row["dtype"], row["target"], _shapes(row["inputs"]),
-                    next(iter(_shapes(row["outputs"])), ()), int(row["total"]), row["name"],
+                    next(iter(_shapes(row["outputs"])), ()), int(row["total"]),
+                    row["name"] or f"{row['op']}:#{row['id']}",
                 )
             )  # fmt: skip
     return layers
@@ -162,7 +164,7 @@ def _reason(layer: Layer) -> NodeReason:
         return NodeReason(
             node=layer.name, op=layer.op,
             reason="the NPU has no table lookup: rows are copied by the CPU",
-            cure="Give the model the looked-up rows as its input and look up in the application",
+            cure="Keep it on the host with --host lookups, or give the model the looked-up rows as its input",
         )  # fmt: skip
     return NodeReason(
         node=layer.name, op=layer.op,

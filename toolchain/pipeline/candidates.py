@@ -17,7 +17,7 @@ from edgepack.toolchain.assignment import read_assignment
 from edgepack.toolchain.errors import EdgepackError, GateError, NothingPlacedError, TargetError, UsageError
 from edgepack.toolchain.language import Language
 from edgepack.toolchain.metrics import Metric
-from edgepack.toolchain.pipeline import contract, judging, recording
+from edgepack.toolchain.pipeline import contract, host_offer, judging, recording
 from edgepack.toolchain.pipeline.asked import asked_options, gate_of
 from edgepack.toolchain.pipeline.calibrating import calibration
 from edgepack.toolchain.pipeline.candidate import Candidate
@@ -214,7 +214,8 @@ class Builder:
             candidate.base, base_folder, outcome = rewritten(self, target, offer, base, base_folder)
             candidate.lowered, folder = self.quantize(candidate, candidate.base, base_folder)
             candidate.folder, candidate.compiled = self.compile(candidate, folder)
-            said = (*candidate.compiled.notes, *rewriting_notes(outcome))
+            offered = host_offer.note(self, target, candidate.compiled.placement)
+            said = (*candidate.compiled.notes, *rewriting_notes(outcome), *offered)
             candidate.compiled = replace(candidate.compiled, notes=said)
             candidate.parity = self._judge(candidate, candidate.base)
         except (UsageError, NotKeptError):

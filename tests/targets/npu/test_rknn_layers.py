@@ -32,6 +32,13 @@ def test_rows() -> None:
     assert layers[0].output == (1, 8, 16, 16)
 
 
+def test_a_layer_of_the_compilers_own_has_no_name() -> None:
+    # As 2.5.0 wrote it for an input of one row that is added to scores.
+    row = "3  Conv  INT16  NPU  (1,1,1,16),(1,1,1,1),(1)  (1,1,1,16)  16/32/32  0             "
+    (found,) = read_layers(table(row))
+    assert (found.name, found.cycles, found.macs) == ("Conv:#3", 32, 16)
+
+
 def test_the_last_table_counts() -> None:
     log = table(*TABLE) + table(TABLE[0], TABLE[2], TABLE[-1])
     assert [one.name for one in read_layers(log)] == ["Conv:conv2"]
