@@ -23,7 +23,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgepack.toolchain.errors import ToolchainFailedError
+from edgepack.toolchain.errors import NothingPlacedError, ToolchainFailedError
 from edgepack.toolchain.results import NodeReason, Placement, Tool
 
 ENDS = frozenset({"InputOperator", "OutputOperator"})
@@ -135,22 +135,25 @@ def placed(layers: Sequence[Layer], device: str, tool: Tool) -> Placement:
     """Placement of a compiled model's layers.
 
     Raises:
-        ToolchainFailedError: Not one is on the NPU.
+        NothingPlacedError: Not one is on the NPU.
     """
     here = [layer for layer in layers if layer.target == NPU]
-    if not here:
-        raise ToolchainFailedError(
-            f"rknn-toolkit2 put none of {len(layers)} layers on the NPU",
-            where=device,
-            todo="Use another --precision or another target",
-        )
-    return Placement(
+    found = Placement(
         accelerator=len(here),
         cpu=len(layers) - len(here),
         reasons=[_reason(layer) for layer in layers if layer.target != NPU],
         device=device,
         tool=tool,
     )
+    if not here:
+        nothing = NothingPlacedError(
+            f"rknn-toolkit2 put none of {len(layers)} layers on the NPU",
+            where=device,
+            todo="Use another --precision or another target",
+        )
+        nothing.placement = found  # what a rewrite may cure, and `explain` shows
+        raise nothing
+    return found
 
 
 def _reason(layer: Layer) -> NodeReason:

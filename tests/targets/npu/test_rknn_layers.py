@@ -8,7 +8,7 @@ import pytest
 
 from edgepack.targets.npu._rknn_accuracy import read_errors, worst
 from edgepack.targets.npu._rknn_layers import Layer, placed, read_layers
-from edgepack.toolchain.errors import ToolchainFailedError
+from edgepack.toolchain.errors import NothingPlacedError, ToolchainFailedError
 from edgepack.toolchain.results import Tool
 from tests.rknn_models import TABLE, table
 
@@ -61,8 +61,9 @@ def test_placement_and_cures() -> None:
     assert "layout" in found.reasons[1].reason
     assert "says no reason" in found.reasons[2].reason
     assert "exSinh" in found.reasons[2].cure
-    with pytest.raises(ToolchainFailedError, match="none of 3 layers"):
+    with pytest.raises(NothingPlacedError, match="none of 3 layers") as caught:
         placed(layers[1:], "rk3588", TOOL)
+    assert caught.value.placement.reasons == found.reasons
 
 
 @pytest.mark.parametrize(
