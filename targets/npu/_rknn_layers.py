@@ -3,9 +3,9 @@
     ID   OpType    DataType Target InputShape                  OutputShape   Cycles(DDR/NPU/Total)  RW(KB)  FullName
     1    ConvRelu  INT8     NPU    (1,3,16,16),(8,3,3,3),(8)   (1,8,16,16)   266/2304/2304          2       Conv:conv1
 
-The table is the compiler's after fusion, of one version: it is read strictly, and a log in which it is not found, or a
-row that is none, is an error, for without it nobody knows what the CPU computes. InputOperator and OutputOperator are
-the model's ends and no layers.
+For an RK3576 a column more, SparseRatio, stands in front of RW(KB). The table is the compiler's after fusion, of one
+version: it is read strictly, and a log in which it is not found, or a row that is none, is an error, for without it
+nobody knows what the CPU computes. InputOperator and OutputOperator are the model's ends and no layers.
 
 Multiply-accumulate operations, from the shapes of the first two inputs a and w and of the output y, |x| being the
 number of elements of x:
@@ -34,7 +34,7 @@ _RULE = re.compile(r"-{20,}\s*$")
 _PREFIX = re.compile(r"^\S*\s*RKNN: \[[^\]]*\]\s?")
 _ROW = re.compile(
     r"(?P<id>\d+)\s+(?P<op>\S+)\s+(?P<dtype>\S+)\s+(?P<target>\S+)\s+(?P<inputs>\S+)\s+(?P<outputs>\S+)\s+"
-    r"(?P<ddr>\d+)/(?P<npu>\d+)/(?P<total>\d+)\s+(?P<kilobytes>[\d.]+)(?:\s+(?P<name>\S.*?))?\s*$"
+    r"(?P<ddr>\d+)/(?P<npu>\d+)/(?P<total>\d+)\s+(?:\d+%\s+)?(?P<kilobytes>\d\S*)(?:\s+(?P<name>\S.*?))?\s*$"
 )
 _SHAPE = re.compile(r"\(([\d,]*)\)")
 

@@ -39,6 +39,12 @@ def test_a_layer_of_the_compilers_own_has_no_name() -> None:
     assert (found.name, found.cycles, found.macs) == ("Conv:#3", 32, 16)
 
 
+def test_an_rk3576_has_a_column_more() -> None:
+    row = "1  ConvRelu  INT16  NPU  (1,3,32,32),(64,3,3,3),(64)  (1,64,32,32)  19068/36864/36864  0%  11  Conv:c1 "
+    (found,) = read_layers(table(row))
+    assert (found.name, found.cycles) == ("Conv:c1", 36864)
+
+
 def test_the_last_table_counts() -> None:
     log = table(*TABLE) + table(TABLE[0], TABLE[2], TABLE[-1])
     assert [one.name for one in read_layers(log)] == ["Conv:conv2"]
