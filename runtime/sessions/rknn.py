@@ -57,6 +57,7 @@ class RknnSession(Session):
             facts = rknn.unpack(path, folder)
             self._check_version(facts["version"])
             self._order = [str(name) for name in facts["inputs"]]
+            self._floats = frozenset(facts["floats"])
             self._worker: Conversation | None = Conversation(
                 rknn.WORKER,
                 rknn.request(facts, folder),
@@ -91,7 +92,12 @@ class RknnSession(Session):
         if self._worker is None:
             raise UsageError("The session is closed", where=str(self.path), todo="Open a new one")
         self._check_inputs(inputs)
-        _, made = self._worker.call({name: inputs[name] for name in self._order})
+        _, made = self._worker.call(
+            {
+                name: inputs[name].astype("float32") if name in self._floats else inputs[name]
+                for name in self._order
+            }
+        )
         wanted = self.signature.outputs
         shapes = [tuple(array.shape) for array in made]
         # The toolkit gives arrays without names, in the graph's order.
