@@ -36,7 +36,7 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
     """
     import torch
 
-    from edgepack.exporters import torch_program
+    from edgepack.toolchain.torch_source import torch_program
     from edgepack.toolchain.vendors import executorch_lowering
 
     torch.set_num_threads(max(1, request["threads"]))
