@@ -18,7 +18,7 @@ from typing import Any
 
 from edgepack.toolchain.answers import write_answer
 from edgepack.toolchain.vendors import executorch_lowering
-from edgepack.toolchain.vendors.executorch import PROGRAM_FILE
+from edgepack.toolchain.vendors.executorch import EXPORTED_FILE, METHOD, PROGRAM_FILE
 
 
 def main(request_file: str) -> None:
@@ -50,7 +50,9 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
             quantized = torch.export.export(converted, args)
     except Exception as error:
         raise executorch_lowering.refused(error, part) from error
-    return executorch_lowering.write(quantized, Path(request["folder"]) / PROGRAM_FILE, part)
+    folder = Path(request["folder"])
+    torch.export.save(quantized, folder / EXPORTED_FILE)
+    return executorch_lowering.write({METHOD: quantized}, folder / PROGRAM_FILE, part)
 
 
 def _quantizer(request: Mapping[str, Any]) -> Any:

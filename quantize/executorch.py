@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import BeforeValidator, Field
 
+from edgepack.quantize._calibrating import lacking, required, store
 from edgepack.quantize.base import CalibrationData, Quantizer, quantizers
 from edgepack.quantize.options import Options, split
 from edgepack.toolchain.errors import TargetError, UsageError
@@ -52,6 +53,34 @@ class _ExecuTorchQuantizer(Quantizer):
     """What both quantizers share: a request for the worker, and what it made."""
 
     format = FORMAT
+    options_type: ClassVar[type[ExecuTorchOptions]]
+
+    def quantize(
+        self, lowered: Lowered, precision: str, data: CalibrationData | None, folder: Path, **options: Any
+    ) -> Lowered:
+        """Write `model.pte`, `model.json` and `model.pt2` into `folder`.
+
+        Args:
+            lowered: The float program.
+            precision: "int8-dynamic" or "int8-static".
+            data: Calibration samples, of the program's sizes; not used by the dynamic one.
+            folder: Where to write.
+            options: Those of `options_type`.
+
+        Raises:
+            UsageError: A static one has no calibration data, or a sample has other sizes.
+            TargetError: No operator was changed, or the quantizer refuses the model.
+            ToolchainFailedError: The quantizer crashed or hung.
+        """
+        name = "executorch-static" if self.static else "executorch-dynamic"
+        asked = self.options_type.of(options, name, f"part {lowered.part}")
+        if not isinstance(asked, ExecuTorchStaticOptions):
+            return self._run(lowered, precision, asked, None, folder)
+        data = required(data, precision, lowered.part)
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="samples-", dir=folder.resolve()) as samples:
+            _store(data, lowered, asked.samples, Path(samples))
+            return self._run(lowered, precision, asked, Path(samples), folder)
 
     def _run(
         self,
@@ -74,8 +103,8 @@ class _ExecuTorchQuantizer(Quantizer):
         facts = executorch.ask(WORKER, request, lowered.part, folder, asked.time_limit_s)
         path = folder / PROGRAM_FILE
         if not facts.integer:
-            path.unlink()
-            path.with_suffix(".json").unlink()
+            for file in (path, path.with_suffix(".json"), path.with_name(EXPORTED_FILE)):
+                file.unlink(missing_ok=True)
             raise TargetError(
                 f"Quantizing to {precision} changed no operator that XNNPACK runs",
                 where=f"part {lowered.part}",
@@ -92,26 +121,6 @@ class ExecuTorchDynamic(_ExecuTorchQuantizer):
     static = False
     options_type = ExecuTorchOptions
 
-    def quantize(
-        self, lowered: Lowered, precision: str, data: CalibrationData | None, folder: Path, **options: Any
-    ) -> Lowered:
-        """Write `model.pte` and `model.json` into `folder`.
-
-        Args:
-            lowered: The float program.
-            precision: "int8-dynamic".
-            data: Not used.
-            folder: Where to write.
-            options: Those of `ExecuTorchOptions`.
-
-        Raises:
-            TargetError: No operator was changed, or the quantizer refuses the model.
-            ToolchainFailedError: The quantizer crashed or hung.
-        """
-        del data
-        asked = ExecuTorchOptions.of(options, "executorch-dynamic", f"part {lowered.part}")
-        return self._run(lowered, precision, asked, None, folder)
-
 
 @quantizers.register("executorch-static")
 class ExecuTorchStatic(_ExecuTorchQuantizer):
@@ -120,35 +129,6 @@ class ExecuTorchStatic(_ExecuTorchQuantizer):
     static = True
     options_type = ExecuTorchStaticOptions
 
-    def quantize(
-        self, lowered: Lowered, precision: str, data: CalibrationData | None, folder: Path, **options: Any
-    ) -> Lowered:
-        """Write `model.pte` and `model.json` into `folder`.
-
-        Args:
-            lowered: The float program.
-            precision: "int8-static".
-            data: Calibration samples, of the program's sizes.
-            folder: Where to write.
-            options: Those of `ExecuTorchStaticOptions`.
-
-        Raises:
-            UsageError: There is no calibration data, or a sample has other sizes.
-            TargetError: No operator was changed, or the quantizer refuses the model.
-            ToolchainFailedError: The quantizer crashed or hung.
-        """
-        asked = ExecuTorchStaticOptions.of(options, "executorch-static", f"part {lowered.part}")
-        if data is None or not data.samples:
-            raise UsageError(
-                f"{precision} needs calibration data, and there is none",
-                where=f"part {lowered.part}",
-                todo="Give some with --calibration data.npz, a folder, or python:factory",
-            )
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="samples-", dir=folder.resolve()) as samples:
-            _store(data, lowered, asked.samples, Path(samples))
-            return self._run(lowered, precision, asked, Path(samples), folder)
-
 
 def _store(data: CalibrationData, lowered: Lowered, most: int, folder: Path) -> None:
     """Write the samples, one file each, never holding more than one.
@@ -156,18 +136,15 @@ def _store(data: CalibrationData, lowered: Lowered, most: int, folder: Path) -> 
     Raises:
         UsageError: A sample does not have the program's inputs.
     """
-    import numpy as np
-
     for index, sample in enumerate(data.samples[:most]):
-        for spec in lowered.signature.inputs:
-            if spec.name not in sample or tuple(sample[spec.name].shape) != spec.shape:
-                raise UsageError(
-                    f"Calibration sample {index + 1} does not have the input {spec}",
-                    where=f"part {lowered.part}",
-                    todo="Give samples of these names and sizes",
-                )
-        arrays = {spec.name: sample[spec.name] for spec in lowered.signature.inputs}
-        np.savez(folder / f"{index:06d}.npz", **arrays)  # type: ignore[arg-type]
+        spec = lacking(sample, lowered.signature)
+        if spec is not None:
+            raise UsageError(
+                f"Calibration sample {index + 1} does not have the input {spec}",
+                where=f"part {lowered.part}",
+                todo="Give samples of these names and sizes",
+            )
+        store(sample, lowered.signature, folder, index)
 
 
 def _left_in_float(plain: Facts, made: Facts) -> tuple[str, ...]:

@@ -22,8 +22,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from edgepack.quantize._calibrating import lacking, required, store
 from edgepack.quantize._keep import kept_in_tflite
-from edgepack.quantize.base import CalibrationData, Feeds, Quantizer, quantizers
+from edgepack.quantize.base import CalibrationData, Quantizer, quantizers
 from edgepack.quantize.options import Names, Options, fixed
 from edgepack.toolchain import tflite
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError, UsageError
@@ -181,12 +182,7 @@ class LitertStatic(_LitertQuantizer):
             raise UsageError(
                 f"'{precision}' is not a static precision", todo=f"Known: {', '.join(ACTIVATION_BITS)}"
             )
-        if data is None or not data.samples:
-            raise UsageError(
-                f"{precision} needs calibration data, and there is none",
-                where=f"part {lowered.part}",
-                todo="Give some with --calibration data.npz, a folder, or python:factory",
-            )
+        data = required(data, precision, lowered.part)
         request = {
             "mode": "static",
             "activation_bits": ACTIVATION_BITS[precision],
@@ -216,13 +212,10 @@ def _store(data: CalibrationData, lowered: Lowered, folder: Path) -> tuple[int, 
     Raises:
         UsageError: None fits.
     """
-    import numpy as np
-
     used = left = 0
     for sample in data:
-        if _fits(sample, lowered):
-            arrays = {spec.name: sample[spec.name] for spec in lowered.signature.inputs}
-            np.savez(folder / f"{used:06d}.npz", **arrays)  # type: ignore[arg-type]
+        if lacking(sample, lowered.signature) is None:
+            store(sample, lowered.signature, folder, used)
             used += 1
         else:
             left += 1
@@ -234,10 +227,3 @@ def _store(data: CalibrationData, lowered: Lowered, folder: Path) -> tuple[int, 
             todo="Give samples of these names and sizes (text is padded to the model's length)",
         )
     return used, left
-
-
-def _fits(sample: Feeds, lowered: Lowered) -> bool:
-    return all(
-        spec.name in sample and tuple(sample[spec.name].shape) == spec.shape
-        for spec in lowered.signature.inputs
-    )

@@ -26,10 +26,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
+from edgepack.quantize._calibrating import required
 from edgepack.quantize._onnx_histogram import Histogram
 from edgepack.quantize.base import CalibrationData, Quantizer, quantizers
 from edgepack.quantize.options import Options
-from edgepack.toolchain.errors import TargetError, UsageError
+from edgepack.toolchain.errors import TargetError
 from edgepack.toolchain.vendors import ncnn
 from edgepack.toolchain.vendors.ncnn_network import Layer, Network, Weight
 
@@ -81,10 +82,8 @@ class NcnnQuantizer(Quantizer):
         """
         where = f"part {lowered.part}"
         asked = self.options_type.of(options, precision, where)
-        if self.static and data is None:
-            raise UsageError(
-                "Static quantization needs calibration data", where=where, todo="Give it with --calibration"
-            )
+        if self.static:
+            required(data, precision, lowered.part)
         network = Network.read(lowered.path)
         changed, *notes = self._change(network, lowered, data, asked)
         if not changed:

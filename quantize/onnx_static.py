@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from edgepack.quantize._calibrating import required
 from edgepack.quantize._keep import kept_in_graph, named_kept, read_float, with_activations
 from edgepack.quantize._onnx_bias import correct_biases
 from edgepack.quantize._onnx_equalize import equalize
@@ -110,10 +111,7 @@ class OnnxStatic(Quantizer):
         """
         where = f"part {lowered.part}"
         asked = StaticOptions.of(options, "onnx-static", where)
-        if data is None:
-            raise UsageError(
-                "Static quantization needs calibration data", where=where, todo="Give it with --calibration"
-            )
+        data = required(data, precision, lowered.part)
         activations = _activations(asked, precision, where)
         operators = asked.operators or INT8_OPS
         smooth = check_smooth(asked.smooth, data, lowered.part)

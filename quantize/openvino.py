@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from edgepack.quantize._calibrating import store
 from edgepack.quantize._onnx_found import refuse_quantized
 from edgepack.quantize.base import CalibrationData, Quantizer, quantizers
 from edgepack.quantize.options import Options, fixed
@@ -169,10 +170,7 @@ def _nothing(lowered: Lowered, precision: str) -> TargetError:
 
 def _store(data: CalibrationData, lowered: Lowered, folder: Path) -> Path:
     """Write the samples, one file each, never holding more than one."""
-    import numpy as np
-
     folder.mkdir()
     for index, sample in enumerate(data.samples[:MAX_SAMPLES]):
-        arrays = {spec.name: sample[spec.name] for spec in lowered.signature.inputs}
-        np.savez(folder / f"{index:06d}.npz", **arrays)  # type: ignore[arg-type]
+        store(sample, lowered.signature, folder, index)
     return folder

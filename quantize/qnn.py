@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from edgepack.quantize._calibrating import required
 from edgepack.quantize._keep import kept_in_graph, named_kept, read_float, with_activations
 from edgepack.quantize._onnx_bias import correct_biases
 from edgepack.quantize._onnx_found import refuse_quantized
@@ -89,10 +90,7 @@ class QnnQdq(Quantizer):
         """
         where = f"part {lowered.part}"
         asked = QnnOptions.of(options, "qnn-qdq", where)
-        if data is None:
-            raise UsageError(
-                "Static quantization needs calibration data", where=where, todo="Give it with --calibration"
-            )
+        data = required(data, precision, lowered.part)
         if asked.per_channel and asked.weights != "int8" and "per_channel" in options:
             raise UsageError(
                 "Scales per channel are for int8 weights: the HTP takes no zero points per channel",

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
+from edgepack.quantize._calibrating import required
 from edgepack.quantize._onnx_found import refuse_quantized
 from edgepack.quantize._onnx_smooth import Smooth, check_smooth, smooth_model
 from edgepack.quantize.base import CalibrationData, Quantizer, quantizers
 from edgepack.quantize.options import Options
-from edgepack.toolchain.errors import TargetError, UsageError
+from edgepack.toolchain.errors import TargetError
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -78,10 +79,7 @@ class Rknn(Quantizer):
 
         where = f"part {lowered.part}"
         asked = RknnOptions.of(options, "rknn", where)
-        if data is None:
-            raise UsageError(
-                "Static quantization needs calibration data", where=where, todo="Give it with --calibration"
-            )
+        data = required(data, precision, lowered.part)
         model = ir.load(lowered.path)
         refuse_quantized(model, lowered.part)
         count = sum(node.op_type in PRODUCTS for node in model.graph)

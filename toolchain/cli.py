@@ -166,7 +166,7 @@ def targets(json_: opt.Json = False, debug: opt.Debug = False) -> None:
     """List the targets, and how to install what is missing."""
     with errors_shown(debug=debug):
         from edgepack.targets.base import targets as registry
-        from edgepack.toolchain.api import list_targets
+        from edgepack.toolchain.installed import list_targets
 
         found = list_targets()
         broken = [str(problem) for problem in registry.problems.values()]

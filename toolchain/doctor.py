@@ -53,7 +53,7 @@ def examine() -> list[Finding]:
     """Look at Python, the packages, every target's toolchain, the cache and the disk."""
     found = [Finding("python", "ok", f"{platform.python_version()} at {sys.executable}")]
     found += [_distribution(name) for name in _CORE]
-    from edgepack.toolchain.api import list_targets
+    from edgepack.toolchain.installed import list_targets
     from edgepack.toolchain.plugins import problems
 
     status: Status

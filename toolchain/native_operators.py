@@ -3,7 +3,7 @@
     quantize   defines them in torch and says how torch.onnx writes each as one node    `torch_operators`
     exporters  write the nodes, and give the file their functions                      `add_functions`
     targets    ship file and functions as they are, or refuse                          `native_nodes`
-    runtime    has the functions and the kernels                                       `function_libraries`
+    runtime    has the functions and the kernels                 `function_libraries`, `kernel_libraries`
 
 A file carries each operator that it uses as a function of ordinary operators too, so that it runs without kernels.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepack.toolchain.errors import TargetError
@@ -44,6 +45,11 @@ function_libraries: Registry[Callable[[ir.Model], int]] = Registry(
     "library of functions", "edgepack.runtime.kernels.functions"
 )
 """Each gives a model the functions of the native operators that it uses, and says how many."""
+kernel_libraries: Registry[Callable[[Any, Path | bytes], str | None]] = Registry(
+    "library of kernels", "edgepack.runtime.kernels.serving"
+)
+"""Each registers its kernels with an `onnxruntime.SessionOptions` where a file, or its content, uses the operators, and
+says why they cannot be used, or None."""
 
 
 def define_torch_operators() -> None:
@@ -77,6 +83,16 @@ def add_functions(model: ir.Model) -> int:
     if not native_nodes(model):
         return 0
     return sum(add(model) for _, add in function_libraries.items())
+
+
+def serve_kernels(options: Any, model: Path | bytes) -> str | None:
+    """Register native kernels with an `onnxruntime.SessionOptions` where a model, a file or its content, uses them.
+
+    Returns:
+        Why the model's own functions have to do instead; None where nothing is in the way.
+    """
+    missing = [why for _, serve in kernel_libraries.items() if (why := serve(options, model)) is not None]
+    return "; ".join(missing) or None
 
 
 def refuse_native(model: ir.Model, target: str, part: str) -> None:

@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from edgepack.toolchain.native_operators import serve_kernels
+
 _PROVIDERS = ["CPUExecutionProvider"]
 
 
@@ -22,10 +24,7 @@ def opened(model: Path | bytes, options: Any) -> Any:
     """
     import onnxruntime
 
-    # The package of the operators imports nothing of edgepack's outside of itself.
-    from edgepack.runtime import kernels
-
-    missing = kernels.serve(options, model)
+    missing = serve_kernels(options, model)
     content = model if isinstance(model, bytes) else os.fspath(model)
     try:
         return onnxruntime.InferenceSession(content, options, providers=_PROVIDERS)

@@ -12,14 +12,13 @@ names ("float32", "int64").
 from __future__ import annotations
 
 import json
-from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any
 
 from edgepack.toolchain.errors import EdgepackError
+from edgepack.toolchain.stored import Stored, initial, read_initial, side
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,69 +137,6 @@ class Case:
     outputs: dict[str, np.ndarray]
 
 
-Arrays = dict[str, "np.ndarray"]
-T = TypeVar("T")
-
-
-class _Stored(Sequence[T]):
-    """Records in an .npz file, "<index>/in/<name>" and "<index>/out/<name>", read when first asked for.
-
-    Args:
-        path: The .npz file.
-        labels: One for every record.
-    """
-
-    def __init__(self, path: Path, labels: tuple[str, ...]) -> None:
-        self._path = path
-        self._labels = labels
-
-    @staticmethod
-    @abstractmethod
-    def _record(label: str, inputs: Arrays, outputs: Arrays) -> T: ...
-
-    @cached_property
-    def _records(self) -> list[T]:
-        import numpy as np
-
-        sides: dict[tuple[int, str], Arrays] = {}
-        with np.load(self._path, allow_pickle=False) as arrays:
-            for key in arrays.files:
-                index, side, name = key.split("/", 2) if not key.startswith("initial/") else ("-1", "", key)
-                sides.setdefault((int(index), side), {})[name] = arrays[key]
-        return [
-            self._record(label, sides.get((i, "in"), {}), sides.get((i, "out"), {}))
-            for i, label in enumerate(self._labels)
-        ]
-
-    def __len__(self) -> int:
-        return len(self._labels)
-
-    @overload
-    def __getitem__(self, index: int) -> T: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[T]: ...
-
-    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
-        return self._records[index]
-
-
-class StoredCases(_Stored[Case]):
-    """Cases that `Program.save` wrote."""
-
-    @staticmethod
-    def _record(label: str, inputs: Arrays, outputs: Arrays) -> Case:
-        return Case(label, inputs, outputs)
-
-
-class StoredCalls(_Stored[Call]):
-    """A rollout that `Program.save` wrote."""
-
-    @staticmethod
-    def _record(label: str, inputs: Arrays, outputs: Arrays) -> Call:
-        return Call(label, inputs, outputs)
-
-
 @dataclass
 class Part:
     """One graph of a program.
@@ -278,9 +214,9 @@ class Program:
 
         parts = []
         for part in self:
-            arrays = {f"initial/{name}": value for name, value in part.initial.items()}
+            arrays = initial(part.initial)
             for index, case in enumerate(part.cases):
-                arrays |= _side(index, "in", case.inputs) | _side(index, "out", case.outputs)
+                arrays |= side(index, "in", case.inputs) | side(index, "out", case.outputs)
             np.savez(folder / f"{part.name}.cases.npz", **arrays)  # type: ignore[arg-type]
             parts.append(
                 {
@@ -295,7 +231,7 @@ class Program:
         if self.rollout:
             calls: dict[str, np.ndarray] = {}
             for index, call in enumerate(self.rollout):
-                calls |= _side(index, "in", call.inputs) | _side(index, "out", call.outputs)
+                calls |= side(index, "in", call.inputs) | side(index, "out", call.outputs)
             np.savez(folder / ROLLOUT_FILE, **calls)  # type: ignore[arg-type]
         data = {
             "parts": parts,
@@ -324,24 +260,13 @@ class Program:
                 entry["name"],
                 folder / entry["file"],
                 Signature.from_json(entry["signature"]),
-                StoredCases(stored, tuple(entry["labels"])),
+                Stored(stored, entry["labels"], Case),
                 entry["sizes"],
-                _initial(stored) if entry["initial"] else {},
+                read_initial(stored) if entry["initial"] else {},
             )
         links = tuple(StateLink(**link) for link in data["links"])
-        rollout = StoredCalls(folder / ROLLOUT_FILE, tuple(data["rollout"])) if data["rollout"] else ()
+        rollout = Stored(folder / ROLLOUT_FILE, data["rollout"], Call) if data["rollout"] else ()
         return Program(parts, links, data["source"], data["notes"], rollout)
-
-
-def _side(index: int, side: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    return {f"{index}/{side}/{name}": value for name, value in arrays.items()}
-
-
-def _initial(path: Path) -> dict[str, np.ndarray]:
-    import numpy as np
-
-    with np.load(path, allow_pickle=False) as arrays:
-        return {k.removeprefix("initial/"): arrays[k] for k in arrays.files if k.startswith("initial/")}
 
 
 @dataclass(frozen=True)

@@ -83,19 +83,6 @@ def register(session_options: Any) -> bool:
     return True
 
 
-def serve(session_options: Any, model: Path | bytes) -> str | None:
-    """Register the library with a session's options if `model`, a file or its content, uses the operators.
-
-    Returns:
-        Why the model's own functions have to do instead, as `why_not` says it; None where nothing is in the way.
-    """
-    from edgepack.runtime.kernels._domains import imported_domains
-
-    if DOMAIN not in imported_domains(model):
-        return None
-    return None if register(session_options) else why_not()
-
-
 def _is_marked(session_options: Any) -> bool:
     """The runtime refuses an options object that has the domain twice."""
     try:

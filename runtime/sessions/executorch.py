@@ -12,16 +12,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack.runtime.sessions._inputs import InputCheck
-from edgepack.runtime.sessions.base import Session, sessions
+from edgepack.runtime.sessions._checked import CheckedSession, check_runs
+from edgepack.runtime.sessions._executorch_methods import chosen
+from edgepack.runtime.sessions.base import sessions
 from edgepack.toolchain.errors import SourceError, UsageError
 from edgepack.toolchain.program import Signature
-from edgepack.toolchain.vendors.executorch import DISTRIBUTION, METHOD, hushed, import_runtime, is_program
+from edgepack.toolchain.vendors.executorch import DISTRIBUTION, hushed, import_runtime, is_program
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgepack.toolchain.results import Profile, Tool
+    from edgepack.toolchain.results import Profile
 
 _WARM_UP = 2
 _LONGEST = 400
@@ -30,7 +31,7 @@ _open: weakref.WeakSet[ExecuTorchSession] = weakref.WeakSet()
 
 
 @sessions.register("executorch")
-class ExecuTorchSession(Session):
+class ExecuTorchSession(CheckedSession):
     """A program loaded into ExecuTorch.
 
     Args:
@@ -45,16 +46,17 @@ class ExecuTorchSession(Session):
         ToolchainMissingError: ExecuTorch is not installed.
     """
 
+    distribution = DISTRIBUTION
+
     def __init__(self, path: Path, signature: Signature, *, threads: int = 1) -> None:
         super().__init__(path, signature, threads=threads)
-        self._check_inputs = InputCheck(signature, path.name)
         self._names = [spec.name for spec in signature.inputs]
         self._shown = [
             (spec.name, "float32" if spec.dtype in _WIDENED else spec.dtype) for spec in signature.outputs
         ]
-        self._program: Any = None
-        self._method: Any = None
         _share_threads(threads, path)
+        self._program: Any
+        self._method: Any
         self._program, self._method = _load(path, signature)
         _open.add(self)
 
@@ -63,25 +65,7 @@ class ExecuTorchSession(Session):
         """Import the runtime, and torch, which hands it its tensors."""
         import_runtime()
 
-    @classmethod
-    def tool(cls) -> Tool:
-        """Name and version of the runtime."""
-        from importlib import metadata
-
-        from edgepack.toolchain.results import Tool
-
-        return Tool(name=DISTRIBUTION, version=metadata.version(DISTRIBUTION))
-
-    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """One call; outputs by name, in the signature's dtypes (16-bit floats as float32).
-
-        Raises:
-            UsageError: An input is missing, unknown, or of a wrong dtype or shape, or the session is closed.
-            SourceError: The model itself fails on these inputs.
-        """
-        if self._method is None:
-            raise UsageError("The session is closed", where=str(self.path), todo="Open a new one")
-        self._check_inputs(inputs)
+    def _run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         made = _execute(self._method, [_tensor(inputs[name]) for name in self._names], self.path)
         return {name: _array(value, dtype) for (name, dtype), value in zip(self._shown, made, strict=True)}
 
@@ -93,8 +77,7 @@ class ExecuTorchSession(Session):
         """
         from edgepack.toolchain.results import Profile
 
-        if runs < 1:
-            raise UsageError("A profile needs at least one run", where="runs", todo="Give a positive number")
+        check_runs(runs)
         self._check_inputs(inputs)
         program, method = _load(self.path, self.signature, trace=True)
         if not program._program.has_etdump():  # noqa: SLF001 - the wrapper does not ask
@@ -114,6 +97,7 @@ class ExecuTorchSession(Session):
 
     def close(self) -> None:
         """Release the runtime's memory."""
+        super().close()
         self._method = self._program = None
         _open.discard(self)
 
@@ -155,35 +139,12 @@ def _load(path: Path, signature: Signature, *, trace: bool = False) -> tuple[Any
     try:
         with hushed(said):
             program = runtime.get().load_program(path, enable_etdump=trace)
-            method = program.load_method(METHOD) if METHOD in program.method_names else None
+            metas = {name: program.metadata(name) for name in program.method_names}
+            name = chosen(metas, signature, path)
+            method = program.load_method(name)
     except RuntimeError as error:
         raise _unreadable(path, " ".join([*str(error).split(), *said])[:_LONGEST]) from error
-    if method is None:
-        raise _unreadable(path, f"it has no method '{METHOD}'")
-    _match(method.metadata, signature, path)
     return program, method
-
-
-def _match(meta: Any, signature: Signature, path: Path) -> None:
-    """Raise SourceError unless the method's inputs and outputs are as many and as large as the signature's."""
-    sides = (
-        ("inputs", signature.inputs, meta.num_inputs(), meta.input_tensor_meta),
-        ("outputs", signature.outputs, meta.num_outputs(), meta.output_tensor_meta),
-    )
-    for side, specs, count, of in sides:
-        shapes = [tuple(of(index).sizes()) for index in range(count)] if count == len(specs) else []
-        if count != len(specs) or any(
-            len(shape) != len(spec.shape)
-            or any(isinstance(d, int) and d != n for d, n in zip(spec.shape, shape, strict=True))
-            for spec, shape in zip(specs, shapes, strict=True)
-        ):
-            wanted = ", ".join(map(str, specs)) or "none"
-            given = ", ".join(str(list(shape)) for shape in shapes) or str(count)
-            raise SourceError(
-                f"The program's {side} are {given}, and its signature says {wanted}",
-                where=str(path),
-                todo="Export the model again: the file and its signature do not belong together",
-            )
 
 
 def _tensor(value: np.ndarray) -> Any:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack.runtime.sessions._inputs import InputCheck
-from edgepack.runtime.sessions.base import Session, sessions
+from edgepack.runtime.sessions._checked import CheckedSession
+from edgepack.runtime.sessions.base import sessions
 from edgepack.toolchain import tflite
 from edgepack.toolchain.errors import SourceError, ToolchainMissingError, UsageError
 from edgepack.toolchain.narrowing import shown
@@ -25,13 +25,12 @@ from edgepack.toolchain.program import Signature
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgepack.toolchain.results import Tool
 
 _TO_FILE = (0, 2, 3, 1)  # [N, C, H, W] -> [N, H, W, C]
 
 
 @sessions.register("litert")
-class LitertSession(Session):
+class LitertSession(CheckedSession):
     """A `.tflite` file loaded into LiteRT with its default delegate, XNNPACK.
 
     Args:
@@ -44,9 +43,10 @@ class LitertSession(Session):
         ToolchainMissingError: ai-edge-litert is not installed.
     """
 
+    distribution = "ai-edge-litert"
+
     def __init__(self, path: Path, signature: Signature, *, threads: int = 1) -> None:
         super().__init__(path, signature, threads=threads)
-        self._check_inputs = InputCheck(signature, path.name)
         self._interpreter: Any = _load(path, threads)
         self._channels_last = frozenset(tflite.read_note(path).get(tflite.CHANNELS_LAST, ()))
         runner = _runner(self._interpreter, path, signature, self._channels_last)
@@ -73,25 +73,7 @@ class LitertSession(Session):
         """Import the runtime."""
         _import()
 
-    @classmethod
-    def tool(cls) -> Tool:
-        """Name and version of the runtime."""
-        from importlib import metadata
-
-        from edgepack.toolchain.results import Tool
-
-        return Tool(name="ai-edge-litert", version=metadata.version("ai-edge-litert"))
-
-    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """One call; outputs by name, in the signature's dtypes (quantized ones as float32).
-
-        Raises:
-            UsageError: An input is missing, unknown, or of a wrong dtype or shape.
-            SourceError: The model itself fails on these inputs.
-        """
-        if self._interpreter is None:
-            raise UsageError("The session is closed", where=str(self.path), todo="Open a new one")
-        self._check_inputs(inputs)
+    def _run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         interpreter = self._interpreter
         given = {
             (name, index): quantized(inputs[name].transpose(_TO_FILE) if channels_last else inputs[name])
@@ -115,6 +97,7 @@ class LitertSession(Session):
 
     def close(self) -> None:
         """Release the runtime's memory."""
+        super().close()
         self._interpreter = self._runner = None
 
     def _check(self) -> None:

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack.runtime.sessions._inputs import InputCheck
-from edgepack.runtime.sessions.base import Session, sessions
-from edgepack.toolchain.errors import SourceError, UsageError
+from edgepack.runtime.sessions._checked import CheckedSession
+from edgepack.runtime.sessions.base import sessions
+from edgepack.toolchain.errors import SourceError
 from edgepack.toolchain.narrowing import narrowed, shown
 from edgepack.toolchain.program import Signature
 from edgepack.toolchain.vendors import mnn
@@ -22,11 +22,9 @@ from edgepack.toolchain.vendors import mnn
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgepack.toolchain.results import Tool
-
 
 @sessions.register("mnn")
-class MnnSession(Session):
+class MnnSession(CheckedSession):
     """An `.mnn` file, any sizes of its named dimensions.
 
     Args:
@@ -39,9 +37,10 @@ class MnnSession(Session):
         ToolchainMissingError: MNN is not installed.
     """
 
+    distribution = mnn.DISTRIBUTION
+
     def __init__(self, path: Path, signature: Signature, *, threads: int = 1) -> None:
         super().__init__(path, signature, threads=threads)
-        self._check_inputs = InputCheck(signature, path.name)
         self._module: Any = _load(path, signature, threads)
         self._inputs = [spec for spec in signature.inputs if spec.name in _names(self._module)]
 
@@ -50,25 +49,7 @@ class MnnSession(Session):
         """Import the runtime."""
         mnn.import_mnn()
 
-    @classmethod
-    def tool(cls) -> Tool:
-        """Name and version of the runtime."""
-        from importlib import metadata
-
-        from edgepack.toolchain.results import Tool
-
-        return Tool(name=mnn.DISTRIBUTION, version=metadata.version(mnn.DISTRIBUTION))
-
-    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """One call; outputs by name, in the signature's dtypes.
-
-        Raises:
-            UsageError: An input is missing, unknown, or of a wrong dtype or shape, or the session is closed.
-            SourceError: The model itself fails on these inputs.
-        """
-        if self._module is None:
-            raise UsageError("The session is closed", where=str(self.path), todo="Open a new one")
-        self._check_inputs(inputs)
+    def _run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         from MNN import expr
 
         given = [_variable(expr, spec.name, inputs[spec.name]) for spec in self._inputs]
@@ -86,6 +67,7 @@ class MnnSession(Session):
 
     def close(self) -> None:
         """Release the runtime's memory."""
+        super().close()
         self._module = None
 
 

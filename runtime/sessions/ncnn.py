@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack.runtime.sessions._inputs import InputCheck
-from edgepack.runtime.sessions.base import Session, sessions
-from edgepack.toolchain.errors import SourceError, UsageError
+from edgepack.runtime.sessions._checked import CheckedSession
+from edgepack.runtime.sessions.base import sessions
+from edgepack.toolchain.errors import SourceError
 from edgepack.toolchain.narrowing import shown
 from edgepack.toolchain.program import Signature
 from edgepack.toolchain.vendors import ncnn
@@ -20,11 +20,9 @@ from edgepack.toolchain.vendors import ncnn
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgepack.toolchain.results import Tool
-
 
 @sessions.register("ncnn")
-class NcnnSession(Session):
+class NcnnSession(CheckedSession):
     """A `.param` file, with its `.bin` and `.json` beside it.
 
     Args:
@@ -37,9 +35,10 @@ class NcnnSession(Session):
         ToolchainMissingError: ncnn is not installed.
     """
 
+    distribution = ncnn.DISTRIBUTION
+
     def __init__(self, path: Path, signature: Signature, *, threads: int = 1) -> None:
         super().__init__(path, signature, threads=threads)
-        self._check_inputs = InputCheck(signature, path.name)
         self._blobs = ncnn.Blobs.of(path)
         strange = self._blobs.inputs.keys() - {spec.name for spec in signature.inputs}
         strange |= self._blobs.outputs.keys() ^ {spec.name for spec in signature.outputs}
@@ -56,25 +55,7 @@ class NcnnSession(Session):
         """Import the runtime."""
         ncnn.import_ncnn()
 
-    @classmethod
-    def tool(cls) -> Tool:
-        """Name and version of the runtime."""
-        from importlib import metadata
-
-        from edgepack.toolchain.results import Tool
-
-        return Tool(name=ncnn.DISTRIBUTION, version=metadata.version(ncnn.DISTRIBUTION))
-
-    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """One call; outputs by name, in the signature's dtypes.
-
-        Raises:
-            UsageError: An input is missing, unknown, or of a wrong dtype or shape, or the session is closed.
-            SourceError: The model itself fails on these inputs.
-        """
-        if self._net is None:
-            raise UsageError("The session is closed", where=str(self.path), todo="Open a new one")
-        self._check_inputs(inputs)
+    def _run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         made = ncnn.call(self._net, self._blobs, inputs)
         return {
             spec.name: made[spec.name].astype(shown(spec.dtype), copy=False)
@@ -83,4 +64,5 @@ class NcnnSession(Session):
 
     def close(self) -> None:
         """Release the runtime's memory."""
+        super().close()
         self._net = None

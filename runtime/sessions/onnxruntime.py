@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepack.runtime.sessions import _onnxruntime_load as ort
-from edgepack.runtime.sessions._inputs import InputCheck
-from edgepack.runtime.sessions.base import Session, sessions
+from edgepack.runtime.sessions._checked import CheckedSession, check_runs
+from edgepack.runtime.sessions.base import sessions
 from edgepack.toolchain.errors import SourceError, UsageError
 from edgepack.toolchain.program import Signature
 
@@ -33,7 +33,7 @@ _HALF = frozenset({"float16", "bfloat16"})
 
 
 @sessions.register("onnxruntime")
-class OnnxRuntimeSession(Session):
+class OnnxRuntimeSession(CheckedSession):
     """An `.onnx` file (with or without external weights) loaded into ONNX Runtime.
 
     Args:
@@ -48,9 +48,10 @@ class OnnxRuntimeSession(Session):
         ToolchainMissingError: onnxruntime is not installed.
     """
 
+    distribution = "onnxruntime"
+
     def __init__(self, path: Path, signature: Signature, *, threads: int = 1, spinning: bool = False) -> None:
         super().__init__(path, signature, threads=threads)
-        self._check_inputs = InputCheck(signature, path.name)
         self.spinning = spinning
         self._session: Any = ort.load(path, ort.session_options(threads, spinning=spinning))
         self._casts = _match(self._session, signature, path)
@@ -69,15 +70,7 @@ class OnnxRuntimeSession(Session):
 
         return Tool(name="onnxruntime", version=ort.import_onnxruntime().__version__)
 
-    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """One call; outputs by name, in the signature's dtypes (16-bit floats as float32).
-
-        Raises:
-            UsageError: An input is missing, unknown, or of a wrong dtype or shape.
-            SourceError: The model itself fails on these inputs.
-        """
-        if self._session is None:
-            raise UsageError("The session is closed", where=str(self.path), todo="Open a new one")
+    def _run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         values = self._call(self._session, self._feed(inputs))
         return {
             spec.name: _shown(value, spec.dtype)
@@ -93,8 +86,7 @@ class OnnxRuntimeSession(Session):
         from edgepack.runtime.sessions._onnxruntime_profile import operator_times
         from edgepack.toolchain.results import Profile
 
-        if runs < 1:
-            raise UsageError("A profile needs at least one run", where="runs", todo="Give a positive number")
+        check_runs(runs)
         events = self._events(inputs, runs, warm_up=2)
         return Profile(operators=operator_times(events, runs), tool=self.tool())
 
@@ -111,10 +103,10 @@ class OnnxRuntimeSession(Session):
 
     def close(self) -> None:
         """Release the runtime's memory."""
+        super().close()
         self._session = None
 
     def _feed(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        self._check_inputs(inputs)
         import numpy as np
 
         # numpy's own scalars, which indexing gives, pass the check and are no arrays to the runtime.
@@ -134,6 +126,7 @@ class OnnxRuntimeSession(Session):
 
         from edgepack.runtime.sessions._onnxruntime_profile import read_events
 
+        self._check_inputs(inputs)
         feed = self._feed(inputs)
         with tempfile.TemporaryDirectory(prefix="edgepack-profile-") as folder:
             options = ort.session_options(self.threads, spinning=self.spinning)

@@ -11,16 +11,16 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgepack.runtime.sessions._inputs import InputCheck
-from edgepack.runtime.sessions.base import Session, sessions
-from edgepack.toolchain.errors import SourceError, UsageError
+from edgepack.runtime.sessions._checked import CheckedSession, check_runs
+from edgepack.runtime.sessions.base import sessions
+from edgepack.toolchain.errors import SourceError
 from edgepack.toolchain.program import Signature
 from edgepack.toolchain.vendors.openvino_ir import DEVICE, PRECISION, import_openvino, settings_in
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from edgepack.toolchain.results import Profile, Tool
+    from edgepack.toolchain.results import Profile
 
 _HALF = frozenset({"float16", "bfloat16"})
 _WARM_UP = 2
@@ -29,7 +29,7 @@ _NO_TENSORS = frozenset({"Parameter", "Constant", "Result"})
 
 
 @sessions.register("openvino")
-class OpenVinoSession(Session):
+class OpenVinoSession(CheckedSession):
     """A file loaded into OpenVINO's CPU plugin.
 
     Args:
@@ -43,9 +43,10 @@ class OpenVinoSession(Session):
         ToolchainMissingError: openvino is not installed.
     """
 
+    distribution = "openvino"
+
     def __init__(self, path: Path, signature: Signature, *, threads: int = 1) -> None:
         super().__init__(path, signature, threads=threads)
-        self._check_inputs = InputCheck(signature, path.name)
         model = _read(path)
         self._request: Any = _compile(model, path, threads).create_infer_request()
         places = _match(model, signature, path)
@@ -60,25 +61,7 @@ class OpenVinoSession(Session):
         """Import the runtime."""
         import_openvino()
 
-    @classmethod
-    def tool(cls) -> Tool:
-        """Name and version of the runtime."""
-        from importlib import metadata
-
-        from edgepack.toolchain.results import Tool
-
-        return Tool(name="openvino", version=metadata.version("openvino"))
-
-    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """One call; outputs by name, in the signature's dtypes (16-bit floats as float32).
-
-        Raises:
-            UsageError: An input is missing, unknown, or of a wrong dtype or shape.
-            SourceError: The model itself fails on these inputs.
-        """
-        if self._request is None:
-            raise UsageError("The session is closed", where=str(self.path), todo="Open a new one")
-        self._check_inputs(inputs)
+    def _run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         values = _infer(self._request, self._known, inputs, self.path)
         return {name: _shown(values[index], dtype) for name, index, dtype in self._made}
 
@@ -90,8 +73,7 @@ class OpenVinoSession(Session):
         """
         from edgepack.toolchain.results import OperatorTime, Profile
 
-        if runs < 1:
-            raise UsageError("A profile needs at least one run", where="runs", todo="Give a positive number")
+        check_runs(runs)
         self._check_inputs(inputs)
         request = _compile(_read(self.path), self.path, self.threads, PERF_COUNT="YES").create_infer_request()
         found: dict[str, tuple[int, float]] = {}
@@ -140,6 +122,7 @@ class OpenVinoSession(Session):
 
     def close(self) -> None:
         """Release the runtime's memory."""
+        super().close()
         self._request = None
 
 

@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgepack.runtime.sessions._inputs import InputCheck
-from edgepack.runtime.sessions.base import Session, sessions
-from edgepack.toolchain.errors import SourceError, UsageError
+from edgepack.runtime.sessions._checked import CheckedSession
+from edgepack.runtime.sessions.base import sessions
+from edgepack.toolchain.errors import SourceError
 from edgepack.toolchain.results import Profile, Tool
 from edgepack.toolchain.vendors import qnn
 from edgepack.toolchain.vendors.isolated_worker import Conversation
@@ -30,7 +30,7 @@ CALL_LIMIT_S = 600.0
 
 
 @sessions.register("qnn-htp")
-class QnnSession(Session):
+class QnnSession(CheckedSession):
     """A compiled part in the HTP simulator.
 
     Args:
@@ -44,11 +44,12 @@ class QnnSession(Session):
         ToolchainFailedError: The simulator does not load it.
     """
 
+    distribution = qnn.DISTRIBUTION
+
     def __init__(self, path: Path, signature: Signature, *, threads: int = 1) -> None:
         super().__init__(path, signature, threads=threads)
         qnn.ENVIRONMENT.check(qnn.SETUP)
         facts = _facts(path)
-        self._check_inputs = InputCheck(signature, path.name)
         request = {
             "model": str(path.resolve()),
             "soc_model": facts["soc_model"],
@@ -57,7 +58,7 @@ class QnnSession(Session):
             "verbose": False,
             "threads": threads,
         }
-        self._simulator: Conversation | None = Conversation(
+        self._simulator = Conversation(
             qnn.WORKER, request, open_limit_s=OPEN_LIMIT_S, call_limit_s=CALL_LIMIT_S
         )
 
@@ -68,16 +69,7 @@ class QnnSession(Session):
             name=qnn.DISTRIBUTION, version=qnn.ENVIRONMENT.version(qnn.DISTRIBUTION) or "not installed"
         )
 
-    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """One call; outputs by name.
-
-        Raises:
-            UsageError: An input is missing, unknown, or of a wrong dtype or shape.
-            ToolchainFailedError: The simulator failed, crashed or hung.
-        """
-        if self._simulator is None:
-            raise UsageError("The session is closed", where=str(self.path), todo="Open a new one")
-        self._check_inputs(inputs)
+    def _run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         answer, arrays = self._simulator.call(inputs)
         made = dict(zip(answer["names"], arrays, strict=True))
         missing = [spec.name for spec in self.signature.outputs if spec.name not in made]
@@ -96,9 +88,8 @@ class QnnSession(Session):
 
     def close(self) -> None:
         """End the simulator."""
-        if self._simulator is not None:
-            self._simulator.close()
-            self._simulator = None
+        super().close()
+        self._simulator.close()
 
 
 def _facts(path: Path) -> dict[str, object]:

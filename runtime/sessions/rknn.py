@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgepack.runtime.sessions._inputs import InputCheck
-from edgepack.runtime.sessions.base import Session, sessions
-from edgepack.toolchain.errors import SourceError, UsageError
+from edgepack.runtime.sessions._checked import CheckedSession
+from edgepack.runtime.sessions.base import sessions
+from edgepack.toolchain.errors import SourceError
 from edgepack.toolchain.results import Profile, Tool
 from edgepack.toolchain.vendors import rknn
 from edgepack.toolchain.vendors.isolated_worker import Conversation
@@ -30,7 +30,7 @@ CALL_LIMIT_S = 600.0
 
 
 @sessions.register("rknn")
-class RknnSession(Session):
+class RknnSession(CheckedSession):
     """A build in the toolkit's simulator.
 
     Args:
@@ -44,6 +44,8 @@ class RknnSession(Session):
         ToolchainFailedError: The toolkit does not build it.
     """
 
+    distribution = rknn.DISTRIBUTION
+
     def __init__(self, path: Path, signature: Signature, *, threads: int = 1) -> None:
         super().__init__(path, signature, threads=threads)
         rknn.ENVIRONMENT.check(rknn.SETUP)
@@ -51,14 +53,13 @@ class RknnSession(Session):
             raise SourceError(
                 f"The model file {path.name} does not exist", where=str(path), todo="Export it again"
             )
-        self._check_inputs = InputCheck(signature, path.name)
         with tempfile.TemporaryDirectory(prefix="edgepack-rknn-") as scratch:
             folder = Path(scratch)
             facts = rknn.unpack(path, folder)
             self._check_version(facts["version"])
             self._order = [str(name) for name in facts["inputs"]]
             self._floats = frozenset(facts["floats"])
-            self._worker: Conversation | None = Conversation(
+            self._worker = Conversation(
                 rknn.WORKER,
                 rknn.request(facts, folder),
                 open_limit_s=OPEN_LIMIT_S,
@@ -81,17 +82,7 @@ class RknnSession(Session):
             name=rknn.DISTRIBUTION, version=rknn.ENVIRONMENT.version(rknn.DISTRIBUTION) or "not installed"
         )
 
-    def run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """One call; outputs by name.
-
-        Raises:
-            UsageError: An input is missing, unknown, or of a wrong dtype or shape.
-            SourceError: The outputs are not those of the signature.
-            ToolchainFailedError: The simulator failed, crashed or hung.
-        """
-        if self._worker is None:
-            raise UsageError("The session is closed", where=str(self.path), todo="Open a new one")
-        self._check_inputs(inputs)
+    def _run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         _, made = self._worker.call(
             {
                 name: inputs[name].astype("float32") if name in self._floats else inputs[name]
@@ -122,9 +113,8 @@ class RknnSession(Session):
 
     def close(self) -> None:
         """End the worker."""
-        if self._worker is not None:
-            self._worker.close()
-            self._worker = None
+        super().close()
+        self._worker.close()
 
 
 def _size(shape: tuple[int | str, ...]) -> int:

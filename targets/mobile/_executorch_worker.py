@@ -17,7 +17,7 @@ from typing import Any
 
 from edgepack.toolchain.answers import write_answer
 from edgepack.toolchain.errors import EdgepackError, TargetError
-from edgepack.toolchain.vendors.executorch import EXPORTED_FILE, INSTEAD, PROGRAM_FILE
+from edgepack.toolchain.vendors.executorch import EXPORTED_FILE, INSTEAD, METHOD, PROGRAM_FILE
 
 
 def main(request_file: str) -> None:
@@ -36,7 +36,7 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
     """
     import torch
 
-    from edgepack.exporters import torch_program
+    from edgepack.toolchain.torch_source import torch_program
     from edgepack.toolchain.vendors import executorch_lowering
 
     torch.set_num_threads(max(1, request["threads"]))
@@ -53,7 +53,7 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
             todo=INSTEAD,
         ) from error
     torch.export.save(exported, folder / EXPORTED_FILE)
-    return executorch_lowering.write(exported, folder / PROGRAM_FILE, part)
+    return executorch_lowering.write({METHOD: exported}, folder / PROGRAM_FILE, part)
 
 
 if __name__ == "__main__":

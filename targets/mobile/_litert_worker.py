@@ -56,7 +56,7 @@ def work(request: Mapping[str, Any], folder: Path) -> list[str]:
         SourceError: The model cannot be opened.
         TargetError: It cannot be converted.
     """
-    from edgepack.exporters import open_torch
+    from edgepack.toolchain.torch_source import open_torch
 
     model = open_torch(request["source"], request["part"])
     signature = Signature.from_json(request["signature"])

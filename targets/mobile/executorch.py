@@ -12,14 +12,16 @@ a transformer 2.1 to 2.2 times as fast and leaves convolutions in float; static 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
 from edgepack.targets.mobile._litert_lowering import pin, refuse_growing
+from edgepack.targets.mobile.phases import Phase, Phases, Quantize, as_lowered, lower_each
 from edgepack.toolchain.errors import TargetError
 from edgepack.toolchain.native_operators import refuse_native
-from edgepack.toolchain.program import Lowered, Part, Program
+from edgepack.toolchain.program import Lowered, Part, Program, Signature
 from edgepack.toolchain.results import Placement, Tool
 from edgepack.toolchain.vendors import executorch
 from edgepack.toolchain.vendors.executorch import Facts
@@ -27,6 +29,8 @@ from edgepack.toolchain.vendors.executorch import Facts
 RUNTIME = Requirement(executorch.DISTRIBUTION, executorch.INSTALL)
 QUANTIZER = Requirement(executorch.QUANTIZER, executorch.INSTALL)
 WORKER = "edgepack.targets.mobile._executorch_worker"
+METHODS_WORKER = "edgepack.targets.mobile._executorch_methods_worker"
+JOINT = "program.pte"
 _CONVOLUTIONAL = 0.5
 """Share of the multiplications from which a model counts as a convolutional network."""
 
@@ -133,3 +137,67 @@ class ExecuTorch(Target):
                 f"method {executorch.METHOD}, by position: ({inputs}) -> ({outputs})",
             ),
         )
+
+    def phases(
+        self,
+        program: Program,
+        context: Context,
+        wanted: Mapping[str, Phase],
+        folder: Path,
+        quantize: Quantize = as_lowered,
+    ) -> Phases:
+        """One `.pte` with a method for each part, or for each size of a part, and every weight once (`phases.py`).
+
+        Args:
+            program: The program.
+            context: The source and the sizes that all methods have in common.
+            wanted: By the method's name.
+            folder: Receives `program.pte`.
+            quantize: What a method's program is quantized by; not at all by default.
+
+        Raises:
+            TargetError: As of `lower` and `methods`.
+            UsageError: A named dimension has no size.
+            ToolchainFailedError: ExecuTorch crashed, hung or wrote no program.
+        """
+        with tempfile.TemporaryDirectory(prefix="edgepack-executorch-") as scratch:
+            made = lower_each(self, program, context, wanted, quantize, Path(scratch))
+            return self.methods(made, context, folder)
+
+    def methods(self, made: Mapping[str, Lowered], context: Context, folder: Path) -> Phases:
+        """One `.pte` of lowered parts, quantized or not, each a method by its name here.
+
+        Raises:
+            TargetError: Two take and give the same, or ExecuTorch does not take them together.
+            ToolchainFailedError: ExecuTorch crashed, hung or wrote no program.
+        """
+        signatures = {name: lowered.signature for name, lowered in made.items()}
+        faces = [_face(signature) for signature in signatures.values()]
+        if len(set(faces)) < len(faces):
+            raise TargetError(
+                f"Two of the methods {', '.join(made)} take and give tensors of the same sizes and types, and a "
+                "session could not tell which one is meant: ExecuTorch's inputs and outputs have no names",
+                where=self.name,
+                todo="Give each another size, or export them as files of their own",
+            )
+        request = {
+            "methods": {
+                name: str(lowered.path.resolve().with_name(executorch.EXPORTED_FILE))
+                for name, lowered in made.items()
+            },
+            "part": ", ".join(made),
+            "threads": context.threads,
+        }
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="methods-", dir=folder) as scratch:
+            executorch.ask(METHODS_WORKER, request, ", ".join(made), Path(scratch), context.time_limit_s)
+            path = (Path(scratch) / executorch.PROGRAM_FILE).rename(folder / JOINT)
+        alone = sum(lowered.path.stat().st_size for lowered in made.values())
+        return Phases(path, signatures, alone - path.stat().st_size)
+
+
+def _face(signature: Signature) -> tuple[tuple[tuple[str, tuple[int | str, ...]], ...], ...]:
+    """What the runtime knows of a method's inputs and outputs."""
+    return tuple(
+        tuple((spec.dtype, spec.shape) for spec in side) for side in (signature.inputs, signature.outputs)
+    )

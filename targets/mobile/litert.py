@@ -9,45 +9,22 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
 from edgepack.targets.cpu.onnxruntime import FEW_ROWS
 from edgepack.targets.mobile import _litert_lowering as lowering
+from edgepack.targets.mobile.phases import Phase, Phases, Quantize, as_lowered, lower_each
 from edgepack.toolchain import tflite
 from edgepack.toolchain.errors import TargetError
-from edgepack.toolchain.program import Lowered, Part, Program, Signature
+from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.quantized import AS_GIVEN
 from edgepack.toolchain.results import Placement
 
 JOINT = "program.tflite"
 _CONVOLUTIONAL = 0.5
 """Share of the multiplications from which a model counts as a convolutional network."""
-
-
-@dataclass(frozen=True)
-class Phase:
-    """One signature of a file: a part of the program, and the sizes that are this signature's alone."""
-
-    part: str
-    sizes: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Phases:
-    """What `Litert.phases` wrote.
-
-    Attributes:
-        path: The file; a session of a signature opens it.
-        signatures: By name.
-        shared_bytes: Bytes of weights that more than one signature reads.
-    """
-
-    path: Path
-    signatures: Mapping[str, Signature]
-    shared_bytes: int
 
 
 @targets.register("mobile:litert")
@@ -129,21 +106,16 @@ class Litert(Target):
         context: Context,
         wanted: Mapping[str, Phase],
         folder: Path,
-        quantize: Callable[[Lowered, Path], Lowered] = lambda lowered, _: lowered,
+        quantize: Quantize = as_lowered,
     ) -> Phases:
-        """One `.tflite` in which a part has several signatures of different sizes, and every weight once.
-
-        A decoder with a cache of fixed capacity reads its prompt in one call of many positions (prefill) and goes on
-        with calls of one (decode); sizes are fixed in a file, so that these are two signatures:
-
-            wanted = {"prefill": Phase("decoder", {"step": 64}), "decode": Phase("decoder", {"step": 1})}
+        """One `.tflite` in which a part has several signatures of different sizes, and every weight once (`phases.py`).
 
         Args:
             program: The program.
             context: The source and the sizes that all signatures have in common.
             wanted: By the signature's name.
             folder: Receives the file.
-            quantize: Makes a signature's graph smaller, in a folder of its own; equal weights become equal again.
+            quantize: What a signature's graph is quantized by; not at all by default.
 
         Raises:
             TargetError: A part cannot be converted, or the signatures do not fit into one file: two take and give the
@@ -152,13 +124,8 @@ class Litert(Target):
         """
         from edgepack.toolchain.tflite_join import join
 
-        made: dict[str, Lowered] = {}
         with tempfile.TemporaryDirectory(prefix="edgepack-litert-") as scratch:
-            for name, phase in wanted.items():
-                own = replace(context, sizes={**context.sizes, **phase.sizes})
-                place = Path(scratch) / name
-                lowered = self.lower(program, program.parts[phase.part], own, place / "float")
-                made[name] = quantize(lowered, place / "quantized")
+            made = lower_each(self, program, context, wanted, quantize, Path(scratch))
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / JOINT
             shared = join({name: lowered.path for name, lowered in made.items()}, path)

@@ -20,7 +20,7 @@ from edgepack.toolchain.devices.asking import Asking
 from edgepack.toolchain.devices.asking_native import Native, NativeAsking
 from edgepack.toolchain.devices.asking_python import PythonAsking
 from edgepack.toolchain.devices.asking_tool import ToolAsking
-from edgepack.toolchain.devices.results import DeviceProfile
+from edgepack.toolchain.devices.results import DeviceProfile, TargetProfile
 from edgepack.toolchain.devices.settings import Settings
 from edgepack.toolchain.devices.subject import facts_of, subjects
 from edgepack.toolchain.errors import DeviceError, UnknownNameError, UsageError
@@ -77,17 +77,12 @@ def profile(  # noqa: PLR0913 - options of one call, all by keyword
     chosen, left = subjects(bundle, target, [one.suffix for one in programs])
     with contextlib.ExitStack() as stack:
         device = stack.enter_context(opened(address, workdir=workdir, config=ssh_config, tell=tell))
+        if device.transport.emulated and prepare:
+            raise UsageError(
+                "An emulated board has no clocks to fix", where=f"--prepare, {address}", todo="Leave it out"
+            )
         interpreter = python or _own_python(device)
-        without = runner == NATIVE or (runner == AUTO and python is None and not _has_python(device))
-        if device.transport.emulated:
-            if prepare:
-                raise UsageError(
-                    "An emulated board has no clocks to fix",
-                    where=f"--prepare, {address}",
-                    todo="Leave it out",
-                )
-            # Only our own runner's instructions can be counted.
-            without = without or (runner == AUTO and python is None)
+        without = _without_python(device, runner, python)
         parts = native or Native()
         if parts.onnxruntime is None:
             parts = replace(parts, onnxruntime=device.transport.onnxruntime)
@@ -104,14 +99,7 @@ def profile(  # noqa: PLR0913 - options of one call, all by keyword
                 asked = NativeAsking(device, one, settings, place, parts)
             else:
                 asked = PythonAsking(device, one, settings, place, interpreter)
-            try:
-                targets.append(asked.profile())
-            except (KeyError, TypeError, ValueError) as error:
-                raise DeviceError(
-                    f"What came from the device is not what its runner writes: {type(error).__name__}",
-                    where=address,
-                    todo="Look at what else writes into edgepack's folder there",
-                ) from error
+            targets.append(_answered(asked, address))
             facts, lost = facts or asked.facts, lost + asked.links_lost
         after = android.state(device)
     assert facts is not None  # noqa: S101 - there is at least one subject
@@ -129,6 +117,31 @@ def profile(  # noqa: PLR0913 - options of one call, all by keyword
         links_lost=lost,
         notes=notes,
     )
+
+
+def _answered(asked: Asking | ToolAsking, address: str) -> TargetProfile:
+    """A target's figures.
+
+    Raises:
+        DeviceError: What came from the device is not what a runner writes.
+    """
+    try:
+        return asked.profile()
+    except (KeyError, TypeError, ValueError) as error:
+        raise DeviceError(
+            f"What came from the device is not what its runner writes: {type(error).__name__}",
+            where=address,
+            todo="Look at what else writes into edgepack's folder there",
+        ) from error
+
+
+def _without_python(device: Device, runner: str, python: str | None) -> bool:
+    """Whether ONNX Runtime's files go to our own program: asked for, or for want of Python.
+
+    An emulated board's choice is that program too, for only its instructions can be counted.
+    """
+    free = runner == AUTO and python is None
+    return runner == NATIVE or (free and (bool(device.transport.emulated) or not _has_python(device)))
 
 
 def _own_python(device: Device) -> str:

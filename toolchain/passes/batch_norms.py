@@ -2,9 +2,9 @@
 
     s (W * x + b - m) / sqrt(v + eps) + t  =  (W g) * x + (b - m) g + t,    g = s / sqrt(v + eps)
 
-with g per output channel. A runtime would do so by itself; a quantizer must see it done, or it rounds
-the convolution's raw output, whose range nobody asked for. The new weights are computed one tensor at a
-time when the model is written.
+with g per output channel, and * the convolution or the transposed one. A runtime would do so by itself; a
+quantizer must see it done, or it rounds the convolution's raw output, whose range nobody asked for. The new
+weights are computed one tensor at a time when the model is written.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx_ir as ir
 
+_CONVOLUTIONS = ("Conv", "ConvTranspose")
 _CHANNELS = 1 << 16  # parameters are one number a channel
 _EPSILON = 1e-5  # the operator's default
 
@@ -36,14 +37,14 @@ def _fold(graph: ir.Graph, norm: ir.Node) -> bool:
     if not standard(norm, "BatchNormalization") or len(norm.outputs) > 1 or norm.inputs[0] is None:
         return False
     result, conv = norm.inputs[0], norm.inputs[0].producer()
-    if conv is None or not standard(conv, "Conv") or conv.graph is not graph:
+    if conv is None or not standard(conv, *_CONVOLUTIONS) or conv.graph is not graph:
         return False
     if result.is_graph_output() or len(result.uses()) > 1:
         return False
     weight = conv.inputs[1]
     # A training-mode norm uses the batch's own statistics; parameters that are no constants stay outside.
     parameters = [constant(value, limit=_CHANNELS) for value in norm.inputs[1:5]]
-    bias = conv.inputs[2] if len(conv.inputs) > 2 else None  # noqa: PLR2004 - Conv's third input
+    bias = conv.inputs[2] if len(conv.inputs) > 2 else None  # noqa: PLR2004 - a convolution's third input
     shift = None if bias is None else constant(bias, limit=_CHANNELS)
     if (
         weight is None
@@ -59,7 +60,9 @@ def _fold(graph: ir.Graph, norm: ir.Node) -> bool:
     gain = scale / np.sqrt(variance + norm.attributes.get_float("epsilon", _EPSILON))
     moved = ((0.0 if shift is None else shift.astype(np.float64)) - mean) * gain + offset
     name = norm.outputs[0].name or ""
-    new_weight = _initializer(graph, f"{name}/weight", _scaled(weight.const_value, gain, f"{name}/weight"))
+    groups = conv.attributes.get_int("group", 1) if conv.op_type == "ConvTranspose" else None
+    scaled = _scaled(weight.const_value, gain, groups, f"{name}/weight")
+    new_weight = _initializer(graph, f"{name}/weight", scaled)
     new_bias = _initializer(graph, f"{name}/bias", ir.Tensor(moved.astype(np.float32), name=f"{name}/bias"))
     fused = ir.Node(
         conv.domain,
@@ -83,15 +86,26 @@ def _initializer(graph: ir.Graph, name: str, tensor: ir.TensorProtocol) -> ir.Va
     return value
 
 
-def _scaled(tensor: ir.TensorProtocol, gain: np.ndarray, name: str) -> ir.LazyTensor:
-    """W g: Conv's weights are [output channels, ...]."""
+def _scaled(tensor: ir.TensorProtocol, gain: np.ndarray, groups: int | None, name: str) -> ir.LazyTensor:
+    """W g: Conv's weights are [outputs, ...], ConvTranspose's [inputs, outputs of a group, ...].
+
+    Args:
+        tensor: W.
+        gain: g, by output channel.
+        groups: Of a ConvTranspose; None for a Conv.
+        name: Of the product.
+    """
     import onnx_ir as ir
 
     def compute() -> ir.TensorProtocol:
         import numpy as np
 
         values = array(tensor)
-        shaped = gain.reshape(-1, *[1] * (values.ndim - 1))
+        if groups is None:
+            shaped = gain.reshape(-1, *[1] * (values.ndim - 1))
+        else:  # an input channel meets the output channels of its own group
+            rows = np.repeat(gain.reshape(groups, -1), values.shape[0] // groups, axis=0)
+            shaped = rows.reshape(*rows.shape, *[1] * (values.ndim - 2))
         return ir.Tensor((values * shaped).astype(np.float32), name=name)
 
     lazy = ir.LazyTensor(compute, dtype=tensor.dtype, shape=tensor.shape, name=name)  # type: ignore[arg-type]

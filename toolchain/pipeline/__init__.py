@@ -7,6 +7,7 @@ which no target gave anything leaves no bundle.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -26,7 +27,7 @@ from edgepack.toolchain.pipeline.budget import Budget
 from edgepack.toolchain.pipeline.candidate import Candidate
 from edgepack.toolchain.pipeline.candidates import Builder
 from edgepack.toolchain.pipeline.contract import fault_of
-from edgepack.toolchain.pipeline.joining import join
+from edgepack.toolchain.pipeline.joining import Joined, join
 from edgepack.toolchain.pipeline.joining_whole import join_whole
 from edgepack.toolchain.pipeline.known import Known
 from edgepack.toolchain.pipeline.making import Made, by_target, make_part
@@ -171,6 +172,19 @@ def _targets(
         ]
         manifest.runtimes = [result for result in found if result is not None]
     manifest.candidates = [line for entry in made for line in entry.results]
+    return _written(bench, out, manifest, program, made, together)
+
+
+def _written(
+    bench: Workbench,
+    out: Path,
+    manifest: Manifest,
+    program: Program,
+    made: Sequence[Made],
+    together: Sequence[Joined],
+) -> Bundle:
+    """The bundle with every artifact that ships, those that were rejected, and the report."""
+    env = manifest.environment
     with BundleWriter(out) as writer:
         with bench.log.stage("bundle"):
             for entry in made:

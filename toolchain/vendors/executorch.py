@@ -1,8 +1,8 @@
 """What the target, the workers, the quantizers and the session of ExecuTorch share.
 
 A lowered part is a folder with three files: `model.pte`, the program that the runtime takes, already delegated to
-XNNPACK; `model.json`, what is known of it (`Facts`); and, in floating point only, `model.pt2`, torch.export's program
-from which quantizers start.
+XNNPACK; `model.json`, what is known of it (`Facts`); and `model.pt2`, torch.export's program that it was made of, from
+which quantizers start, and files of several methods.
 """
 
 from __future__ import annotations

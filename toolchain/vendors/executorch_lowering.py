@@ -1,23 +1,26 @@
-"""From torch.export's program to ExecuTorch's: delegated to XNNPACK, tried once, and told apart node by node.
+"""From torch.export's programs to ExecuTorch's: delegated to XNNPACK, tried once, and told apart node by node.
 
 For worker processes: importing the compiler takes seconds, and it logs and warns.
 
 XNNPACK's partitioner takes the operators that have a configuration of its own and meet its constraints. Which
 constraint another missed it says to its logger only; `Refusals` listens there.
+
+Several programs become the methods of one file. Constants of equal content are in it once, whichever method reads them:
+XNNPACK's lie under the hash of their bytes, the portable kernels' in one table.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepack.toolchain.errors import TargetError
 from edgepack.toolchain.results import NodeReason
-from edgepack.toolchain.vendors.executorch import INSTEAD, METHOD, Facts, import_runtime
+from edgepack.toolchain.vendors.executorch import INSTEAD, Facts, import_runtime
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -68,16 +71,16 @@ class Refusals(logging.Handler):
         logger.level, logger.propagate = self._before
 
 
-def write(exported: ExportedProgram, path: Path, part: str) -> dict[str, Any]:
-    """Lower to XNNPACK, write the program, call it once, and say what runs where.
+def write(methods: Mapping[str, ExportedProgram], path: Path, part: str) -> dict[str, Any]:
+    """Lower to XNNPACK, write the program, call each method once, and say what runs where.
 
     Args:
-        exported: With fixed sizes and example inputs; quantized or not.
+        methods: By name, with fixed sizes and example inputs; quantized or not.
         path: The `.pte` file.
         part: Name of the part, for messages.
 
     Returns:
-        `Facts` as plain data.
+        `Facts` of all methods together, as plain data.
 
     Raises:
         TargetError: ExecuTorch has no kernel for an operator, or does not take the program.
@@ -87,29 +90,33 @@ def write(exported: ExportedProgram, path: Path, part: str) -> dict[str, Any]:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
-    convolutions, products = multiplications(exported.graph_module)
+    counts = [multiplications(exported.graph_module) for exported in methods.values()]
     partitioner = XnnpackPartitioner()
     known = frozenset(partitioner.target_partitioner_configs)
     try:
         with Refusals() as refusals:
-            edge = to_edge_transform_and_lower(exported, partitioner=[partitioner])
-        graph = edge.exported_program().graph_module
-        inside = [node for inner in _delegates(graph) for node in _computing(inner)]
+            edge = to_edge_transform_and_lower(dict(methods), partitioner=[partitioner])
+        graphs = [edge.exported_program(name).graph_module for name in methods]
+        delegates = [inner for graph in graphs for inner in _delegates(graph)]
+        inside = [node for inner in delegates for node in _computing(inner)]
         facts = Facts(
             version=metadata.version("executorch"),
             delegated=len(inside),
-            subgraphs=len(_delegates(graph)),
+            subgraphs=len(delegates),
             integer=sum(reads_quantized(node) for node in inside),
-            portable=tuple(_reason(node, refusals.reasons, known) for node in _calls(graph)),
-            convolutions=convolutions,
-            products=products,
+            portable=tuple(
+                _reason(node, refusals.reasons, known) for graph in graphs for node in _calls(graph)
+            ),
+            convolutions=sum(convolutions for convolutions, _ in counts),
+            products=sum(products for _, products in counts),
         )
         made = edge.to_executorch()  # changes the graph: memory is planned, operators write into it
     except Exception as error:
         raise refused(error, part) from error
     _refuse_lacking(made, part)
     path.write_bytes(made.buffer)
-    _try(path, exported, part)
+    for name, exported in methods.items():
+        _try(path, name, exported, part)
     return {**asdict(facts), "portable": [row.model_dump() for row in facts.portable]}
 
 
@@ -214,8 +221,8 @@ def _kernels(made: Any) -> Iterator[str]:
             yield f"{operator.name}.{operator.overload}" if operator.overload else operator.name
 
 
-def _try(path: Path, exported: ExportedProgram, part: str) -> None:
-    """Load the program and call it with the example: whatever the runtime lacks shows here, in this process.
+def _try(path: Path, method: str, exported: ExportedProgram, part: str) -> None:
+    """Load a method and call it with the example: whatever the runtime lacks shows here, in this process.
 
     Raises:
         TargetError: The runtime does not load or run it, or its outputs have other shapes.
@@ -226,7 +233,7 @@ def _try(path: Path, exported: ExportedProgram, part: str) -> None:
     args, _ = exported.example_inputs or ((), {})
     try:
         program = runtime.get().load_program(path)
-        made = program.load_method(METHOD).execute(args)
+        made = program.load_method(method).execute(args)
     except Exception as error:
         raise refused(error, part) from error
     outputs = exported.graph_module.graph.output_node().args[0]

@@ -126,7 +126,7 @@ def chosen_targets(names: Sequence[str]) -> tuple[str, ...]:
         UnknownNameError: There is none of a name.
         UsageError: One that was named is not installed, or none is.
     """
-    from edgepack.toolchain.api import list_targets
+    from edgepack.toolchain.installed import list_targets
 
     known = {info.name: info for info in list_targets()}
     for name in names:

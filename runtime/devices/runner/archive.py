@@ -13,6 +13,8 @@ _ROOT = Path(__file__).parents[3]
 _ENTRIES = (
     *(f"edgepack.runtime.devices.runner.{name}" for name in ("main", "check", "measure")),
     *(f"edgepack.runtime.sessions.{name}" for name in SESSIONS),
+    # Found through a registry (`toolchain.native_operators`), by its name and by no import.
+    "edgepack.runtime.kernels.serving",
 )
 _MAIN = b"""import sys
 

@@ -194,15 +194,8 @@ class Lowering:
         member.run(Node(node, self, None, (None,) * len(node.outputs), activation))
 
     def _dequantize(self, node: ir.Node) -> None:
-        source, made = node.inputs[0], node.outputs[0]
-        found = parameters(node)
-        if source is None or found is None:
-            raise NotServed(
-                "A DequantizeLinear has scales that TFLite's tensors cannot carry (computed, or of blocks)",
-                where=f"node '{node.name or made.name}'",
-                todo="Quantize with one scale a tensor, or one for each channel",
-            )
-        dtype, quantization = found
+        made = node.outputs[0]
+        source, dtype, quantization = _carried(node)
         tensor = self.tensor(source)
         if tensor.values is not None and tensor.quantization is None:
             self.bind(made, self._integer_constant(tensor, tensor.values, source, dtype, quantization))
@@ -233,15 +226,8 @@ class Lowering:
         return made
 
     def _quantize(self, node: ir.Node) -> None:
-        source, made = node.inputs[0], node.outputs[0]
-        found = parameters(node)
-        if source is None or found is None:
-            raise NotServed(
-                "A QuantizeLinear has scales that TFLite's tensors cannot carry (computed, or of blocks)",
-                where=f"node '{node.name or made.name}'",
-                todo="Quantize with one scale a tensor, or one for each channel",
-            )
-        dtype, quantization = found
+        made = node.outputs[0]
+        source, dtype, quantization = _carried(node)
         tensor = self.tensor(source)
         if tensor.values is not None and tensor.quantization is None:  # a weight that came in float
             parts = (quantization.scales.tobytes(), quantization.zero_points.tobytes(), quantization.axis)
@@ -275,3 +261,19 @@ class Lowering:
         shape = self.graph.integers(tensor.shape, f"{name}/shape")
         self.graph.add("RESHAPE", [tensor, shape], [made])
         return made
+
+
+def _carried(node: ir.Node) -> tuple[ir.Value, str, Quantization]:
+    """What a QuantizeLinear or DequantizeLinear reads, and its integer type and parameters in TFLite.
+
+    Raises:
+        NotServed: Its scales cannot be a TFLite tensor's.
+    """
+    source, found = node.inputs[0], parameters(node)
+    if source is None or found is None:
+        raise NotServed(
+            f"A {node.op_type} has scales that TFLite's tensors cannot carry (computed, or of blocks)",
+            where=f"node '{node.name or node.outputs[0].name}'",
+            todo="Quantize with one scale a tensor, or one for each channel",
+        )
+    return source, *found

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from edgepack.exporters.randomness import UNIFORM, Noisy, draws
+from edgepack.exporters.randomness import Noisy, draws
+from edgepack.exporters.standard_noise import UNIFORM
 from edgepack.exporters.taming import tamed
 from edgepack.toolchain.errors import ExportError
 from tests.exporters.wrongness.exporting import agrees, exported, model

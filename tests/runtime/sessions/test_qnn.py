@@ -12,15 +12,10 @@ from edgepack.toolchain.environments import ROOT_VARIABLE
 from edgepack.toolchain.errors import SourceError, ToolchainFailedError, ToolchainMissingError, UsageError
 from edgepack.toolchain.files import hash_file
 from edgepack.toolchain.vendors import qnn
+from tests.isolated import LOOP
 from tests.qnn_models import SIGNATURE, network, pretend
 
 FEED = {"x": np.zeros((1, 3, 16, 16), np.float32)}
-LOOP = (
-    "import numpy as np\n"
-    "print(json.dumps({'ok': True}), flush=True)\n"
-    "for line in sys.stdin:\n"
-    "    call = json.loads(line)\n"
-)
 TWICE = LOOP + (
     "    assert call['names'] == ['x']\n"
     "    x = np.load(call['inputs'])['arr_0']\n"

@@ -12,15 +12,10 @@ from edgepack.runtime.sessions.rknn import RknnSession
 from edgepack.toolchain.environments import ROOT_VARIABLE
 from edgepack.toolchain.errors import SourceError, ToolchainFailedError, ToolchainMissingError, UsageError
 from edgepack.toolchain.vendors import rknn
+from tests.isolated import LOOP
 from tests.rknn_models import SIGNATURE, VERSION, network, pretend
 
 FEED = {"x": np.zeros((1, 3, 16, 16), np.float32)}
-LOOP = (
-    "import numpy as np\n"
-    "print(json.dumps({'ok': True}), flush=True)\n"
-    "for line in sys.stdin:\n"
-    "    call = json.loads(line)\n"
-)
 GIVE = (
     "    np.savez(call['outputs'], {array})\n    print(json.dumps({{'ok': True, 'count': 1}}), flush=True)\n"
 )

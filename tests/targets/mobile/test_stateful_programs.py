@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,8 +15,10 @@ import pytest
 from edgepack.exporters import SourceRequest
 from edgepack.quantize.base import quantizers
 from edgepack.runtime.sessions.base import sessions
-from edgepack.targets.base import Context, targets
-from edgepack.targets.mobile.litert import Litert, Phase
+from edgepack.targets.base import Context
+from edgepack.targets.mobile.executorch import ExecuTorch
+from edgepack.targets.mobile.litert import Litert
+from edgepack.targets.mobile.phases import Phase, Phases
 from edgepack.toolchain import tflite
 from edgepack.toolchain.errors import TargetError
 from edgepack.toolchain.links import StatefulProgram
@@ -76,23 +80,6 @@ def playing(
         )
 
 
-@pytest.mark.skipif(find_spec("executorch") is None, reason="the extra executorch is not installed")
-def test_executorch_plays_a_program_of_two_files(program: Program, calls: list[Call], tmp_path: Path) -> None:
-    target = targets.get("mobile:executorch")()
-    files = {}
-    for part in program:
-        lowered = target.lower(program, part, context(calls), tmp_path / part.name)
-        compiled = target.compile(lowered, context(calls), tmp_path / "out")
-        files[part.name] = tmp_path / "out" / compiled.run_file, lowered.signature
-    assert len({path for path, _ in files.values()}) == len(program.parts)
-    initial = {part.name: part.initial for part in program}
-    with playing("executorch", files, program.links, initial) as player:
-        for call in calls:
-            got = player.call(call.part, call.inputs)
-            for name, want in call.outputs.items():
-                np.testing.assert_allclose(got[name], want, atol=2e-5)
-
-
 def linked(program: Program) -> tuple[StateLink, ...]:
     """The program's links between signatures: what the decoder takes and gives, both of its phases do."""
     phases = {"encoder": ["encoder"], "decoder": ["prefill", "decode"]}
@@ -102,6 +89,111 @@ def linked(program: Program) -> tuple[StateLink, ...]:
         for before in phases[link.from_part]
         for after in phases[link.to_part]
     )
+
+
+def prompt_and_steps(
+    player: StatefulProgram, calls: list[Call]
+) -> Iterator[tuple[Mapping[str, np.ndarray], Mapping[str, np.ndarray]]]:
+    """What the phases give for the encoder's call, the prompt in one and every token after it, and what torch gave."""
+    encode, *steps = calls
+    prompt, rest = steps[:PROMPT], steps[PROMPT:]
+    read = {
+        "ids": np.concatenate([call.inputs["ids"] for call in prompt], 1),
+        "positions": np.concatenate([call.inputs["positions"] for call in prompt]),
+        "slots": prompt[0].inputs["slots"],
+    }
+    player.call("encoder", encode.inputs)
+    yield player.call("prefill", read), prompt[-1].outputs
+    for call in rest:
+        yield player.call("decode", call.inputs), call.outputs
+
+
+def furthest(runtime: str, phases: Phases, program: Program, calls: list[Call]) -> tuple[list[float], float]:
+    """Every answer's largest distance from torch's in one file of all phases, and the largest logit."""
+    files = {name: (phases.path, signature) for name, signature in phases.signatures.items()}
+    initial = {name: program.parts[phase.part].initial for name, phase in PHASES.items()}
+    with playing(runtime, files, linked(program), initial) as player:
+        played = list(prompt_and_steps(player, calls))
+    assert len(played) == len(calls) - PROMPT
+    far = [float(np.abs(got[name] - value).max()) for got, want in played for name, value in want.items()]
+    return far, max(float(np.abs(want["logits"]).max()) for _, want in played)
+
+
+needs_executorch = pytest.mark.skipif(
+    find_spec("executorch") is None, reason="the extra executorch is not installed"
+)
+
+
+@pytest.fixture(scope="module")
+def executorch(
+    program: Program, calls: list[Call], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Phases, dict[str, Lowered]]:
+    """All phases in one program, and each as it was lowered before."""
+    folder, each = tmp_path_factory.mktemp("executorch"), {}
+
+    def keep(lowered: Lowered, place: Path) -> Lowered:
+        kept = shutil.copytree(lowered.path.parent, folder / place.parent.name)
+        each[place.parent.name] = replace(lowered, path=kept / lowered.path.name)
+        return lowered
+
+    phases = ExecuTorch().phases(program, context(calls), PHASES, folder / "one", keep)
+    assert list((folder / "one").iterdir()) == [phases.path]
+    return phases, each
+
+
+@needs_executorch
+def test_executorch_plays_a_program_of_two_files(executorch, program: Program, calls: list[Call]) -> None:
+    _, each = executorch
+    files = {
+        part: (each[phase].path, each[phase].signature)
+        for part, phase in {"encoder": "encoder", "decoder": "decode"}.items()
+    }
+    initial = {part.name: part.initial for part in program}
+    with playing("executorch", files, program.links, initial) as player:
+        for call in calls:
+            got = player.call(call.part, call.inputs)
+            for name, want in call.outputs.items():
+                np.testing.assert_allclose(got[name], want, atol=2e-5)
+
+
+@needs_executorch
+def test_executorch_reads_the_prompt_and_goes_on_in_one_file(
+    executorch, program: Program, calls: list[Call]
+) -> None:
+    phases, each = executorch
+    alone = {name: lowered.path.stat().st_size for name, lowered in each.items()}
+    assert phases.shared_bytes == sum(alone.values()) - phases.path.stat().st_size
+    assert phases.shared_bytes > 0.7 * alone["decode"]  # its weights; the operators are there once a method
+    far, _ = furthest("executorch", phases, program, calls)
+    assert max(far) < 2e-5
+
+
+@needs_executorch
+def test_executorch_goes_on_in_one_file_of_integers(
+    executorch, program: Program, calls: list[Call], tmp_path: Path
+) -> None:
+    _, each = executorch
+    small = {
+        name: quantizers.get("executorch-dynamic")().quantize(
+            each[name], "int8-dynamic", None, tmp_path / name
+        )
+        for name in ("prefill", "decode")
+    }
+    phases = ExecuTorch().methods({**each, **small}, context(calls), tmp_path / "one")
+    assert (
+        phases.shared_bytes > 0.5 * small["decode"].path.stat().st_size
+    )  # integers are small beside the list of operators
+    far, largest = furthest("executorch", phases, program, calls)
+    assert max(far) < 0.05 * largest, max(far)
+    assert min(far) > 1e-4  # the integers are computed with
+
+
+@needs_executorch
+def test_methods_that_cannot_be_told_apart(executorch, calls: list[Call], tmp_path: Path) -> None:
+    _, each = executorch
+    with pytest.raises(TargetError, match="Two of the methods one, two take and give"):
+        ExecuTorch().methods({"one": each["decode"], "two": each["decode"]}, context(calls), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("precision", "error"), [("fp32", 2e-5), ("int8-dynamic", 0.05)])
@@ -119,24 +211,8 @@ def test_litert_reads_the_prompt_and_goes_on_in_one_file(
     assert keys == list(PHASES)
     alone = Litert().phases(program, context(calls), {"decode": PHASES["decode"]}, tmp_path / "one", quantize)
     assert made.shared_bytes > 0.9 * weights(alone.path)  # the decoder's, but for tables of positions
-    files = {name: (made.path, signature) for name, signature in made.signatures.items()}
-    initial = {name: program.parts[phase.part].initial for name, phase in PHASES.items()}
-    encode, *steps = calls
-    prompt, rest = steps[:PROMPT], steps[PROMPT:]
-    read = {
-        "ids": np.concatenate([call.inputs["ids"] for call in prompt], 1),
-        "positions": np.concatenate([call.inputs["positions"] for call in prompt]),
-        "slots": prompt[0].inputs["slots"],
-    }
-    far = []
-    with playing("litert", files, linked(program), initial) as player:
-        player.call("encoder", encode.inputs)
-        played = [(player.call("prefill", read), prompt[-1].outputs)]
-        played += [(player.call("decode", call.inputs), call.outputs) for call in rest]
-        for got, want in played:
-            far += [float(np.abs(got[name] - value).max()) for name, value in want.items()]
-    assert len(far) == len(rest) + 1
-    assert max(far) < error * max(float(np.abs(want["logits"]).max()) for _, want in played), max(far)
+    far, largest = furthest("litert", made, program, calls)
+    assert max(far) < error * largest, max(far)
     assert (min(far) > 1e-4) == (precision != "fp32")  # the integers are computed with
 
 

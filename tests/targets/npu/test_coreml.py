@@ -14,6 +14,7 @@ from edgepack.targets.npu import _coreml_graph as graphs
 from edgepack.toolchain.environments import ROOT_VARIABLE
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError, ToolchainMissingError
 from edgepack.toolchain.report import summary
+from tests import isolated
 from tests.qnn_models import network
 from tests.targets.npu.coreml_worker import VERSION, pretend
 
@@ -71,12 +72,7 @@ def test_what_is_asked_and_what_ships(target, tmp_path: Path, monkeypatch) -> No
 @pytest.mark.parametrize(
     ("worker", "said"),
     [
-        ("log.write_text('out of memory'); os.abort()", "signal 6.*Its log ends with: out of memory"),
-        ("sys.exit(1)", "exit code 1"),
-        ("time.sleep(60)", "did not finish within 2 s"),
-        ("pass", "did not write answer.json"),
-        ("open(request['answer'], 'w').write('<html>')", "no answer: '<html>'"),
-        ("answer([1, 2])", "no answer"),
+        *isolated.FAILURES,
         ("answer({'ok': False, 'error': 'no such pass'})", "does not convert this model: no such pass"),
         ("package(); good(versions={'coremltools': '1.0'})", r"coremltools 1\.0 ran"),
         ("package(); good(versions=None)", "of an unknown version ran"),

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from edgepack.toolchain.environments import ROOT_VARIABLE
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError, ToolchainMissingError
 from edgepack.toolchain.program import Lowered
 from edgepack.toolchain.vendors import qnn
+from tests import isolated
 from tests.qnn_models import VERSION, network, pretend
 
 NAMES = [f"npu:qnn-htp-v{chip.arch}" for chip in CHIPS]
@@ -30,14 +29,7 @@ def quantized(tmp_path: Path) -> Lowered:
 
 
 def test_registered_and_light() -> None:
-    heavy = ("torch", "numpy", "onnx", "onnxruntime", "onnx_ir", "filelock", "platformdirs")
-    code = (
-        "import sys; from edgepack.targets.base import targets; names = targets.names();"
-        f"assert set({NAMES!r}) <= set(names), names;"
-        f"sys.exit(', '.join(n for n in {heavy!r} if n in sys.modules) or 0)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    isolated.registered_and_light(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -124,13 +116,7 @@ def test_no_dlc_is_told_and_no_reason_to_fail(
 @pytest.mark.parametrize(
     ("worker", "said"),
     [
-        ("log.write_text('out of memory'); os.abort()", "signal 6.*Its log ends with: out of memory"),
-        ("sys.exit(1)", "exit code 1"),
-        ("time.sleep(60)", "did not finish within 2 s"),
-        ("pass", "did not write answer.json"),
-        ("open(request['answer'], 'w').write('<html>')", "no answer: '<html>'"),
-        ("answer([1, 2])", "no answer"),
-        ("answer({'ok': False})", "no answer"),
+        *isolated.FAILURES,
         ("answer({'ok': False, 'error': 'graph too large'})", "does not compile this model: graph too large"),
         ("context(); answer(on(('CPUExecutionProvider', 'Conv')))", "put none of 1 nodes on the HTP"),
         (

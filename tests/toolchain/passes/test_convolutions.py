@@ -73,6 +73,24 @@ def test_grouped_convolutions_too():
     assert kinds == ["Conv"]
 
 
+@pytest.mark.parametrize("groups", [1, 3])
+@pytest.mark.parametrize("bias", [False, True])
+def test_transposed_convolutions_too(groups, bias):
+    # [input channels, output channels of a group, ...]: neither axis can be taken for the other
+    weight = RNG.standard_normal((12, 6 // groups, 3, 2), np.float32)
+    spread = RNG.standard_normal((12, 3, 1, 1), np.float32)
+    up = helper.make_node("ConvTranspose", ["p", "w", *["b"] * bias], ["c"], group=groups, strides=[2, 2])
+    proto = model(
+        [conv(["x", "spread"], "p"), up, norm()],
+        w=weight,
+        spread=spread,
+        b=RNG.standard_normal(6).astype(np.float32),
+    )
+    kinds, counts = cleaned(proto)
+    assert kinds == ["Conv", "ConvTranspose"]
+    assert counts["batch-norms"] == 1
+
+
 @pytest.mark.parametrize(
     "nodes",
     [

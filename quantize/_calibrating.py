@@ -1,0 +1,47 @@
+"""What static quantizers ask of calibration data: that it is there, and that a sample is one of the model's inputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgepack.toolchain.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgepack.quantize.base import CalibrationData, Feeds
+    from edgepack.toolchain.program import Signature, TensorSpec
+
+
+def required(data: CalibrationData | None, precision: str, part: str) -> CalibrationData:
+    """The data, which has samples.
+
+    Raises:
+        UsageError: There is none.
+    """
+    if data is None or not data.samples:
+        raise UsageError(
+            f"{precision} needs calibration data, and there is none",
+            where=f"part {part}",
+            todo="Give some with --calibration data.npz, a folder, or python:factory",
+        )
+    return data
+
+
+def lacking(sample: Feeds, signature: Signature) -> TensorSpec | None:
+    """The first input that a sample does not have, or has in another size than the signature's (fixed) one."""
+    return next(
+        (
+            spec
+            for spec in signature.inputs
+            if spec.name not in sample or tuple(sample[spec.name].shape) != spec.shape
+        ),
+        None,
+    )
+
+
+def store(sample: Feeds, signature: Signature, folder: Path, index: int) -> None:
+    """Write a sample's inputs into a file of their own, for a worker that reads the files in order."""
+    import numpy as np
+
+    arrays = {spec.name: sample[spec.name] for spec in signature.inputs}
+    np.savez(folder / f"{index:06d}.npz", **arrays)  # type: ignore[arg-type]

@@ -1,0 +1,46 @@
+"""The process that compiles several of torch.export's programs to the methods of one of ExecuTorch's.
+
+    python -m edgepack.targets.mobile._executorch_methods_worker request.json
+
+It reads `.pt2` files that other workers wrote, writes `model.pte` into the request's folder, and answers
+(`toolchain.answers`) with {"facts": as of `toolchain.vendors.executorch.Facts`}.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from edgepack.toolchain.answers import write_answer
+from edgepack.toolchain.vendors.executorch import PROGRAM_FILE
+
+
+def main(request_file: str) -> None:
+    """Answer one request."""
+    request = json.loads(Path(request_file).read_text())
+    warnings.simplefilter("ignore")  # torch's and ExecuTorch's of their own interfaces
+    write_answer(Path(request["answer"]), lambda: {"facts": work(request)})
+
+
+def work(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Compile the programs together.
+
+    Raises:
+        TargetError: ExecuTorch does not take them.
+    """
+    import torch
+    import torchao.quantization.pt2e.quantize_pt2e  # noqa: F401 - a quantized program's operators
+
+    from edgepack.toolchain.vendors import executorch_lowering
+
+    torch.set_num_threads(max(1, request["threads"]))
+    methods = {name: torch.export.load(file) for name, file in request["methods"].items()}
+    return executorch_lowering.write(methods, Path(request["folder"]) / PROGRAM_FILE, request["part"])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
