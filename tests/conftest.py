@@ -7,6 +7,7 @@ installed first, so their absence means that something is not tested.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import re
 import shutil
@@ -83,6 +84,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         from tests.scheduling import in_order, kept
 
         items[:] = in_order(items, config.rootpath, kept())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, None, None]:
+    """After a unit's last test, what is still alive stays so: later collections need not walk through it again.
+
+    What torch, transformers and the exports keep for good is millions of objects after some files, and a full
+    collection then takes seconds. Timing collects before every measurement (runtime/_timing_steps.py), and tests of
+    timing, which take milliseconds by themselves, took minutes.
+    """
+    yield
+    from tests.scheduling import Units
+
+    unit = Units(item.config.rootpath).of
+    if nextitem is not None and unit(item.nodeid) != unit(nextitem.nodeid):
+        gc.collect()
+        gc.freeze()
 
 
 def in_ci() -> bool:
