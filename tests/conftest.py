@@ -161,6 +161,16 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(scope="module")
+def exports_here() -> Iterator[None]:
+    """A file's exports within the test's process, where no test asks what the process of their own does."""
+    from tests.workers import EXPORT, answered_here
+
+    with pytest.MonkeyPatch.context() as patch:
+        answered_here(patch, [EXPORT])
+        yield
+
+
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """Path of a Chromium."""
