@@ -7,6 +7,7 @@ installed first, so their absence means that something is not tested.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import re
 import shutil
@@ -85,6 +86,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = in_order(items, config.rootpath, kept())
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, None, None]:
+    """After a unit's last test, what is still alive stays so: later collections need not walk through it again.
+
+    What torch, transformers and the exports keep for good is millions of objects after some files, and a full
+    collection then takes seconds. Timing collects before every measurement (runtime/_timing_steps.py), and tests of
+    timing, which take milliseconds by themselves, took minutes.
+    """
+    yield
+    from tests.scheduling import Units
+
+    unit = Units(item.config.rootpath).of
+    if nextitem is not None and unit(item.nodeid) != unit(nextitem.nodeid):
+        gc.collect()
+        gc.freeze()
+
+
 def in_ci() -> bool:
     return os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
@@ -141,6 +159,16 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("EDGEPACK_CACHE", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="module")
+def exports_here() -> Iterator[None]:
+    """A file's exports within the test's process, where no test asks what the process of their own does."""
+    from tests.workers import EXPORT, answered_here
+
+    with pytest.MonkeyPatch.context() as patch:
+        answered_here(patch, [EXPORT])
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """Workers of edgepack's own that answer within the test's process: importing torch once, and not once a call.
 
-The process boundary itself is tested elsewhere (tests/exporters/test_bad_models.py, tests/quantize/test_litert.py);
-what a worker computes is the same here.
+The process boundary itself is tested elsewhere (tests/exporters/test_bad_models.py, tests/exporters/test_ladder.py,
+tests/quantize/test_litert.py); what a worker computes is the same here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ import pytest
 
 from edgepack.toolchain.subprocesses import ToolRun
 
-CALLERS = ("edgepack.exporters.ladder", "edgepack.quantize.litert")
+EXPORT = "edgepack.exporters.ladder"
+CALLERS = (EXPORT, "edgepack.quantize.litert")
 _PREFIX = "edgepack."
 
 
-def answered_here(patch: pytest.MonkeyPatch) -> None:
-    """Have the export's and LiteRT's workers run as calls until `patch` is undone."""
-    for name in CALLERS:
+def answered_here(patch: pytest.MonkeyPatch, callers: Sequence[str] = CALLERS) -> None:
+    """Have the export's and LiteRT's workers, or those of other callers, run as calls until `patch` is undone."""
+    for name in callers:
         module = importlib.import_module(name)
         patch.setattr(module, "run_tool", _called(module.run_tool))
 
@@ -39,10 +40,14 @@ def _called(run_tool: Callable[..., ToolRun]) -> Callable[..., ToolRun]:
         data = json.loads(request.read_text())
         if "lean" in data:  # which would hide packages from the tests that follow
             request.write_text(json.dumps({**data, "lean": False}))
-        # Warnings of what a worker imports are nobody's in a process of its own.
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            importlib.import_module(words[2]).main(words[3])
+        # Warnings of what a worker imports are nobody's in a process of its own, nor is where it imports from.
+        path = sys.path[:]
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                importlib.import_module(words[2]).main(words[3])
+        finally:
+            sys.path[:] = path
         return ToolRun("", "")
 
     return run

@@ -1,4 +1,4 @@
-"""The ladder on small real modules, in worker processes as in a run."""
+"""The ladder on small real modules; in worker processes, as in a run, where a test asks for `own_process`."""
 
 import json
 import textwrap
@@ -12,9 +12,21 @@ from edgepack.exporters.native.base import natives
 from edgepack.exporters.sources import SourceRequest, open_source
 from edgepack.toolchain.errors import ExportError, SourceError
 from edgepack.toolchain.pipeline.judging import GraphJudge
+from tests.workers import EXPORT, answered_here
 
 pytestmark = pytest.mark.slow
 LIMIT = 300.0
+
+
+@pytest.fixture
+def own_process():
+    """The worker in a process of its own, which imports torch for seconds in every request."""
+
+
+@pytest.fixture(autouse=True)
+def worker(request, monkeypatch):
+    if "own_process" not in request.fixturenames:
+        answered_here(monkeypatch, [EXPORT])
 
 
 def factory(tmp_path, body, *inputs):
@@ -31,7 +43,7 @@ def climbed(source, tmp_path):
     return climb(source, folder, GraphJudge(), LIMIT)
 
 
-def test_a_plain_network_takes_the_first_rung_with_a_varying_batch(tmp_path):
+def test_a_plain_network_takes_the_first_rung_with_a_varying_batch(own_process, tmp_path):
     source = factory(
         tmp_path,
         """
@@ -125,13 +137,13 @@ def test_a_graph_that_lies_is_left(tmp_path):
     assert "first wrong output is output" in str(caught.value)
 
 
-def test_a_worker_that_dies_is_one_clear_error(tmp_path):
+def test_a_worker_that_dies_is_one_clear_error(own_process, tmp_path):
     source = factory(tmp_path, "import os\ndef make():\n    os.abort()")
     with pytest.raises(ExportError, match="The model's process failed with signal 6"):
         climbed(source, tmp_path)
 
 
-def test_errors_cross_the_process_with_their_kind(tmp_path):
+def test_errors_cross_the_process_with_their_kind(own_process, tmp_path):
     source = factory(tmp_path, "def make():\n    return 3")
     with pytest.raises(SourceError, match="returned int") as caught:
         climbed(source, tmp_path)
@@ -151,7 +163,7 @@ def tiny_bert(folder, **changes):
     return open_source(SourceRequest(str(folder)))
 
 
-def test_bert_is_written_from_its_weights(tmp_path):
+def test_bert_is_written_from_its_weights(own_process, tmp_path):
     result = climbed(tiny_bert(tmp_path / "bert"), tmp_path)
     part = result.program.parts["main"]
     assert result.rung == "native"

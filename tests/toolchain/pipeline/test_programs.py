@@ -10,12 +10,20 @@ from onnx import numpy_helper
 
 import edgepack
 from edgepack.quantize.base import Quantizer, quantizers
+from edgepack.toolchain.cache import Cache
 from edgepack.toolchain.pipeline import run
 from edgepack.toolchain.recipe import make
 from tests.exporters import models
 from tests.toolchain.pipeline.conftest import CopyTarget
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("exports_here")]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """One for all: a model that several tests ship is exported once."""
+    with Cache(tmp_path_factory.mktemp("cache")) as store:
+        yield store
 
 
 def factory(name):
