@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from edgepack.exporters.sources.base import TorchPart
 from edgepack.toolchain.errors import ExportError
 from edgepack.toolchain.native_operators import add_functions, translations_for
-from edgepack.toolchain.program import Signature, TensorSpec, terms
+from edgepack.toolchain.program import Signature, TensorSpec, is_sum, terms
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -228,7 +228,7 @@ def _dynamic_shapes(module: torch.nn.Module, signature: Signature, limits: dict[
     dims: dict[str, Any] = {
         name: Dim.DYNAMIC(max=limits[name]) if name in limits else Dim.DYNAMIC for name in signature.symbols
     }
-    sums = {d for s in signature.inputs for d in s.shape if len(terms(d)) > 1}
+    sums = {d for s in signature.inputs for d in s.shape if is_sum(d)}
     if sums:
         # Names that enter a sum must be free to be related to it.
         dims |= dict.fromkeys([*map(str, sums), *(n for d in sums for n in terms(d))], Dim.AUTO)

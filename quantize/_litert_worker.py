@@ -209,9 +209,10 @@ def _samples(folder: Path, path: Path) -> Iterator[dict[str, np.ndarray]]:
     for file in sorted(folder.glob("*.npz")):
         with np.load(file, allow_pickle=False) as arrays:
             yield {
-                name: np.ascontiguousarray(
+                name: np.asarray(
                     arrays[name].transpose(0, 2, 3, 1) if name in channels_last else arrays[name],
-                    dtype=detail["dtype"],
+                    detail["dtype"],
+                    order="C",
                 )
                 for name, detail in details.items()
             }

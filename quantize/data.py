@@ -152,7 +152,17 @@ def _from_npz(path: Path, signature: Signature) -> Iterator[Feeds]:
             where=str(path),
             todo=f"Name the arrays like the inputs: {', '.join(s.name for s in signature.inputs)}",
         )
-    for index in range(min(len(arrays[spec.name]) for spec in signature.inputs)):
+    lengths = {
+        spec.name: arrays[spec.name].shape[0] if arrays[spec.name].ndim else 0 for spec in signature.inputs
+    }
+    if len(set(lengths.values())) > 1:
+        counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise UsageError(
+            f"The arrays of {path.name} have different numbers of samples: {counts}",
+            where=str(path),
+            todo="Give every input as many; the first axis counts them",
+        )
+    for index in range(max(lengths.values(), default=0)):
         yield {
             spec.name: arrays[spec.name][index]
             if arrays[spec.name].ndim == len(spec.shape) + 1
@@ -173,7 +183,7 @@ def _from_folder(path: Path, signature: Signature) -> Iterator[Feeds]:
         else:
             try:
                 yield {signature.inputs[0].name: np.load(name, allow_pickle=False)}
-            except (OSError, ValueError) as error:
+            except (OSError, EOFError, ValueError) as error:
                 raise UsageError(f"{name.name} cannot be read: {error}", where=str(name)) from error
 
 
@@ -246,7 +256,28 @@ def _checked(feed: object, signature: Signature, index: int, where: str) -> dict
             )
         array = np.asarray(feed[spec.name])
         _check_array(array, spec, index, where)
-        made[spec.name] = np.ascontiguousarray(array.astype(spec.dtype, copy=False))
+        made[spec.name] = _converted(array, spec, index, where)
+    return made
+
+
+def _converted(array: np.ndarray, spec: TensorSpec, index: int, where: str) -> np.ndarray:
+    """The array in the input's dtype, contiguous.
+
+    Raises:
+        UsageError: It holds a value that the dtype does not have, which a cast would turn into another.
+    """
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        made = np.asarray(array, spec.dtype, order="C")
+    if made.dtype != array.dtype:
+        kept = np.isfinite(made).all() if made.dtype.kind == "f" else (made == array).all()
+        if not kept:
+            raise UsageError(
+                f"Sample {index} of '{spec.name}' holds values beyond {spec.dtype}: {array.min()} to {array.max()}",
+                where=where,
+                todo="Give values in the input's own range",
+            )
     return made
 
 

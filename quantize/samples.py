@@ -54,7 +54,7 @@ class SampleFile:
         places = []
         self._file.seek(0, 2)
         for name, array in feed.items():
-            data = np.ascontiguousarray(array)
+            data = np.asarray(array, order="C")  # ascontiguousarray would make a scalar a vector
             places.append(_Place(name, data.dtype, data.shape, self._file.tell(), data.nbytes))
             self._file.write(data.tobytes())
         self._index.append(places)

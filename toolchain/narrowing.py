@@ -24,7 +24,7 @@ def narrowed(value: np.ndarray, dtype: str, name: str, runtime: str) -> np.ndarr
     """
     import numpy as np
 
-    made = np.ascontiguousarray(value, dtype)
+    made = np.asarray(value, dtype, order="C")  # a scalar stays one
     if value.dtype.kind in "iu" and value.dtype.itemsize > 1 and (made != value).any():
         raise UsageError(
             f"The input '{name}' holds values beyond {dtype}, which is all that {runtime} takes",

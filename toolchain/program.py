@@ -5,13 +5,14 @@ A Program is what an exporter makes of a source: named parts, each an ONNX graph
 and outputs recorded from the source framework. State links say which output of one call feeds
 which input of the next. `Lowered` is one part in the file form that a target works on.
 
-Dimensions are integers, or names when they may vary, or sums of names ("past+step"); dtypes are numpy's
-names ("float32", "int64").
+Dimensions are integers, or names when they may vary, or sums of names and numbers ("past+step", "past + 1");
+dtypes are numpy's names ("float32", "int64").
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -35,7 +36,7 @@ LOOP_NOTE = "a loop over time is written out"
 class TensorSpec:
     """Name, dtype and shape of one input or output; a str dimension may vary, equal names agree.
 
-    A dimension such as "past+step" is the sum of the named ones.
+    A dimension such as "past+step" is the sum of the named ones, and "past + 1" is one more than "past".
     """
 
     name: str
@@ -50,16 +51,38 @@ class TensorSpec:
         return f"{self.name}:{self.dtype}[{','.join(map(str, self.shape))}]"
 
 
+_NAME = re.compile(r"[^\W\d][\w.:]*")
+
+
+def _pieces(dim: str) -> list[str]:
+    """What a dimension is the sum of: names and numbers, or itself where it is anything else."""
+    pieces = [piece.strip() for piece in dim.split("+")]
+    named = [piece for piece in pieces if _NAME.fullmatch(piece)]
+    if len(pieces) > 1 and named and all(piece in named or piece.isdecimal() for piece in pieces):
+        return pieces
+    return [dim]
+
+
 def terms(dim: int | str) -> tuple[str, ...]:
-    """The names that a dimension is the sum of; none for a number."""
-    return () if isinstance(dim, int) else tuple(dim.split("+"))
+    """The names that a dimension is the sum of, numbers left out; none for a number."""
+    if isinstance(dim, int):
+        return ()
+    pieces = _pieces(dim)
+    return tuple(piece for piece in pieces if len(pieces) == 1 or not piece.isdecimal())
+
+
+def is_sum(dim: int | str) -> bool:
+    """Whether a dimension's size follows from those of other names."""
+    return isinstance(dim, str) and terms(dim) != (dim,)
 
 
 def size_of(dim: int | str, sizes: Mapping[str, int]) -> int:
     """A dimension's size; an unknown name is a KeyError. A sum that has a size of its own has that one."""
     if isinstance(dim, int):
         return dim
-    return sizes[dim] if dim in sizes else sum(sizes[name] for name in terms(dim))
+    if dim in sizes or not is_sum(dim):
+        return sizes[dim]
+    return sum(int(piece) if piece.isdecimal() else sizes[piece] for piece in _pieces(dim))
 
 
 @dataclass(frozen=True)
@@ -172,7 +195,7 @@ class Part:
                 dim: int(first[spec.name].shape[axis])
                 for spec in self.signature.inputs
                 for axis, dim in enumerate(spec.shape)
-                if isinstance(dim, str) and len(terms(dim)) == 1
+                if isinstance(dim, str) and not is_sum(dim)
             }
         return self.sizes
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgepack.toolchain.passes.graphs import standard
-from edgepack.toolchain.program import Case, Signature, TensorSpec, size_of
+from edgepack.toolchain.program import Case, Signature, TensorSpec, is_sum, size_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -231,5 +231,5 @@ def _sizes(signature: Signature, case: Case) -> dict[str, int]:
         dim: case.inputs[spec.name].shape[axis]
         for spec in signature.inputs
         for axis, dim in enumerate(spec.shape)
-        if isinstance(dim, str)
+        if isinstance(dim, str) and not is_sum(dim)
     }

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from edgepack.toolchain.errors import UsageError
-from edgepack.toolchain.program import Signature
+from edgepack.toolchain.program import Signature, is_sum
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +80,7 @@ class Whole:
             dim: inputs[spec.name].shape[axis]
             for spec in self.signature.inputs
             for axis, dim in enumerate(spec.shape)
-            if isinstance(dim, str) and "+" not in dim
+            if isinstance(dim, str) and not is_sum(dim)
         }
 
     def choose(self, sizes: Mapping[str, int]) -> Variant:

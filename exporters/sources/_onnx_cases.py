@@ -2,7 +2,8 @@
 
 Three calls are wanted. Made-up inputs are kept only if the model runs on them and answers with finite
 numbers: a size may be declared as free and in truth be tied to another, and the logarithm of a normally
-distributed number is mostly none. The first call must run; what had to be left out is noted.
+distributed number is mostly none. The first call must run; what had to be left out is noted. A model that draws
+random numbers is refused: nothing that is made of it could be compared with it.
 """
 
 from __future__ import annotations
@@ -13,13 +14,22 @@ from typing import TYPE_CHECKING
 from edgepack.exporters.sources._onnx_examples import Example, more_like
 from edgepack.exporters.sources._onnx_reference import Run, agree, words
 from edgepack.exporters.sources.inputs import other_sizes, random_inputs
+from edgepack.toolchain import opsets
 from edgepack.toolchain.errors import SourceError
-from edgepack.toolchain.program import Case, Signature
+from edgepack.toolchain.program import Case, Signature, is_sum
 
 if TYPE_CHECKING:
     import numpy as np
+    import onnx
 
 _WANTED = 3
+_REPEATED_RELATIVE = 1e-3
+_DRAWING = frozenset(
+    {
+        "Bernoulli", "Dropout", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform",
+        "RandomUniformLike",
+    }
+)  # fmt: skip
 _SHIPPED_RELATIVE = 1e-2
 """Shipped outputs further off than this, relative to the largest value, are worth a note."""
 
@@ -97,6 +107,25 @@ def made_up(
     return cases, notes
 
 
+def may_draw(model: onnx.ModelProto) -> bool:
+    """Whether the model has an operator whose results may be random."""
+    return any(node.op_type in _DRAWING for node in opsets.nodes(model))
+
+
+def check_repeatable(run: Run, case: Case, where: str) -> None:
+    """Raise unless a second call with the same inputs gives the same.
+
+    Raises:
+        SourceError: The model draws random numbers.
+    """
+    if not agree(case.outputs, run(case.inputs), _REPEATED_RELATIVE):
+        raise SourceError(
+            "Two calls with the same input gave different outputs: the model draws random numbers",
+            where=where,
+            todo="Export it for inference (Dropout without training_mode), and make noise an input",
+        )
+
+
 def _tries(
     signature: Signature, sizes: Mapping[str, int], seed: int, upper: Mapping[str, int]
 ) -> list[tuple[str, dict[str, np.ndarray]]]:
@@ -156,7 +185,7 @@ def _sizes(signature: Signature, inputs: Mapping[str, np.ndarray], where: str) -
 def _named(signature: Signature, inputs: Mapping[str, np.ndarray]) -> Iterator[tuple[str, int]]:
     for spec in signature.inputs:
         for dim, size in zip(spec.shape, inputs[spec.name].shape, strict=True):
-            if isinstance(dim, str):
+            if isinstance(dim, str) and not is_sum(dim):
                 yield dim, int(size)
 
 

@@ -3,17 +3,23 @@
 What flows through edgepack are arrays of numbers of numpy's own types. Sequences, optionals and maps are
 no arrays; strings are no numbers; 8-bit floats, bfloat16 and types of less than a byte are none of numpy's
 own, so that no runtime's Python interface takes them.
+
+A dimension that a file calls "past_sequence_length + 1" is taken for that sum where an input has the name by
+itself, and for one that varies freely where none does. What a file says of its outputs' sizes nobody enforces:
+it is held against what the reference gave (`observed`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from edgepack.toolchain.errors import SourceError
-from edgepack.toolchain.program import Signature, TensorSpec
+from edgepack.toolchain.program import Case, Signature, TensorSpec, is_sum, size_of, terms
 
 if TYPE_CHECKING:
+    import numpy as np
     import onnx
 
 _KINDS = {
@@ -47,7 +53,75 @@ def signature(model: onnx.ModelProto, where: str, ranks: dict[str, int] | None =
     known = ranks or {}
     inputs = [_spec(value, "input", where, known) for value in model.graph.input if value.name not in weights]
     outputs = [_spec(value, "output", where, known) for value in model.graph.output]
-    return Signature(tuple(inputs), tuple(outputs))
+    alone = {dim for spec in inputs for dim in spec.shape if isinstance(dim, str) and not is_sum(dim)}
+    return Signature(*(tuple(_open_sums(spec, alone) for spec in side) for side in (inputs, outputs)))
+
+
+def observed(own: Signature, cases: Sequence[Case]) -> tuple[Signature, list[str]]:
+    """The signature with its outputs' dimensions as the reference calls have them, and notes on what was declared.
+
+    Args:
+        own: As the file declares it.
+        cases: Calls, of different sizes where sizes may vary.
+    """
+    sizes = [_sizes(own, case.inputs) for case in cases]
+    outputs, notes = [], []
+    for spec in own.outputs:
+        seen = [case.outputs[spec.name].shape for case in cases]
+        if all(len(shape) == len(spec.shape) for shape in seen):
+            shape = tuple(
+                _true(dim, f"{spec.name}_{axis}", lengths, sizes)
+                for axis, (dim, lengths) in enumerate(zip(spec.shape, zip(*seen, strict=True), strict=True))
+            )
+            found = replace(spec, shape=shape)
+            if any(
+                new != old and set(terms(old)) <= set(sizes[0])
+                for new, old in zip(shape, spec.shape, strict=True)
+            ):
+                notes.append(f"the output {spec} is declared so, and is in truth {found}")
+            outputs.append(found)
+        else:
+            outputs.append(spec)
+    return Signature(own.inputs, tuple(outputs)), notes
+
+
+def _true(dim: int | str, name: str, lengths: Sequence[int], sizes: Sequence[Mapping[str, int]]) -> int | str:
+    """A dimension as all calls have it: as declared where that holds, else what it follows.
+
+    A name that no input has says nothing, and stays only where no input's dimension is followed.
+    """
+    known = all(named in one for one in sizes for named in terms(dim))
+    if known and _follows(dim, lengths, sizes):
+        return dim
+    fixed = len(set(lengths)) == 1
+    if fixed and (isinstance(dim, int) or not known):
+        return lengths[0] if known else dim
+    followed = next((own for own in sizes[0] if _follows(own, lengths, sizes)), None)
+    return followed or (dim if not known else lengths[0] if fixed else name)
+
+
+def _follows(dim: int | str, lengths: Sequence[int], sizes: Sequence[Mapping[str, int]]) -> bool:
+    return all(length == size_of(dim, one) for length, one in zip(lengths, sizes, strict=True))
+
+
+def _sizes(own: Signature, inputs: Mapping[str, np.ndarray]) -> dict[str, int]:
+    return {
+        dim: size
+        for spec in own.inputs
+        for dim, size in zip(spec.shape, inputs[spec.name].shape, strict=True)
+        if isinstance(dim, str) and not is_sum(dim)
+    }
+
+
+def _open_sums(spec: TensorSpec, alone: Collection[str]) -> TensorSpec:
+    """The same with sums of names that no input has by itself called by a name of their own."""
+    return replace(
+        spec,
+        shape=tuple(
+            f"{spec.name}_{axis}" if is_sum(dim) and not set(terms(dim)) <= set(alone) else dim
+            for axis, dim in enumerate(spec.shape)
+        ),
+    )
 
 
 def shapeless(model: onnx.ModelProto) -> list[str]:

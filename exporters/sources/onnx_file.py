@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from edgepack.exporters.sources import _onnx_cases, _onnx_reference
 from edgepack.exporters.sources._onnx_examples import example_files, examples
 from edgepack.exporters.sources._onnx_read import read
-from edgepack.exporters.sources._onnx_signature import shapeless, signature
+from edgepack.exporters.sources._onnx_signature import observed, shapeless, signature
 from edgepack.exporters.sources._onnx_tensors import check_tensors
 from edgepack.exporters.sources.base import Source, sources
 from edgepack.exporters.sources.inputs import parse
@@ -30,7 +30,7 @@ from edgepack.toolchain.errors import SourceError, UsageError, not_finite
 from edgepack.toolchain.files import hash_file
 from edgepack.toolchain.passes.storage import save
 from edgepack.toolchain.passes.weights import nan_or_inf
-from edgepack.toolchain.program import Case, Part, Program, Signature, TensorSpec
+from edgepack.toolchain.program import Case, Part, Program, Signature, TensorSpec, is_sum, size_of
 from edgepack.toolchain.quantized import QUANTIZED_NOTE, already_quantized
 from edgepack.toolchain.results import SourceFacts
 
@@ -105,11 +105,15 @@ class OnnxSource(Source):
             run = _onnx_reference.runner(session, [spec.name for spec in own.outputs])
             cases, told = self._cases(graph, own, run)
             notes += told
+            if _onnx_cases.may_draw(model):
+                _onnx_cases.check_repeatable(run, cases[0], where)
             if 0 < opsets.standard_version(model) < opsets.OLDEST:
                 path, told = self._modern(model, path, cases, place)
                 notes += told
             ranks = {name: cases[0].outputs[name].ndim for name in open_ranks}
-            part = Part("main", path, signature(model, where, ranks), cases)
+            final, told = observed(signature(model, where, ranks), cases)
+            notes += told
+            part = Part("main", path, final, cases)
             place.lives_with(part)
         found = already_quantized(model)
         if found:
@@ -215,7 +219,7 @@ class OnnxSource(Source):
             if wanted is not None:
                 sizes |= _asked_sizes(spec, wanted, given)
             for axis, dim in enumerate(spec.shape):
-                if isinstance(dim, str):
+                if isinstance(dim, str) and not is_sum(dim):
                     sizes.setdefault(dim, _BATCH if axis == 0 else _LENGTH)
         if overrides:
             raise UsageError(
@@ -223,6 +227,7 @@ class OnnxSource(Source):
                 where="--inputs",
                 todo=f"Its inputs are {', '.join(s.name for s in own.inputs)}",
             )
+        _check_sums(own, asked, sizes)
         return {name: size for name, size in sizes.items() if name in own.symbols}
 
 
@@ -257,6 +262,18 @@ class _Folder(AbstractContextManager["_Folder"]):
             shutil.rmtree(self._own, ignore_errors=True)
 
 
+def _check_sums(own: Signature, asked: Sequence[TensorSpec], sizes: Mapping[str, int]) -> None:
+    """Raise unless dimensions that follow from others are given the size that follows."""
+    for spec in asked:
+        for wanted, dim in zip(spec.resolve(sizes), own.input(spec.name).shape, strict=True):
+            if is_sum(dim) and size_of(dim, sizes) != wanted:
+                raise UsageError(
+                    f"--inputs gives {spec}, and the graph's dimension '{dim}' is {size_of(dim, sizes)} then",
+                    where="--inputs",
+                    todo="Give sizes that agree",
+                )
+
+
 def _asked_sizes(own: TensorSpec, asked: TensorSpec, given: Mapping[str, int]) -> dict[str, int]:
     """Sizes of the graph's named dimensions from what `--inputs` says of one input."""
     numbers = [dim if isinstance(dim, int) else given[dim] for dim in asked.shape]
@@ -267,7 +284,7 @@ def _asked_sizes(own: TensorSpec, asked: TensorSpec, given: Mapping[str, int]) -
             where="--inputs",
             todo="Give the graph's own dtype, number of dimensions and fixed sizes",
         )
-    return {d: n for d, n in zip(own.shape, numbers, strict=True) if isinstance(d, str)}
+    return {d: n for d, n in zip(own.shape, numbers, strict=True) if isinstance(d, str) and not is_sum(d)}
 
 
 def _index_bound(model: ir.Model, name: str) -> int:

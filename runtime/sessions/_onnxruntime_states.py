@@ -78,7 +78,7 @@ class StateSession:
         for spec in self.signature.inputs:
             value = inputs[spec.name]
             if isinstance(value, np.ndarray):
-                value = self._value(np.ascontiguousarray(value))
+                value = self._value(np.asarray(value, order="C"))
             bound[spec.name] = value
             binding.bind_ortvalue_input(spec.name, value)
         buffers = {output: bound[name] for name, output in self._shared.items()}

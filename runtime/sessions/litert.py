@@ -266,7 +266,7 @@ def _quantizer(detail: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
     scale, zero_point = detail["quantization"]
     dtype = np.dtype(detail["dtype"])
     if dtype.kind not in "iu":
-        return lambda value: np.ascontiguousarray(value, dtype=dtype)
+        return lambda value: np.asarray(value, dtype, order="C")  # a scalar stays one
     limits = np.iinfo(dtype)
 
     def quantized(value: np.ndarray) -> np.ndarray:
@@ -280,7 +280,7 @@ def _quantizer(detail: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
                     todo="Give smaller values",
                 )
             return narrow
-        return np.ascontiguousarray(value, dtype=dtype)
+        return np.asarray(value, dtype, order="C")
 
     return quantized
 

@@ -21,7 +21,7 @@ from edgepack.targets.cpu.onnxruntime import FEW_ROWS, multiplications, onnx_for
 from edgepack.toolchain.answers import ANSWER_FILE, error_in, read_answer
 from edgepack.toolchain.errors import TargetError
 from edgepack.toolchain.native_operators import refuse_native
-from edgepack.toolchain.program import Lowered, Part, Program
+from edgepack.toolchain.program import Lowered, Part, Program, size_of, terms
 from edgepack.toolchain.quantized import AS_GIVEN, already_quantized
 from edgepack.toolchain.results import Placement, Tool
 from edgepack.toolchain.subprocesses import run_tool
@@ -211,7 +211,8 @@ def _work(
             [sys.executable, "-m", WORKER, str(request)],
             time_limit_s=context.time_limit_s,
             cwd=Path(scratch),
-            expect=[answer, *([output, output.with_suffix(".bin")] if output else [])],
+            # A model without weights has an empty .bin, which the worker reads.
+            expect=[answer, *([output] if output else [])],
             env=openvino_ir.QUIET,
         )
         found = read_answer(answer)
@@ -223,7 +224,7 @@ def _work(
 
 def _size(dim: int | str, sizes: Mapping[str, int]) -> int:
     """A size for the one call that shows the kernels."""
-    return dim if isinstance(dim, int) else sum(sizes.get(name, 1) for name in dim.split("+"))
+    return size_of(dim, dict.fromkeys(terms(dim), 1) | dict(sizes))
 
 
 def _check(lowered: Lowered, found: Mapping[str, Any]) -> None:

@@ -71,7 +71,7 @@ def _argument(example: Mapping[str, Any], name: str, shape: tuple[int | str, ...
 
     if name not in example:
         raise TargetError(f"The source gives no example for its input '{name}' of shape {list(shape)}")
-    return torch.from_numpy(np.ascontiguousarray(example[name]))
+    return torch.from_numpy(np.asarray(example[name], order="C"))
 
 
 def convert(

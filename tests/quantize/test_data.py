@@ -161,3 +161,44 @@ def test_generic_sentences_are_many_different_and_always_the_same():
     first, second = list(generic_sentences()), list(generic_sentences())
     assert first == second
     assert len(set(first)) == len(first) > 1000
+
+
+SCALED = Signature((TensorSpec("image", "uint8", ("batch", 6)), TensorSpec("scale", "float32", ())), ())
+
+
+@pytest.fixture
+def scaled(tmp_path):
+    return part(SCALED, tmp_path, image=np.full((2, 6), 9, np.uint8), scale=np.float32(2))
+
+
+def test_a_scalar_stays_one(scaled, tmp_path):
+    made = load(None, scaled, {}, "model", 4)
+    np.savez(tmp_path / "d.npz", image=np.arange(48).reshape(8, 6), scale=np.arange(8, dtype=np.float32))
+    given = load(str(tmp_path / "d.npz"), scaled, {}, "model", 4)
+    for data in (made, given, fit(given, SCALED.pinned({"batch": 2}))):
+        assert data.samples[1]["scale"].shape == ()
+    assert given.samples[3]["scale"] == 3
+
+
+def test_values_that_the_inputs_dtype_lacks_are_refused(scaled, tmp_path):
+    np.savez(tmp_path / "d.npz", image=np.arange(250, 298).reshape(8, 6), scale=np.zeros(8, np.float32))
+    with pytest.raises(UsageError, match="holds values beyond uint8: 256 to 261"):
+        load(str(tmp_path / "d.npz"), scaled, {}, "model", 4)
+    np.savez(tmp_path / "d.npz", image=np.ones((8, 6), np.uint8), scale=np.full(8, 1e300))
+    with pytest.raises(UsageError, match="holds values beyond float32"):
+        load(str(tmp_path / "d.npz"), scaled, {}, "model", 4)
+
+
+@pytest.mark.parametrize("scale", [np.zeros(7, np.float32), np.float32(1)])
+def test_arrays_of_different_lengths_are_refused(scaled, tmp_path, scale):
+    np.savez(tmp_path / "d.npz", image=np.ones((8, 6), np.uint8), scale=scale)
+    with pytest.raises(UsageError, match="different numbers of samples: image 8, scale"):
+        load(str(tmp_path / "d.npz"), scaled, {}, "model", 4)
+
+
+def test_an_empty_npy_is_refused(vector, tmp_path):
+    folder = tmp_path / "d"
+    folder.mkdir()
+    (folder / "0.npy").touch()
+    with pytest.raises(UsageError, match="cannot be read"):
+        load(str(folder), vector, {}, "model", 4)

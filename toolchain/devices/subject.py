@@ -125,14 +125,10 @@ def facts_of(artifact: ArtifactResult) -> RunFacts:
 
 def feed(subject: Subject, artifact: ArtifactResult) -> dict[str, np.ndarray]:
     """The input that is timed: the first recorded row, in the sizes that the host timed, where it did."""
-    import numpy as np
-
     first = calls_of(subject.bundle, facts_of(artifact).cases)[0][0]
     shapes = artifact.latency.shapes if artifact.latency else {}
     return {
-        name: np.ascontiguousarray(np.resize(value[:1], shapes[name]))
-        if name in shapes and value.size
-        else value
+        name: recording.first_row(value, shapes[name]) if name in shapes and value.size else value
         for name, value in first.items()
     }
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from edgepack.runtime import environment, memory, timing
 from edgepack.runtime.sessions.base import sessions
-from edgepack.toolchain.pipeline import judging
+from edgepack.toolchain.pipeline import judging, recording
 from edgepack.toolchain.pipeline.budget import Turn
 from edgepack.toolchain.pipeline.candidate import Candidate
 from edgepack.toolchain.pipeline.candidates import Builder
@@ -30,11 +30,9 @@ _MOST_SECONDS, _FEWEST_SECONDS = 30.0, 3.0
 
 def feed(builder: Builder, signature: Signature) -> dict[str, np.ndarray]:
     """The input that is timed: the first reference row, repeated to the asked sizes, nothing masked."""
-    import numpy as np
-
     example = builder.part.cases[0].inputs
     return {
-        spec.name: np.ascontiguousarray(np.resize(example[spec.name][:1], spec.resolve(builder.sizes)))
+        spec.name: recording.first_row(example[spec.name], spec.resolve(builder.sizes))
         for spec in signature.inputs
     }
 

@@ -210,7 +210,7 @@ def _tiled(value: np.ndarray, shape: list[int]) -> np.ndarray:
 
     for axis, n in enumerate(shape):
         value = np.take(value, np.arange(n) % value.shape[axis], axis)
-    return np.ascontiguousarray(value)
+    return np.asarray(value, order="C")
 
 
 def _fills(part: Part, variant: Variant, given: Mapping[str, float]) -> Iterator[dict[str, float]]:

@@ -36,6 +36,7 @@ def program_folder(bench: Workbench, source: Source, fingerprint: str | None) ->
 def _build(bench: Workbench, source: Source, folder: Path, record: StageRecord) -> None:
     from edgepack.exporters.ladder import climb
     from edgepack.toolchain.passes.clean_up import clean_up
+    from edgepack.toolchain.passes.declared import declare
     from edgepack.toolchain.passes.storage import data_files, save_all
     from edgepack.toolchain.passes.weights import nan_or_inf
 
@@ -45,7 +46,9 @@ def _build(bench: Workbench, source: Source, folder: Path, record: StageRecord) 
     record.detail = f"{climbed.rung} in {time.perf_counter() - begin:.1f} s"
     program = climbed.program
     models = {part.name: part.model() for part in program}
-    for model in models.values():
+    for part in program:
+        model = models[part.name]
+        declare(model, part.signature)
         bad = nan_or_inf(model)
         if bad:
             raise not_finite(bad, source.request.model)

@@ -83,8 +83,16 @@ def read(path: Path) -> tuple[list[dict[str, np.ndarray]], list[dict[str, np.nda
     with np.load(path, allow_pickle=False) as arrays:
         for key in arrays.files:
             index, side, name = key.split("/", 2)
-            rows = feeds if side == "in" else reference
-            while len(rows) <= int(index):
-                rows.append({})
-            rows[int(index)][name] = arrays[key]
+            # Of a model without inputs the calls are known by their outputs alone.
+            while len(feeds) <= int(index):
+                feeds.append({})
+                reference.append({})
+            (feeds if side == "in" else reference)[int(index)][name] = arrays[key]
     return feeds, reference
+
+
+def first_row(value: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """The first row of an input, repeated to a shape; a scalar is a row."""
+    import numpy as np
+
+    return np.asarray(np.resize(np.atleast_1d(value)[:1], shape), order="C")

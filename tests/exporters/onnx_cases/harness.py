@@ -39,7 +39,7 @@ REASONS = {
     "unknown-operator": r"does not know the operator",
     "no-kernel": r"has no CPU kernel",
     "refused": r"does not accept|does not run on its example",
-    "random": r"^random ",
+    "random": r"draws random numbers|^random ",
     "runtime-differs": r"^differs ",
     "changed": r"^changed ",
 }

@@ -244,3 +244,12 @@ def test_a_sentence_encoder(
     assert lowest < artifact.parity.cosine < 1
     assert any(f"{count} in {kind}" in note for note in artifact.notes)
     assert edgepack.verify(bundle.path).ok
+
+
+def test_a_model_without_weights_is_compiled(tmp_path):
+    made = lowered(tmp_path / "in", "Relu")
+    (tmp_path / "out").mkdir()
+    compiled = module.OpenVinoCpu().compile(made, CONTEXT, tmp_path / "out")
+    x = np.random.default_rng(0).standard_normal((1, 16, 64)).astype(np.float32)
+    with sessions.get("openvino")(tmp_path / "out" / compiled.run_file, LINEAR, threads=1) as session:
+        np.testing.assert_array_equal(session.run({"x": x})["y"], np.maximum(x, 0))
