@@ -241,31 +241,29 @@ inline void count_taps(const __m512i* running, const uint32_t* weights, size_t t
   for (size_t c = 0; c < kConvChannels; ++c) add_one(counts[c], parity(running[tap], w[c]));
 }
 
-// What becomes of the counts of one panel at one group of positions.
-template <bool kBits>
+// What becomes of the counts of one panel at one group of positions. Few classes are a vector.
+template <bool kBits, bool kFewClasses>
 inline void finish(const ConvWork& work, size_t panel, size_t group, const Count (&counts)[kConvChannels]) {
   const uint16_t stored = work.stored[group];
   const __mmask16 written = static_cast<__mmask16>((1u << __builtin_popcount(stored)) - 1);
   const __m512i classes = _mm512_loadu_si512(work.classes + group * kPositions);
   const size_t first = panel * kConvChannels;
+  const int32_t* table = work.sums + first * work.class_stride;
   __m512i bytes = _mm512_setzero_si512();
   EDGEPACK_UNROLL
-  for (size_t c = 0; c < kConvChannels; ++c) {
-    const size_t channel = first + c;
-    if (channel >= work.channels) break;
-    const int32_t* table = work.sums + channel * work.class_stride;
-    const __m512i full = work.class_stride == kPositions
-                             ? _mm512_permutexvar_epi32(classes, _mm512_loadu_si512(table))
-                             : _mm512_i32gather_epi32(classes, table, 4);
+  for (size_t c = 0; c < kConvChannels; ++c, table += work.class_stride) {
+    const __m512i full = kFewClasses ? _mm512_permutexvar_epi32(classes, _mm512_loadu_si512(table))
+                                     : _mm512_i32gather_epi32(classes, table, 4);
     const __m512i dot = _mm512_sub_epi32(full, _mm512_slli_epi32(differing(counts[c]), 1));
     if constexpr (kBits) {
-      const __m512i above = _mm512_sub_epi32(dot, _mm512_set1_epi32(static_cast<int>(work.low[channel])));
-      const __mmask16 set = _mm512_cmplt_epu32_mask(above, _mm512_set1_epi32(static_cast<int>(work.width[channel])));
+      const __m512i above = _mm512_sub_epi32(dot, _mm512_set1_epi32(static_cast<int>(work.low[first + c])));
+      const __m512i width = _mm512_set1_epi32(static_cast<int>(work.width[first + c]));
+      const __mmask16 set = _mm512_cmplt_epu32_mask(above, width);
       bytes = _mm512_mask_or_epi32(bytes, set, bytes, _mm512_set1_epi32(1 << c));
-    } else {
-      const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), _mm512_set1_ps(work.alpha[channel]));
-      const __m512 y = _mm512_add_ps(scaled, _mm512_set1_ps(work.bias[channel]));
-      float* to = work.y + channel * work.plane + work.starts[group];
+    } else if (first + c < work.channels) {
+      const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), _mm512_set1_ps(work.alpha[first + c]));
+      const __m512 y = _mm512_add_ps(scaled, _mm512_set1_ps(work.bias[first + c]));
+      float* to = work.y + (first + c) * work.plane + work.starts[group];
       _mm512_mask_storeu_ps(to, written, _mm512_maskz_compress_ps(stored, y));
     }
   }
@@ -276,8 +274,8 @@ inline void finish(const ConvWork& work, size_t panel, size_t group, const Count
 }
 
 // Any number of taps.
-template <bool kBits>
-void conv_of_many(const ConvWork& work) {
+template <bool kBits, bool kFewClasses>
+void conv_of_many_taps(const ConvWork& work) {
   __m512i running[kKept];
   for (size_t panel = 0; panel < work.panels; ++panel) {
     const uint32_t* weights = work.weights + panel * work.taps * kConvChannels;
@@ -289,14 +287,13 @@ void conv_of_many(const ConvWork& work) {
         sum = run_taps(work, group, first, last, sum, running);
         count_taps(running, weights + first * kConvChannels, last - first, counts);
       }
-      finish<kBits>(work, panel, group, counts);
+      finish<kBits, kFewClasses>(work, panel, group, counts);
     }
   }
 }
 
-template <bool kBits>
-void conv(const ConvWork& work) {
-  if (work.taps > kKept) return conv_of_many<kBits>(work);
+template <bool kBits, bool kFewClasses>
+void conv_of_few_taps(const ConvWork& work) {
   __m512i running[kKept];
   const size_t together = kKept / work.taps;
   for (size_t first = work.first; first < work.last; first += together) {
@@ -309,10 +306,17 @@ void conv(const ConvWork& work) {
       for (size_t group = first; group < last; ++group) {
         Count counts[kConvChannels];
         count_taps(running + (group - first) * work.taps, weights, work.taps, counts);
-        finish<kBits>(work, panel, group, counts);
+        finish<kBits, kFewClasses>(work, panel, group, counts);
       }
     }
   }
+}
+
+template <bool kBits>
+void conv(const ConvWork& work) {
+  const bool few_classes = work.class_stride == kPositions;
+  if (work.taps <= kKept) return few_classes ? conv_of_few_taps<kBits, true>(work) : conv_of_few_taps<kBits, false>(work);
+  return few_classes ? conv_of_many_taps<kBits, true>(work) : conv_of_many_taps<kBits, false>(work);
 }
 
 }  // namespace
