@@ -34,6 +34,9 @@ from edgepack.toolchain.errors import UnknownNameError, UsageError, not_finite
 SMALLEST_SUM = 64
 SMALLEST_GROUP = 32
 SMALLEST_OUTPUTS = 16
+# 64 to 64 for one row is 4096 products, and fp32's time; 128 to 128 is half of it, and so is 64 to 64 for 16 rows
+# (docs/binary-gain.md).
+SMALLEST_PRODUCTS = 8192
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 _Found = dict[str, nn.Linear | nn.Conv2d]
@@ -57,7 +60,8 @@ def convert(
         model: Float, in float32; it is not changed. Trained weights are where training starts.
         method: A name in `methods`.
         keep: Names of layers that stay float.
-        example_inputs: Positional inputs, for methods that learn a scale for each output position.
+        example_inputs: Positional inputs, for methods that learn a scale for each output position; with them, layers
+            also stay float that have too few products for these inputs.
         options: The method's own, keyword arguments of its class.
 
     Returns:
@@ -82,12 +86,14 @@ def convert(
     for name in _ends(found, neighbours, embedded=embedded):
         if name not in keep:
             reasons[name] = "the first and the last layer stay float"
-    sizes = _output_sizes(model, found, example_inputs) if example_inputs is not None else {}
+    shapes = _output_shapes(model, found, example_inputs) if example_inputs is not None else {}
+    for name in found:
+        reasons[name] = reasons[name] or _too_few_products(found[name], shapes.get(name))
     decisions = []
     for name, layer in found.items():
         reason, notes = reasons[name], []
         if reason is None:
-            geometry = replace(Geometry.of(layer), output_size=sizes.get(name))
+            geometry = _geometry(layer, shapes.get(name))
             notes += _rectifier(model, name, neighbours)
             behind = neighbours.norm_behind(name) if kind.absorbs_norm else None
             norm = None
@@ -186,19 +192,31 @@ def _ends(found: _Found, neighbours: Neighbours, *, embedded: bool) -> set[str]:
     return set(order[-1:] if embedded else order[:1] + order[-1:])
 
 
-def _output_sizes(
-    model: nn.Module, found: _Found, example_inputs: tuple[Any, ...]
-) -> dict[str, tuple[int, int]]:
-    """Height and width of what each convolution gives for the example."""
-    sizes: dict[str, tuple[int, int]] = {}
+def _geometry(layer: nn.Linear | nn.Conv2d, shape: torch.Size | None) -> Geometry:
+    """Of a layer whose output has this shape, if that is known."""
+    geometry = Geometry.of(layer)
+    if shape is None or isinstance(layer, nn.Linear):
+        return geometry
+    return replace(geometry, output_size=(shape[-2], shape[-1]))
+
+
+def _too_few_products(layer: nn.Linear | nn.Conv2d, shape: torch.Size | None) -> str | None:
+    """Why it would not gain for the example, where that is known."""
+    if shape is None or (products := shape.numel() * Geometry.of(layer).terms) >= SMALLEST_PRODUCTS:
+        return None
+    return f"too small to gain: {products} products for the example (from {SMALLEST_PRODUCTS} on)"
+
+
+def _output_shapes(model: nn.Module, found: _Found, example_inputs: tuple[Any, ...]) -> dict[str, torch.Size]:
+    """The shape of what each layer that is called gives for the example."""
+    shapes: dict[str, torch.Size] = {}
     hooks = []
     for name, layer in found.items():
-        if isinstance(layer, nn.Conv2d):
 
-            def note(_module: nn.Module, _inputs: Any, output: Tensor, name: str = name) -> None:
-                sizes[name] = (output.shape[-2], output.shape[-1])
+        def note(_module: nn.Module, _inputs: Any, output: Tensor, name: str = name) -> None:
+            shapes[name] = output.shape
 
-            hooks.append(layer.register_forward_hook(note))
+        hooks.append(layer.register_forward_hook(note))
     training = model.training
     try:
         with torch.no_grad():
@@ -207,7 +225,7 @@ def _output_sizes(
         model.train(training)
         for hook in hooks:
             hook.remove()
-    return sizes
+    return shapes
 
 
 def _rectifier(model: nn.Module, name: str, neighbours: Neighbours) -> list[str]:

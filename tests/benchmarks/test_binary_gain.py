@@ -1,7 +1,7 @@
 """From which size on a binary layer is faster than fp32 and int8: layers of all sizes, a JSON line each.
 
 Times are without what the runtime takes for a call, which the layers of a network share. No layer that the converter
-makes binary may be slower than fp32.
+makes binary may be slower than fp32; those with too few products it leaves alone, given an example.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 import onnx_ir as ir
 import pytest
 
+from edgepack.quantize.binary._convert import SMALLEST_PRODUCTS
 from edgepack.runtime import kernels
 from edgepack.runtime.environment import capture
 from edgepack.runtime.kernels.functions import add_fallbacks
@@ -27,8 +28,18 @@ LAYERS = [(rows, width) for rows in (1, 16, 128) for width in (64, 128, 256, 512
 IMAGES = [
     (size, channels) for channels in (32, 64, 128, 256) for size in (56, 28, 14, 7) if size * channels <= 3584
 ]
+
+
+def least(products: int) -> float:
+    """The bound against fp32: none where the converter leaves a layer alone."""
+    return float(products >= SMALLEST_PRODUCTS)
+
+
 SHAPES = [
-    *(models.Shape(f"linear {m}, {k} to {k}", m, k, k, conv=False, over_fp32=1, over_int8=0) for m, k in LAYERS),
+    *(
+        models.Shape(f"linear {m}, {k} to {k}", m, k, k, conv=False, over_fp32=least(m * k * k), over_int8=0)
+        for m, k in LAYERS
+    ),
     *(models.Shape(f"conv 3x3, {s}x{s}x{c}", s, c, c, conv=True, over_fp32=1, over_int8=0) for s, c in IMAGES),
 ]  # fmt: skip
 

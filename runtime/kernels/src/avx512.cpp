@@ -1,18 +1,61 @@
 // x86-64 with AVX-512 and VPOPCNTDQ: sixteen channels a vector, VPOPCNTD counts each one's word.
 //
-// Register tile: 8 rows by 2 panels, 16 sums. A step takes two vectors of weights and, for each row,
-// one broadcast word, and executes 16 times XOR, VPOPCNTD and ADD: 48 operations on two ports for
-// 8192 products, so 341 products a cycle are the limit of this kernel.
+// Words that differ are added up by their parity and what it carries. With d_i = a_i XOR w_i, the parity of the words up
+// to i is the XOR of two running XORs, one of activations and one of weights, which are made before:
+//
+//     p_i = d_1 XOR ... XOR d_i = (a_1 XOR ... XOR a_i) XOR (w_1 XOR ... XOR w_i)
+//
+// A full adder of p, d_1 and d_2 gives the parity p_2 and the carry, the majority of its inputs; with d_1 = p XOR p_1 and
+// d_2 = p_1 XOR p_2 that is a function of the three parities, one VPTERNLOGD. Every bit of a carry counts two:
+//
+//     P = 2 sum of popcount(carries) + popcount(the last parity)
+//
+// So two words take two XOR, VPTERNLOGD, VPOPCNTD and ADD, five operations on two ports for 1024 products, where counting
+// each word takes six: 410 products a cycle are the limit of this kernel, and 341 of one that counts words.
+//
+// Register tile: 8 rows by one panel, or 8 channels by sixteen positions: eight sums and eight parities.
 #include <immintrin.h>
 
 #include "bit_kernel.h"
 #include "cpu_features.h"
 #include "tile_kernel.h"
 
+// Loops over a register tile. By itself GCC unrolls them only after it has decided that an array indexed by a variable
+// lives in memory: the sums of a tile would be stored and loaded again around its loop.
+#if defined(__GNUC__) && !defined(__clang__)
+#define EDGEPACK_UNROLL _Pragma("GCC unroll 8")
+#define EDGEPACK_UNROLL_TWICE _Pragma("GCC unroll 2")
+#else
+#define EDGEPACK_UNROLL
+#define EDGEPACK_UNROLL_TWICE
+#endif
+
 namespace edgepack {
 namespace {
 
 constexpr size_t kLanes = 16;
+
+// Bits that differ in the words so far.
+struct Count {
+  __m512i carries = _mm512_setzero_si512();
+  __m512i parity = _mm512_setzero_si512();
+};
+
+constexpr int kMajority = 0x74;  // of p, p XOR p1 and p1 XOR p2: bit 4 p + 2 p1 + p2 of the table
+
+// The next two words, as parities of all words up to each.
+inline void add_two(Count& count, __m512i first, __m512i second) {
+  const __m512i carry = _mm512_ternarylogic_epi32(count.parity, first, second, kMajority);
+  count.carries = _mm512_add_epi32(count.carries, _mm512_popcnt_epi32(carry));
+  count.parity = second;
+}
+
+// The last word of an odd number: none follows, so the parity stays.
+inline void add_one(Count& count, __m512i last) { add_two(count, last, last); }
+
+inline __m512i differing(const Count& count) {
+  return _mm512_add_epi32(_mm512_slli_epi32(count.carries, 1), _mm512_popcnt_epi32(count.parity));
+}
 
 void pack_row(const float* x, const float* threshold, size_t k, uint32_t* bits) {
   const size_t words = (k + kBitsPerWordPair - 1) / kBitsPerWordPair * 2;
@@ -68,74 +111,67 @@ inline uint32_t bits_of(__m512i differing, const Interval& interval) {
   return _mm512_cmplt_epu32_mask(above, interval.width);
 }
 
-// Two panels at a time where there are two: their bits are a word of the output, and a store each would cost as much as
-// the arithmetic. Bytes of channels that do not exist are not written.
-template <int kRows, int kPanels>
-inline void store_bits(const LinearWork& work, size_t row, size_t panel, const __m512i (&sums)[kRows][kPanels]) {
-  constexpr size_t kStep = kPanels == 1 ? 1 : 2;
-  static_assert(kPanels % kStep == 0, "panels are taken in twos");
-  for (size_t j = 0; j < kPanels; j += kStep) {
+// Bytes of channels that do not exist are not written.
+template <size_t kRows, size_t kPanels>
+inline void store_bits(const LinearWork& work, size_t row, size_t panel, const Count (&counts)[kRows][kPanels]) {
+  EDGEPACK_UNROLL
+  for (size_t j = 0; j < kPanels; ++j) {
     const size_t first = (panel + j) * kLanes;
-    const size_t left = work.columns > first ? work.columns - first : 0;
-    const size_t bytes = left >= kStep * kLanes ? kStep * kLanes / 8 : (left + 7) / 8;
-    const Interval low = interval_of(work, panel + j);
-    const Interval high = interval_of(work, panel + j + kStep - 1);
+    const bool both = work.columns > first + 8;
+    const Interval interval = interval_of(work, panel + j);
     uint8_t* to = work.bits + row * work.bits_stride + first / 8;
+    EDGEPACK_UNROLL
     for (size_t i = 0; i < kRows; ++i, to += work.bits_stride) {
-      uint32_t bits = bits_of(sums[i][j], low);
-      if constexpr (kStep == 2) bits |= bits_of(sums[i][j + 1], high) << kLanes;
-      if (bytes == sizeof bits) {
-        __builtin_memcpy(to, &bits, sizeof bits);
-      } else {
-        for (size_t byte = 0; byte < bytes; ++byte) to[byte] = static_cast<uint8_t>(bits >> (8 * byte));
-      }
+      const uint32_t bits = bits_of(differing(counts[i][j]), interval);
+      to[0] = static_cast<uint8_t>(bits);
+      if (both) to[1] = static_cast<uint8_t>(bits >> 8);
     }
   }
 }
 
-template <int kRows, int kPanels, bool kBits>
+template <size_t kRows, size_t kPanels, bool kBits>
 inline void tile(const LinearWork& work, size_t row, size_t panel) {
   const size_t words = work.words;
   const uint32_t* a = work.activations + row * words;
   const uint32_t* w = work.weights + panel * words * kLanes;
-  __m512i sums[kRows][kPanels];
-  for (int i = 0; i < kRows; ++i) {
-    for (int j = 0; j < kPanels; ++j) sums[i][j] = _mm512_setzero_si512();
-  }
-  for (size_t word = 0; word < words; ++word) {
-    __m512i weights[kPanels];
-    for (int j = 0; j < kPanels; ++j) {
-      weights[j] = _mm512_loadu_si512(w + (j * words + word) * kLanes);
-    }
-    for (int i = 0; i < kRows; ++i) {
-      const __m512i bits = _mm512_set1_epi32(static_cast<int>(a[i * words + word]));
-      for (int j = 0; j < kPanels; ++j) {
-        const __m512i differing = _mm512_popcnt_epi32(_mm512_xor_si512(bits, weights[j]));
-        sums[i][j] = _mm512_add_epi32(sums[i][j], differing);
+  Count counts[kRows][kPanels];
+  EDGEPACK_UNROLL_TWICE
+  for (size_t word = 0; word < words; word += 2) {
+    EDGEPACK_UNROLL
+    for (size_t j = 0; j < kPanels; ++j) {
+      const uint32_t* at = w + (j * words + word) * kLanes;
+      const __m512i w1 = _mm512_loadu_si512(at);
+      const __m512i w2 = _mm512_loadu_si512(at + kLanes);
+      EDGEPACK_UNROLL
+      for (size_t i = 0; i < kRows; ++i) {
+        const __m512i a1 = _mm512_set1_epi32(static_cast<int>(a[i * words + word]));
+        const __m512i a2 = _mm512_set1_epi32(static_cast<int>(a[i * words + word + 1]));
+        add_two(counts[i][j], _mm512_xor_si512(a1, w1), _mm512_xor_si512(a2, w2));
       }
     }
   }
   if constexpr (kBits) {
-    store_bits(work, row, panel, sums);
+    store_bits(work, row, panel, counts);
     return;
   }
-  for (int j = 0; j < kPanels; ++j) {
+  EDGEPACK_UNROLL
+  for (size_t j = 0; j < kPanels; ++j) {
     const Scaling s = scaling_of(work, panel + j);
-    for (int i = 0; i < kRows; ++i) {
-      store(work.y + (row + i) * work.y_stride + (panel + j) * kLanes, sums[i][j], s);
-    }
+    float* y = work.y + row * work.y_stride + (panel + j) * kLanes;
+    EDGEPACK_UNROLL
+    for (size_t i = 0; i < kRows; ++i) store(y + i * work.y_stride, differing(counts[i][j]), s);
   }
 }
 
-template <int kPanels, bool kBits>
+template <bool kBits>
 void all_rows(const LinearWork& work, size_t panel) {
   size_t row = 0;
-  for (; row + 8 <= work.rows; row += 8) tile<8, kPanels, kBits>(work, row, panel);
+  for (; row + 8 <= work.rows; row += 8) tile<8, 1, kBits>(work, row, panel);
   if (row + 4 <= work.rows) {
-    tile<4, kPanels, kBits>(work, row, panel);
+    tile<4, 1, kBits>(work, row, panel);
     row += 4;
   }
-  for (; row < work.rows; ++row) tile<1, kPanels, kBits>(work, row, panel);
+  for (; row < work.rows; ++row) tile<1, 1, kBits>(work, row, panel);
 }
 
 // One row has no tile to share weights with; eight panels side by side keep eight sums going.
@@ -143,16 +179,13 @@ template <bool kBits>
 void one_row(const LinearWork& work) {
   size_t panel = 0;
   for (; panel + 8 <= work.panels; panel += 8) tile<1, 8, kBits>(work, 0, panel);
-  for (; panel + 2 <= work.panels; panel += 2) tile<1, 2, kBits>(work, 0, panel);
-  if (panel < work.panels) tile<1, 1, kBits>(work, 0, panel);
+  for (; panel < work.panels; ++panel) tile<1, 1, kBits>(work, 0, panel);
 }
 
 template <bool kBits>
 void linear(const LinearWork& work) {
   if (work.rows == 1) return one_row<kBits>(work);
-  size_t panel = 0;
-  for (; panel + 2 <= work.panels; panel += 2) all_rows<2, kBits>(work, panel);
-  if (panel < work.panels) all_rows<1, kBits>(work, panel);
+  for (size_t panel = 0; panel < work.panels; ++panel) all_rows<kBits>(work, panel);
 }
 
 void pack_pixels(const float* x, size_t plane, size_t channels, const float* threshold, size_t pixels,
@@ -171,72 +204,128 @@ void pack_pixels(const float* x, size_t plane, size_t channels, const float* thr
   }
 }
 
-// Sixteen positions are a vector here, and one word of weights, broadcast, meets all of them.
-template <int kGroups, bool kBits>
-inline void conv_tile(const ConvWork& work, size_t group) {
+constexpr size_t kPanels = 8;  // of a convolution that share the words of its taps
+
+// Running XORs that are kept for all panels, 16 KiB: of as many groups of positions as fit, one behind the other. Of more
+// taps than that a part at a time is made, again for each panel.
+constexpr size_t kKept = 256;
+
+// Running XORs of the words that a group's positions meet at the taps from `first` to before `last`, on from `sum`.
+inline __m512i run_taps(const ConvWork& work, size_t group, size_t first, size_t last, __m512i sum, __m512i* running) {
   const uint32_t* bits = work.bits + group * kPositions;
-  __m512i sums[kConvChannels][kGroups];
-  for (size_t c = 0; c < kConvChannels; ++c) {
-    for (int j = 0; j < kGroups; ++j) sums[c][j] = _mm512_setzero_si512();
+  for (size_t tap = first; tap < last; ++tap) {
+    sum = _mm512_xor_si512(sum, _mm512_loadu_si512(bits + work.offsets[tap]));
+    *running++ = sum;
   }
-  for (size_t tap = 0; tap < work.taps; ++tap) {
-    const uint32_t* at = bits + work.offsets[tap];
-    const uint32_t* w = work.weights + tap * kConvChannels;
-    __m512i words[kGroups];
-    for (int j = 0; j < kGroups; ++j) words[j] = _mm512_loadu_si512(at + j * kPositions);
+  return sum;
+}
+
+// Sixteen positions are a vector here, and one word of weights, broadcast, meets all of them.
+inline void count_taps(const __m512i* running, const uint32_t* weights, size_t taps, Count (&counts)[kConvChannels]) {
+  const auto parity = [](__m512i words, uint32_t weight) {
+    return _mm512_xor_si512(words, _mm512_set1_epi32(static_cast<int>(weight)));
+  };
+  const uint32_t* w = weights;
+  size_t tap = 0;
+  EDGEPACK_UNROLL_TWICE
+  for (; tap + 2 <= taps; tap += 2, w += 2 * kConvChannels) {
+    const __m512i first = running[tap];
+    const __m512i second = running[tap + 1];
+    EDGEPACK_UNROLL
     for (size_t c = 0; c < kConvChannels; ++c) {
-      const __m512i weights = _mm512_set1_epi32(static_cast<int>(w[c]));
-      for (int j = 0; j < kGroups; ++j) {
-        const __m512i differing = _mm512_popcnt_epi32(_mm512_xor_si512(weights, words[j]));
-        sums[c][j] = _mm512_add_epi32(sums[c][j], differing);
-      }
+      add_two(counts[c], parity(first, w[c]), parity(second, w[kConvChannels + c]));
     }
   }
-  for (int j = 0; j < kGroups; ++j) {
-    const size_t at = group + static_cast<size_t>(j);
-    const __mmask16 stored = work.stored[at];
-    const __mmask16 written = static_cast<__mmask16>((1u << __builtin_popcount(stored)) - 1);
-    const __m512i classes = _mm512_loadu_si512(work.classes + at * kPositions);
-    __m512i bytes = _mm512_setzero_si512();
-    for (size_t c = 0; c < kConvChannels; ++c) {
-      if (c >= work.channels) break;
-      const int32_t* table = work.sums + c * work.class_stride;
-      const __m512i full = work.class_stride == kPositions
-                               ? _mm512_permutexvar_epi32(classes, _mm512_loadu_si512(table))
-                               : _mm512_i32gather_epi32(classes, table, 4);
-      const __m512i dot = _mm512_sub_epi32(full, _mm512_slli_epi32(sums[c][j], 1));
-      if constexpr (kBits) {
-        const __m512i above = _mm512_sub_epi32(dot, _mm512_set1_epi32(static_cast<int>(work.low[c])));
-        const __mmask16 set = _mm512_cmplt_epu32_mask(above, _mm512_set1_epi32(static_cast<int>(work.width[c])));
-        bytes = _mm512_mask_or_epi32(bytes, set, bytes, _mm512_set1_epi32(static_cast<int>(1u << c)));
-        continue;
-      }
-      const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), _mm512_set1_ps(work.alpha[c]));
-      const __m512 y = _mm512_add_ps(scaled, _mm512_set1_ps(work.bias[c]));
-      float* to = work.y + c * work.plane + work.starts[at];
+  if (tap == taps) return;
+  EDGEPACK_UNROLL
+  for (size_t c = 0; c < kConvChannels; ++c) add_one(counts[c], parity(running[tap], w[c]));
+}
+
+// What becomes of the counts of one panel at one group of positions. Few classes are a vector.
+template <bool kBits, bool kFewClasses>
+inline void finish(const ConvWork& work, size_t panel, size_t group, const Count (&counts)[kConvChannels]) {
+  const uint16_t stored = work.stored[group];
+  const __mmask16 written = static_cast<__mmask16>((1u << __builtin_popcount(stored)) - 1);
+  const __m512i classes = _mm512_loadu_si512(work.classes + group * kPositions);
+  const size_t first = panel * kConvChannels;
+  const int32_t* table = work.sums + first * work.class_stride;
+  __m512i bytes = _mm512_setzero_si512();
+  EDGEPACK_UNROLL
+  for (size_t c = 0; c < kConvChannels; ++c, table += work.class_stride) {
+    const __m512i full = kFewClasses ? _mm512_permutexvar_epi32(classes, _mm512_loadu_si512(table))
+                                     : _mm512_i32gather_epi32(classes, table, 4);
+    const __m512i dot = _mm512_sub_epi32(full, _mm512_slli_epi32(differing(counts[c]), 1));
+    if constexpr (kBits) {
+      const __m512i above = _mm512_sub_epi32(dot, _mm512_set1_epi32(static_cast<int>(work.low[first + c])));
+      const __m512i width = _mm512_set1_epi32(static_cast<int>(work.width[first + c]));
+      const __mmask16 set = _mm512_cmplt_epu32_mask(above, width);
+      bytes = _mm512_mask_or_epi32(bytes, set, bytes, _mm512_set1_epi32(1 << c));
+    } else if (first + c < work.channels) {
+      const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), _mm512_set1_ps(work.alpha[first + c]));
+      const __m512 y = _mm512_add_ps(scaled, _mm512_set1_ps(work.bias[first + c]));
+      float* to = work.y + (first + c) * work.plane + work.starts[group];
       _mm512_mask_storeu_ps(to, written, _mm512_maskz_compress_ps(stored, y));
     }
-    if constexpr (kBits) {
-      const __m512i together = _mm512_maskz_compress_epi32(stored, bytes);
-      _mm512_mask_cvtepi32_storeu_epi8(work.packed + work.starts[at], written, together);
+  }
+  if constexpr (kBits) {
+    const __m512i together = _mm512_maskz_compress_epi32(stored, bytes);
+    _mm512_mask_cvtepi32_storeu_epi8(work.packed + panel * work.plane + work.starts[group], written, together);
+  }
+}
+
+// Any number of taps.
+template <bool kBits, bool kFewClasses>
+void conv_of_many_taps(const ConvWork& work) {
+  __m512i running[kKept];
+  for (size_t panel = 0; panel < work.panels; ++panel) {
+    const uint32_t* weights = work.weights + panel * work.taps * kConvChannels;
+    for (size_t group = work.first; group < work.last; ++group) {
+      Count counts[kConvChannels];
+      __m512i sum = _mm512_setzero_si512();
+      for (size_t first = 0; first < work.taps; first += kKept) {
+        const size_t last = work.taps - first < kKept ? work.taps : first + kKept;
+        sum = run_taps(work, group, first, last, sum, running);
+        count_taps(running, weights + first * kConvChannels, last - first, counts);
+      }
+      finish<kBits, kFewClasses>(work, panel, group, counts);
+    }
+  }
+}
+
+template <bool kBits, bool kFewClasses>
+void conv_of_few_taps(const ConvWork& work) {
+  __m512i running[kKept];
+  const size_t together = kKept / work.taps;
+  for (size_t first = work.first; first < work.last; first += together) {
+    const size_t last = work.last - first < together ? work.last : first + together;
+    for (size_t group = first; group < last; ++group) {
+      run_taps(work, group, 0, work.taps, _mm512_setzero_si512(), running + (group - first) * work.taps);
+    }
+    for (size_t panel = 0; panel < work.panels; ++panel) {
+      const uint32_t* weights = work.weights + panel * work.taps * kConvChannels;
+      for (size_t group = first; group < last; ++group) {
+        Count counts[kConvChannels];
+        count_taps(running + (group - first) * work.taps, weights, work.taps, counts);
+        finish<kBits, kFewClasses>(work, panel, group, counts);
+      }
     }
   }
 }
 
 template <bool kBits>
 void conv(const ConvWork& work) {
-  size_t group = work.first;
-  for (; group + 2 <= work.last; group += 2) conv_tile<2, kBits>(work, group);
-  if (group < work.last) conv_tile<1, kBits>(work, group);
+  const bool few_classes = work.class_stride == kPositions;
+  if (work.taps <= kKept) return few_classes ? conv_of_few_taps<kBits, true>(work) : conv_of_few_taps<kBits, false>(work);
+  return few_classes ? conv_of_many_taps<kBits, true>(work) : conv_of_many_taps<kBits, false>(work);
 }
 
 }  // namespace
 
 const BitKernel kAvx512 = {"avx512", [](const CpuFeatures& cpu) { return cpu.avx512_vpopcntdq; }, kLanes,
-                           pack_row, linear<false>, pack_pixels, conv<false>, linear<true>, conv<true>, nullptr};
+                           pack_row, linear<false>, pack_pixels, conv<false>, linear<true>, conv<true>, nullptr, true, kPanels};
 
 // Counts where the tiles are not worth their while, or where what they need is not given.
 const BitKernel kAmx = {"amx", [](const CpuFeatures& cpu) { return cpu.amx_int8 && cpu.avx512_vpopcntdq; }, kLanes,
-                        pack_row, linear<false>, pack_pixels, conv<false>, linear<true>, conv<true>, &kAmxTiles};
+                        pack_row, linear<false>, pack_pixels, conv<false>, linear<true>, conv<true>, &kAmxTiles, true, kPanels};
 
 }  // namespace edgepack

@@ -57,7 +57,9 @@ constexpr size_t kWordBits = 32;
 
 // Below this many products a call is over before a second thread has begun.
 constexpr size_t kWorthThreads = size_t{1} << 22;
-constexpr size_t kGroupsOfATask = 64;
+// Groups of positions of a task: many where they share the weights of one panel, few where panels share them.
+constexpr size_t kGroupsOfAPanel = 64;
+constexpr size_t kGroupsOfPanels = 16;
 
 size_t ceil_div(size_t a, size_t b) { return (a + b - 1) / b; }
 
@@ -233,6 +235,7 @@ class BinConv {
           pops_[slot_of(n) * taps() + tap] += static_cast<int32_t>(bit);
         }
       }
+      if (kernel_.running) run(panel, taps() * words_, kConvChannels);
     }
   }
 
@@ -282,12 +285,14 @@ class BinConv {
     }
   }
 
-  void multiply(const ConvPlan& plan, const uint32_t* bits, size_t panel, size_t first, size_t last,
+  // `panels` of one group from `panel` on.
+  void multiply(const ConvPlan& plan, const uint32_t* bits, size_t panel, size_t panels, size_t first, size_t last,
                 Out* y) const {
     const size_t in_group = panel % group_panels() * kConvChannels;
     ConvWork work{};
     work.bits = bits;
     work.weights = bits_.data() + panel * taps() * words_ * kConvChannels;
+    work.panels = panels;
     work.offsets = plan.offsets.data();
     work.taps = taps() * words_;
     work.first = first;
@@ -298,7 +303,7 @@ class BinConv {
     work.sums = plan.sums.data() + panel * kConvChannels * plan.class_stride;
     work.class_stride = plan.class_stride;
     work.plane = plan.out_height * plan.out_width;
-    work.channels = std::min(kConvChannels, group_channels() - in_group);
+    work.channels = std::min(panels * kConvChannels, group_channels() - in_group);
     if constexpr (kOut == Form::kBits) {
       work.low = low_.data() + panel * kConvChannels;
       work.width = width_.data() + panel * kConvChannels;
@@ -328,17 +333,20 @@ class BinConv {
       uint32_t* to = bits.data() + b * sample + plane * plan.word_plane;
       pack_plane(plan, x + b * image, plane / words_, plane % words_, lines.data() + task * line, to);
     };
-    const size_t panels = group_ * group_panels();
-    const size_t chunks = ceil_div(plan.groups, kGroupsOfATask);
+    // A task is some panels of a group at some groups of positions.
+    const size_t task_groups = kernel_.conv_panels > 1 ? kGroupsOfPanels : kGroupsOfAPanel;
+    const size_t chunks = ceil_div(plan.groups, task_groups);
+    const size_t parts = ceil_div(group_panels(), kernel_.conv_panels);
     const auto multiply_one = [&](size_t task) {
-      const size_t chunk = task % chunks;
-      const size_t panel = task / chunks % panels;
-      const size_t b = task / chunks / panels;
-      const uint32_t* from = bits.data() + b * sample + panel / group_panels() * words_ * plan.word_plane;
-      const size_t first = chunk * kGroupsOfATask;
-      multiply(plan, from, panel, first, std::min(plan.groups, first + kGroupsOfATask), y + b * out);
+      const size_t first = task % chunks * task_groups;
+      const size_t part = task / chunks % parts * kernel_.conv_panels;
+      const size_t group = task / chunks / parts % group_;
+      const size_t b = task / chunks / parts / group_;
+      const uint32_t* from = bits.data() + b * sample + group * words_ * plan.word_plane;
+      multiply(plan, from, group * group_panels() + part, std::min(kernel_.conv_panels, group_panels() - part), first,
+               std::min(plan.groups, first + task_groups), y + b * out);
     };
-    const size_t tasks = batch * panels * chunks;
+    const size_t tasks = batch * group_ * parts * chunks;
     if (batch * n_ * plan.out_height * plan.out_width * taps() * k_ < kWorthThreads) {
       for (size_t task = 0; task < batch * planes; ++task) pack_one(task);
       for (size_t task = 0; task < tasks; ++task) multiply_one(task);

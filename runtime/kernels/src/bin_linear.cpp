@@ -131,12 +131,13 @@ class BinLinear {
       } else {
         kernel_.pack_row(x + row * k_, threshold(), k_, bits + row * words);
       }
+      if (kernel_.running) run(bits + row * words, words);
     }
   }
 
-  // Whether rows of bytes are rows of words already.
+  // Whether rows of bytes are the kernel's rows of words already.
   bool packed(const In* x) const {
-    return kIn == Form::kBits && k_ % kBitsPerWordPair == 0 && reinterpret_cast<uintptr_t>(x) % alignof(uint32_t) == 0;
+    return kIn == Form::kBits && !kernel_.running && k_ % kBitsPerWordPair == 0 && reinterpret_cast<uintptr_t>(x) % alignof(uint32_t) == 0;
   }
 
   void multiply_bits(OrtKernelContext* context, const In* x, size_t rows, Out* y) const {

@@ -54,13 +54,14 @@ struct LinearWork {
 inline constexpr size_t kPositions = 16;
 inline constexpr size_t kConvChannels = 8;
 
-// Up to eight output channels of one group at groups of sixteen positions of one sample. A position is a
+// Output channels of one group, in panels of eight, at groups of sixteen positions of one sample. A position is a
 // place in a plane of bits; the word of input that tap t meets there is bits[position + offsets[t]].
 // Some positions are no pixel of the output (where a row of the plane is longer than a row of the
 // output): `stored` says which are, and those that are stand in the output one after the other.
 struct ConvWork {
   const uint32_t* bits;
-  const uint32_t* weights;  // [taps, 8]
+  const uint32_t* weights;  // [panels, taps, 8]
+  size_t panels;            // at most the kernel's conv_panels
   const size_t* offsets;    // [taps]
   size_t taps;              // words of input that one position meets
   size_t first;             // group of sixteen positions
@@ -68,17 +69,17 @@ struct ConvWork {
   const int32_t* classes;   // [groups * 16]: which border of the image the position is at
   const uint16_t* stored;   // [groups]: a bit for each position that is a pixel of the output
   const size_t* starts;     // [groups]: the pixel that the first stored position is
-  const int32_t* sums;      // [8, class_stride]: what the sum is if no bit differs, for each class
+  const int32_t* sums;      // [panels * 8, class_stride]: what the sum is if no bit differs, for each class
   size_t class_stride;      // at least 16
-  const float* alpha;       // [8]
-  const float* bias;        // [8]
+  const float* alpha;       // [panels * 8]
+  const float* bias;        // [panels * 8]
   float* y;                 // [channels, plane]
   size_t plane;             // pixels of an output channel
-  size_t channels;          // that exist: 1 to 8
+  size_t channels;          // that exist: at least one of the last panel
   // Of `conv_bits` in the place of alpha, bias and y:
-  const uint32_t* low;    // [8]
-  const uint32_t* width;  // [8]
-  uint8_t* packed;        // [plane]: a byte a pixel, channel c in bit c
+  const uint32_t* low;    // [panels * 8]
+  const uint32_t* width;  // [panels * 8]
+  uint8_t* packed;        // [panels, plane]: a byte a pixel, a panel's channel c in bit c
 };
 
 struct BitKernel {
@@ -107,6 +108,13 @@ struct BitKernel {
 
   // For large products; null where there is nothing faster than counting.
   const TileKernel* tiles;
+
+  // Whether `linear` takes rows of activations, and both take weights, as running XORs: in the place of each word (of
+  // each tap, in a convolution) stands the XOR of all words of the row up to it.
+  bool running = false;
+
+  // Panels of a convolution that are best computed in one call, and the most that it takes.
+  size_t conv_panels = 1;
 };
 
 extern const BitKernel kPortable;

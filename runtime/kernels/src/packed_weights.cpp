@@ -22,7 +22,17 @@ uint32_t word_of(const uint8_t* row, size_t k, size_t word) {
 }  // namespace
 
 void words_of_bytes(const uint8_t* row, size_t k, uint32_t* words) {
-  for (size_t word = 0; word < words_of(k); ++word) words[word] = word_of(row, k, word);
+  size_t word = 0;
+  for (; (word + 1) * 32 <= k; ++word) {
+    const uint8_t* of = row + word * 4;
+    words[word] = uint32_t{of[0]} | uint32_t{of[1]} << 8 | uint32_t{of[2]} << 16 | uint32_t{of[3]} << 24;
+  }
+  for (; word < words_of(k); ++word) words[word] = word_of(row, k, word);
+}
+
+void run(uint32_t* words, size_t count, size_t stride) {
+  uint32_t sum = 0;
+  for (size_t i = 0; i < count; ++i) words[i * stride] = sum ^= words[i * stride];
 }
 
 PackedWeights::PackedWeights(const BitKernel& kernel, size_t n, size_t k, const uint8_t* file,
@@ -54,6 +64,7 @@ PackedWeights::PackedWeights(const BitKernel& kernel, size_t n, size_t k, const 
     const uint8_t* row = file + channel * ((k + 7) / 8);
     uint32_t* panel = bits_.data() + channel / lanes * words_ * lanes + channel % lanes;
     for (size_t word = 0; word < words_; ++word) panel[word * lanes] = word_of(row, k, word);
+    if (kernel.running) run(panel, words_, lanes);
   }
 }
 

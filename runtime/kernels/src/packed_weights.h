@@ -14,6 +14,9 @@ inline size_t words_of(size_t k) { return (k + kBitsPerWordPair - 1) / kBitsPerW
 // A row of `k` bits in bytes as words: what lies beyond k is 0.
 void words_of_bytes(const uint8_t* row, size_t k, uint32_t* words);
 
+// Words of a row, `stride` apart, to their running XOR (BitKernel::running).
+void run(uint32_t* words, size_t count, size_t stride = 1);
+
 // What becomes of the sums, by channel: numbers by alpha and bias, or bits by an interval (bit_kernel.h).
 // Two of the four are null.
 struct Finish {

@@ -67,6 +67,17 @@ def test_a_layer_that_would_not_gain_or_cannot_be_run_stays_float(middle, text):
     assert reason(middle) == text
 
 
+@pytest.mark.parametrize(
+    ("rows", "text"),
+    [(1, "too small to gain: 4096 products for the example (from 8192 on)"), (2, None)],
+)
+def test_an_example_tells_what_is_too_small_for_its_rows(rows, text):
+    model = nn.Sequential(nn.Linear(64, 128), nn.Linear(128, 64), nn.Linear(64, 64), nn.Linear(64, 10))
+    _, report = convert(model, "bnn", example_inputs=(torch.zeros(rows, 64),))
+    assert report.kept.get("2") == text
+    assert "1" not in report.kept
+
+
 def test_what_is_asked_to_stay_stays():
     assert reason(nn.Conv2d(64, 64, 1), keep=["2"]) == "asked for"
 

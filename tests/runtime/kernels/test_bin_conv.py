@@ -32,6 +32,14 @@ CASES: list[tuple[tuple[int, int, int, int], int, tuple[int, int], dict[str, obj
     ((1, 7, 3, 3), 5, (7, 7), {"pads": (3, 3, 3, 3)}),
     ((1, 9, 4, 4), 2, (3, 3), {"strides": (30, 30)}),
     ((1, 5, 2, 2), 3, (2, 2), {"pads": (6, 5, 4, 3)}),  # some pixels see padding alone
+    (
+        (1, 70, 12, 10),
+        9,
+        (11, 9),
+        {"pads": (0, 0, 0, 0)},
+    ),  # more taps than are kept at a time, in few classes
+    ((1, 70, 6, 6), 9, (11, 9), {"pads": (5, 4, 5, 4)}),  # and in many
+    ((1, 32, 5, 6), 70, (3, 3), {}),  # more panels than share them
     ((0, 5, 4, 4), 3, (3, 3), {}),
 ]
 
