@@ -237,7 +237,13 @@ def _store(data: CalibrationData, lowered: Lowered, folder: Path) -> tuple[int, 
 
 
 def _fits(sample: Feeds, lowered: Lowered) -> bool:
+    """Whether a sample has the inputs of a file, in its sizes where those are fixed."""
     return all(
-        spec.name in sample and tuple(sample[spec.name].shape) == spec.shape
+        spec.name in sample
+        and sample[spec.name].ndim == len(spec.shape)
+        and all(
+            have == dim or isinstance(dim, str)
+            for have, dim in zip(sample[spec.name].shape, spec.shape, strict=True)
+        )
         for spec in lowered.signature.inputs
     )
