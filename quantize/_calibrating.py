@@ -28,14 +28,20 @@ def required(data: CalibrationData | None, precision: str, part: str) -> Calibra
 
 
 def lacking(sample: Feeds, signature: Signature) -> TensorSpec | None:
-    """The first input that a sample does not have, or has in another size than the signature's (fixed) one."""
+    """The first input that a sample does not have, or has in another size than the signature's where that is fixed."""
     return next(
         (
             spec
             for spec in signature.inputs
-            if spec.name not in sample or tuple(sample[spec.name].shape) != spec.shape
+            if spec.name not in sample or not _fits(sample[spec.name].shape, spec)
         ),
         None,
+    )
+
+
+def _fits(shape: tuple[int, ...], spec: TensorSpec) -> bool:
+    return len(shape) == len(spec.shape) and all(
+        isinstance(dim, str) or have == dim for have, dim in zip(shape, spec.shape, strict=True)
     )
 
 

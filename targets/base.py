@@ -82,7 +82,7 @@ class Context:
         time_limit_s: Limit of one vendor tool, in seconds.
         threads: Threads that the artifact will be run with.
         static: Whether every dimension is fixed at its size, where the target would leave it free.
-        options: What the user told the target, for `compile` alone: fields of its `options_type`.
+        options: What the user told the target: fields of its `options_type`; for `lower` its `lowering_options`.
         rewrites: Rewrites (`toolchain.rewrites`) that are applied when the part is lowered.
         precision: For which precision they are: the form that the lowered part will be quantized to.
     """
@@ -179,6 +179,10 @@ class Target(ABC):
     """Whether it builds what it offers whatever precision is asked for."""
     options_type: ClassVar[type[Options]] = Options
     """What `--target-option name=value` can tell it."""
+    lowering_options: ClassVar[frozenset[str]] = frozenset()
+    """Those of them that `lower` reads; the others are for `compile` alone."""
+    growing_states: ClassVar[bool] = False
+    """Whether it takes states that grow from call to call where others with an equal `lower_key` refuse them."""
 
     @property
     def family(self) -> str:

@@ -109,15 +109,17 @@ def _face(model: Any) -> tuple[Any, ...]:
 
     def side(entries: Any) -> frozenset[tuple[str, tuple[int, ...]]]:
         return frozenset(
-            (_text(entry.name), tuple(int(n) for n in _list(tensors[entry.tensorIndex].shape)))
+            (_text(entry.name), tuple(int(n) for n in _dimensions(tensors[entry.tensorIndex])))
             for entry in entries
         )
 
     return side(signature.inputs), side(signature.outputs)
 
 
-def _list(values: Any) -> Any:
-    return () if values is None else values
+def _dimensions(tensor: Any) -> Any:
+    """A tensor's dimensions, -1 for those that callers choose."""
+    open_too = tensor.shapeSignature if tensor.shapeSignature is not None else ()
+    return open_too if len(open_too) else tensor.shape if tensor.shape is not None else ()
 
 
 def _text(name: Any) -> str:

@@ -3,6 +3,9 @@
 The runtime narrows 64-bit integers to 32, an NPU's model takes and gives int8 or int16, and images
 lie channels-last in the file. The session converts all of it, so that a caller sees the signature
 and nothing else; what that costs is part of every time measured through it.
+
+Where a file leaves dimensions to its caller, the runtime plans its memory for the sizes that a call
+has, and anew only when the next call has others.
 """
 
 from __future__ import annotations
@@ -35,7 +38,7 @@ class LitertSession(CheckedSession):
 
     Args:
         path: The model file.
-        signature: The part's signature as the caller sees it; shapes are static.
+        signature: The part's signature as the caller sees it; what it leaves open, the file does too.
         threads: Threads within one operator.
 
     Raises:
@@ -54,6 +57,8 @@ class LitertSession(CheckedSession):
         # In a file of several parts the tensors of all but the first are reached through the part's runner only.
         self._runner = runner if len(self._interpreter.get_signature_list()) > 1 else None
         self._check()
+        self._open = any(-1 in detail["shape_signature"] for detail in self._inputs.values())
+        self._shapes: dict[int, tuple[int, ...]] = {}
         # What a call needs, found once: between calls of a few milliseconds lookups count.
         self._given = [
             (name, detail["index"], name in self._channels_last, _quantizer(detail))
@@ -83,12 +88,25 @@ class LitertSession(CheckedSession):
             if self._runner is not None:
                 made = self._runner(**{name: value for (name, _), value in given.items()})
                 return {name: real(made[name]) for name, _, real in self._made}
+            if self._open:
+                self._resize({index: value.shape for (_, index), value in given.items()})
             for (_, index), value in given.items():
                 interpreter.set_tensor(index, value)
             interpreter.invoke()
         except (RuntimeError, ValueError) as error:
+            self._shapes = {}
             raise SourceError(f"LiteRT failed on these inputs: {error}", where=str(self.path)) from error
-        return {name: real(interpreter.get_tensor(index)) for name, index, real in self._made}
+        return {name: real(_read(interpreter, index)) for name, index, real in self._made}
+
+    def _resize(self, shapes: dict[int, tuple[int, ...]]) -> None:
+        """Let the runtime plan for these inputs, by index, unless that is what it has planned for."""
+        if shapes == self._shapes:
+            return
+        for index, shape in shapes.items():
+            if shape != self._shapes.get(index):
+                self._interpreter.resize_tensor_input(index, shape)
+        self._interpreter.allocate_tensors()
+        self._shapes = shapes
 
     @classmethod
     def tensors(cls, path: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -122,9 +140,9 @@ class LitertSession(CheckedSession):
                 expected = by_name[name].shape
                 if kind == "input" and name in self._channels_last:
                     expected = tuple(expected[axis] for axis in _TO_FILE)
-                if tuple(detail["shape"]) != expected:
+                if tuple(detail["shape_signature"]) != _numbers(expected):
                     raise SourceError(
-                        f"The {kind} '{name}' has the shape {[int(n) for n in detail['shape']]} in the file "
+                        f"The {kind} '{name}' has the shape {[int(n) for n in detail['shape_signature']]} in the file "
                         f"and {list(expected)} in its signature",
                         where=str(self.path),
                         todo="Export the bundle again",
@@ -152,14 +170,21 @@ def tensors(
     interpreter = _load(path, threads, keep_tensors=True)
     details, _ = _details(interpreter, path)
     channels_last = tflite.read_note(path).get(tflite.CHANNELS_LAST, ())
+    given = {}
     for name, detail in details.items():
         if name not in inputs:
             raise UsageError(
                 f"The input '{name}' is missing", where=path.name, todo=f"Give all of: {', '.join(details)}"
             )
         value = inputs[name].transpose(_TO_FILE) if name in channels_last else inputs[name]
-        interpreter.set_tensor(detail["index"], _quantizer(detail)(value))
+        given[detail["index"]] = _quantizer(detail)(value)
     try:
+        if any(-1 in detail["shape_signature"] for detail in details.values()):
+            for index, value in given.items():
+                interpreter.resize_tensor_input(index, value.shape)
+            interpreter.allocate_tensors()
+        for index, value in given.items():
+            interpreter.set_tensor(index, value)
         interpreter.invoke()
     except (RuntimeError, ValueError) as error:
         raise SourceError(f"LiteRT failed on these inputs: {error}", where=str(path)) from error
@@ -170,8 +195,27 @@ def tensors(
         for tensor in operator.outputs:
             if tensor.name in by_name and (wanted is None or tensor.name in wanted):
                 detail = by_name[tensor.name]
-                result[tensor.name] = _dequantizer(detail)(interpreter.get_tensor(detail["index"]))
+                result[tensor.name] = _dequantizer(detail)(_read(interpreter, detail["index"]))
     return result
+
+
+def _read(interpreter: Any, index: int) -> np.ndarray:
+    """A tensor's numbers; LiteRT's Python refuses to give a tensor without any, such as an empty cache."""
+    try:
+        found: np.ndarray = interpreter.get_tensor(index)
+    except ValueError:
+        import numpy as np
+
+        detail = next(one for one in interpreter.get_tensor_details() if one["index"] == index)
+        if 0 not in detail["shape"]:
+            raise
+        return np.empty(detail["shape"], detail["dtype"])
+    return found
+
+
+def _numbers(shape: Iterable[int | str]) -> tuple[int, ...]:
+    """A shape as a file has it: -1 where callers choose."""
+    return tuple(dim if isinstance(dim, int) else -1 for dim in shape)
 
 
 def _import() -> Any:
@@ -199,7 +243,12 @@ def _load(path: Path, threads: int, *, keep_tensors: bool = False) -> Any:
                     kind.BUILTIN_WITHOUT_DEFAULT_DELEGATES if keep_tensors else kind.AUTO
                 ),
             )
-            interpreter.allocate_tensors()
+            try:
+                interpreter.allocate_tensors()
+            except RuntimeError:
+                # The sizes that a file names beside its open dimensions need not go together; a call's do.
+                if not any(-1 in detail["shape_signature"] for detail in interpreter.get_input_details()):
+                    raise
     except (RuntimeError, ValueError) as error:
         raise SourceError(
             f"LiteRT cannot load the file: {error}", where=str(path), todo="Export the bundle again"
@@ -231,7 +280,9 @@ def _runner(interpreter: Any, path: Path, signature: Signature, channels_last: C
             else shape
             for name, shape in shapes.items()
         }
-        if all(tuple(detail["shape"]) == wanted[name] for name, detail in details.items()):
+        if all(
+            tuple(detail["shape_signature"]) == _numbers(wanted[name]) for name, detail in details.items()
+        ):
             fitting.append(runner)
     if len(fitting) != 1:
         raise SourceError(

@@ -8,12 +8,13 @@ installed (`_torch_lowering`).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from edgepack.targets.base import Context, Requirement
-from edgepack.targets.mobile import _onnx_lowering, _torch_lowering
+from edgepack.targets.mobile import _onnx_lowering, _open_sizes, _torch_lowering
 from edgepack.targets.mobile._tflite.base import NotServed
 from edgepack.toolchain.errors import TargetError, UsageError
 from edgepack.toolchain.native_operators import refuse_native
@@ -40,24 +41,31 @@ def lower(
     context: Context,
     folder: Path,
     change: _onnx_lowering.Change = lambda _: (),
+    opened: Sequence[str] = (),
 ) -> Lowered:
-    """Convert one part to a `.tflite` with static shapes, inputs and outputs named as in the signature.
+    """Convert one part to a `.tflite`, inputs and outputs named as in the signature.
 
     Args:
         target: Name of the asking target, for messages.
         program: Where the part comes from.
-        part: The part; its named dimensions are pinned to `context.sizes`.
+        part: The part; its named dimensions are pinned to `context.sizes` unless they are to be open.
         context: The source, the sizes, the time limit.
         folder: Receives the file.
         change: Rewrites the part's graph first; litert-torch, which does not see it, goes without.
+        opened: Dimensions that callers choose, as far as operators can do without the number; the notes name those
+            that are pinned all the same, with the operator and its reason.
 
     Raises:
         TargetError: The model cannot be converted, as one with native operators; the operator is named.
         UsageError: A named dimension has no size.
         ToolchainFailedError: The converter crashed, hung or wrote nothing.
     """
-    _check_part(target, program, part)
-    inputs = pin(Signature(part.signature.inputs, ()), context.sizes, target).inputs
+    refuse_native(part.model(), target, part.name)
+    given = Signature(part.signature.inputs, ())
+    inputs = pin(given, context.sizes, target).inputs
+    if opened:
+        return _lower_open(target, program, part, context, folder, change, opened)
+    refuse_growing(target, program, part)
     try:
         return _onnx_lowering.lower(part, inputs, context.sizes, folder, change)
     except NotServed as refusal:
@@ -68,6 +76,33 @@ def lower(
         return _torch_lowering.lower(
             part, pin(part.signature, context.sizes, target), context, folder, refusal.what
         )
+
+
+def _lower_open(
+    target: str,
+    program: Program,
+    part: Part,
+    context: Context,
+    folder: Path,
+    change: _onnx_lowering.Change,
+    opened: Sequence[str],
+) -> Lowered:
+    """With these dimensions open, or as many of them as can be; errors as of `lower`."""
+    sizes, needed = context.sizes, _open_sizes.growing(program, part)
+
+    def attempt(names: tuple[str, ...]) -> Lowered:
+        inputs = _open_sizes.partly(Signature(part.signature.inputs, ()), sizes, names).inputs
+        own = _open_sizes.pinned(sizes, names)
+        return _onnx_lowering.lower(part, inputs, own, folder, change, sizes)
+
+    try:
+        lowered, notes = _open_sizes.fewest_pinned(opened, attempt, sizes, needed)
+    except NotServed as refusal:
+        if needed:
+            raise
+        said = f"No dimension is open: edgepack's own converter refuses the part at any size ({refusal.what})"
+        lowered, notes = lower(target, program, part, context, folder, change), [said]
+    return replace(lowered, notes=(*lowered.notes, *notes))
 
 
 def _with_second(refusal: NotServed) -> NotServed:
@@ -104,38 +139,12 @@ def pin(signature: Signature, sizes: Any, where: str) -> Signature:
     return Signature(tuple(map(fixed, signature.inputs)), tuple(map(fixed, signature.outputs)))
 
 
-def _check_part(target: str, program: Program, part: Part) -> None:
-    refuse_native(part.model(), target, part.name)
-    refuse_growing(target, program, part)
-
-
 def refuse_growing(target: str, program: Program, part: Part) -> None:
     """Raise TargetError for a part with a state that a target with fixed shapes cannot have."""
-    growing = _growing(program, part)
+    growing = _open_sizes.growing(program, part)
     if growing:
         raise TargetError(
-            f"{target} has fixed shapes, and the state '{growing}' grows from call to call",
+            f"{target} has fixed shapes, and the state '{next(iter(growing.values()))}' grows from call to call",
             where=f"part {part.name}",
-            todo="Use --target cpu:onnxruntime, or give the model a cache of fixed length",
+            todo="Use --target cpu:onnxruntime or mobile:litert, or give the model a cache of fixed length",
         )
-
-
-def _growing(program: Program, part: Part) -> str | None:
-    """A state that enters the part with another length than it leaves with; None when there is none.
-
-    What another part makes once, as an encoder does for its decoder, may have its length by another name.
-    """
-    for link in program.links:
-        if link.to_part == part.name:
-            source = program.parts[link.from_part].signature.output(link.output).shape
-            into = part.signature.input(link.input).shape
-            known = link.from_part == part.name or len(source) != len(into)
-            if source != into and (known or _numbers_differ(source, into)):
-                return link.input
-    return None
-
-
-def _numbers_differ(source: Sequence[int | str], into: Sequence[int | str]) -> bool:
-    """A dimension that both shapes fix has two sizes."""
-    pairs = zip(source, into, strict=True)
-    return any(isinstance(a, int) and isinstance(b, int) and a != b for a, b in pairs)

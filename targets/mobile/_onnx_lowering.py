@@ -27,16 +27,18 @@ def lower(
     sizes: Mapping[str, int],
     folder: Path,
     change: Change = lambda _: (),
+    examples: Mapping[str, int] | None = None,
 ) -> Lowered:
-    """Convert one part, in float or with QuantizeLinear and DequantizeLinear, to `.tflite` with static shapes.
+    """Convert one part, in float or with QuantizeLinear and DequantizeLinear, to `.tflite`.
 
     Args:
         part: The part; its graph stays as it is.
-        inputs: The part's, their named dimensions replaced by `sizes`. Dimensions of outputs may have names of their
-            own, which follow from the graph.
-        sizes: Size of every named dimension.
+        inputs: The part's, their named dimensions replaced by `sizes`; a name that is left is open in the file.
+            Dimensions of outputs may have names of their own, which follow from the graph.
+        sizes: Size of every named dimension that is not open.
         folder: Receives the file.
         change: Called with the graph first; what it says becomes the first notes.
+        examples: Sizes of open dimensions that a runtime plans for until a call has others.
 
     Returns:
         The file; its precision is `AS_GIVEN` when the part is quantized already.
@@ -51,9 +53,12 @@ def lower(
     path, model = folder / MODEL_FILE, part.model()
     quantized = already_quantized(model) is not None
     said = change(model)
-    done = convert(model, path, sizes=sizes)
+    done = convert(model, path, sizes=sizes, examples=examples)
     shapes = {spec.name: spec.shape for spec in inputs}
-    outputs = [TensorSpec(spec.name, spec.dtype, done.outputs[spec.name]) for spec in part.signature.outputs]
+    outputs = [
+        TensorSpec(spec.name, spec.dtype, _named(done.outputs[spec.name], spec.shape))
+        for spec in part.signature.outputs
+    ]
     notes = [
         *said,
         *(layout_note(name, [shapes[name][axis] for axis in (0, 2, 3, 1)]) for name in done.channels_last),
@@ -63,6 +68,11 @@ def lower(
     return Lowered(
         part.name, "tflite", path, Signature(tuple(inputs), tuple(outputs)), precision, notes=tuple(notes)
     )
+
+
+def _named(shape: Sequence[int], names: Sequence[int | str]) -> tuple[int | str, ...]:
+    """What the file has, and where that is open what the part calls it."""
+    return tuple(name if size < 0 else size for size, name in zip(shape, names, strict=True))
 
 
 def layout_note(name: str, shape: Sequence[int | str]) -> str:

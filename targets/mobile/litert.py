@@ -15,6 +15,7 @@ from pathlib import Path
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
 from edgepack.targets.cpu.onnxruntime import FEW_ROWS
 from edgepack.targets.mobile import _litert_lowering as lowering
+from edgepack.targets.mobile._open_sizes import OpenSizes, wanted
 from edgepack.targets.mobile.phases import Phase, Phases, Quantize, as_lowered, lower_each
 from edgepack.toolchain import tflite
 from edgepack.toolchain.errors import TargetError
@@ -35,6 +36,9 @@ class Litert(Target):
     title = "LiteRT (TFLite) on a mobile CPU, XNNPACK"
     session = "litert"
     static_shapes = True
+    growing_states = True
+    options_type = OpenSizes
+    lowering_options = frozenset({"open"})
 
     def requirements(self) -> Sequence[Requirement]:
         """Quantizer and runtime, both in the default installation."""
@@ -45,8 +49,12 @@ class Litert(Target):
         return lowering.lower_key()
 
     def lower(self, program: Program, part: Part, context: Context, folder: Path) -> Lowered:
-        """A `.tflite` with static shapes, in float unless the model came quantized; errors as in `_litert_lowering`."""
-        return lowering.lower(self.name, program, part, context, folder)
+        """A `.tflite`, in float unless the model came quantized; errors as in `_litert_lowering` and `_open_sizes`.
+
+        Sizes are fixed, but for the dimensions that are asked to be open, and for programs whose states grow.
+        """
+        opened = wanted(self.name, program, part, context)
+        return lowering.lower(self.name, program, part, context, folder, opened=opened)
 
     def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:
         """Dynamic int8 first for products of matrices, static int8 first for convolutions; 4 bits for few rows."""

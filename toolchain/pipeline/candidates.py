@@ -114,11 +114,15 @@ class Builder:
         self, target: Target | None = None, rewrites: tuple[str, ...] = (), precision: str | None = None
     ) -> Context:
         """What targets may use of the run; for one that compiles, what the user told it too."""
-        recipe = self.bench.recipe
-        options = told(recipe, target) if target else {}
+        return self._context(told(self.bench.recipe, target) if target else {}, rewrites, precision)
+
+    def _context(
+        self, options: Mapping[str, Any], rewrites: tuple[str, ...], precision: str | None
+    ) -> Context:
+        recipe, static = self.bench.recipe, self.bench.recipe.static or bool(self.bucket)
         return Context(
-            self.source, self.sizes, recipe.time_limit_s, recipe.threads, recipe.static, options, rewrites, precision
-        )  # fmt: skip
+            self.source, self.sizes, recipe.time_limit_s, recipe.threads, static, options, rewrites, precision
+        )
 
     def lower(
         self,
@@ -141,14 +145,15 @@ class Builder:
             GateError: The lowered file does not agree with the program.
         """
         contract.checked_sessions(target)
-        told(self.bench.recipe, target)  # what it cannot do is said before anything is built
+        asked = told(self.bench.recipe, target)  # what it cannot do is said before anything is built
+        options = {name: value for name, value in asked.items() if name in target.lowering_options}
 
         kept = (GateError,) * bool(rewrites) + (TargetError,) * trial
 
         def build(folder: Path, record: StageRecord) -> None:
             with kept_verdict(folder, record, *kept):
                 made = target.lower(
-                    self.program, self.part, self.context(rewrites=rewrites, precision=precision), folder
+                    self.program, self.part, self._context(options, rewrites, precision), folder
                 )
                 lowered = contract.checked_lowered(target, made)
                 lowered.save(folder)
@@ -163,6 +168,10 @@ class Builder:
             "time limit": None,
             "versions": target_versions(target),
         }
+        if options:
+            key["options"] = options
+        if target.growing_states and self.program.links:
+            key["growing states"] = True
         if rewrites:
             key |= {
                 "rewrites": rewriting.versions(rewrites),

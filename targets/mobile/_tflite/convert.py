@@ -46,6 +46,7 @@ def convert(
     path: Path,
     *,
     sizes: Mapping[str, int] | None = None,
+    examples: Mapping[str, int] | None = None,
     channels_last: bool = True,
     inline_limit: int = writer.INLINE_LIMIT,
 ) -> Conversion:
@@ -56,6 +57,7 @@ def convert(
         path: The file to write.
         sizes: Sizes of named dimensions. Those without one stay for callers to choose, where every operator that
             meets them can do without the number.
+        examples: Sizes of open dimensions that a runtime plans for until it is told others.
         channels_last: Whether images that go straight into convolutions are taken as [N, H, W, C]; the file says
             so in its note (`toolchain.tflite.CHANNELS_LAST`).
         inline_limit: As for `writer.write`.
@@ -71,7 +73,7 @@ def convert(
     from edgepack.targets.mobile._tflite.passes import simplify
 
     prepare(model, sizes or {})
-    lowering = Lowering(model)
+    lowering = Lowering(model, examples)
     graph = lowering.run()
     simplify(graph, channels_last=channels_last)
     writer.write(graph, path, inline_limit=inline_limit)

@@ -63,13 +63,18 @@ def held(array: np.ndarray, dtype: str = "") -> Values:
 
 @dataclass(eq=False)
 class Tensor:
-    """One tensor; constant when it has `values`."""
+    """One tensor; constant when it has `values`.
+
+    Where callers choose dimensions (-1), `example` has those that the file names beside that: a runtime that is told
+    nothing plans for them.
+    """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     values: Values | None = None
     quantization: Quantization | None = None
+    example: tuple[int, ...] | None = None
 
     @property
     def small(self) -> np.ndarray | None:

@@ -7,9 +7,10 @@ a DEQUANTIZE in front, or a constant in float.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from edgepack.targets.mobile._tflite import dtypes
+from edgepack.targets.mobile._tflite import dtypes, run_time
 from edgepack.targets.mobile._tflite.base import NotInteger, NotServed, operators
 from edgepack.targets.mobile._tflite.graph import Graph, Tensor, Values
 from edgepack.targets.mobile._tflite.integers import Plan, parameters, plans, signed
@@ -17,6 +18,7 @@ from edgepack.targets.mobile._tflite.node import INSTEAD, Node
 from edgepack.targets.mobile._tflite.prepare import ACTIVATION
 from edgepack.targets.mobile._tflite.quantization import SIGNED, Quantization
 from edgepack.toolchain.passes.graphs import standard
+from edgepack.toolchain.program import size_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -31,6 +33,7 @@ class Lowering:
 
     Args:
         model: Prepared (see `prepare`), shapes inferred.
+        examples: Sizes that open dimensions of inputs have until callers choose others; 1 for those without.
 
     Attributes:
         graph: What was made of it.
@@ -38,11 +41,11 @@ class Lowering:
         in_float: Why nodes between quantized tensors are computed in float: reason -> how many.
     """
 
-    def __init__(self, model: ir.Model) -> None:
+    def __init__(self, model: ir.Model, examples: Mapping[str, int] | None = None) -> None:
         self.graph = Graph()
         self.opset = model.graph.opset_imports.get("", 0)
         self.in_float: Counter[str] = Counter()
-        self._model = model
+        self._model, self._examples = model, examples or {}
         self._tensors: dict[ir.Value, Tensor] = {}
         self._plain: dict[ir.Value, Tensor] = {}
 
@@ -57,6 +60,7 @@ class Lowering:
             if value.is_initializer() or not (value.uses() or value.is_graph_output()):
                 continue
             tensor = self.graph.tensor(value.name or "", self.dtype(value), self.shape(value))
+            tensor.example = self._example(value)
             self.graph.inputs[value.name or ""] = self._tensors[value] = tensor
         order = plans(self._model.graph)
         for node in self._model.graph:
@@ -129,6 +133,17 @@ class Lowering:
                 todo="Export the model with fixed sizes (--size NAME=N)",
             )
         return tuple(dim if isinstance(dim, int) else -1 for dim in value.shape)
+
+    def _example(self, value: ir.Value) -> tuple[int, ...]:
+        """Dimensions of an input, sizes in the place of names."""
+        found = []
+        for dim in value.shape or ():
+            name = dim if isinstance(dim, int) else dim.value or ""
+            try:
+                found.append(size_of(name, self._examples))
+            except KeyError:
+                found.append(1)
+        return tuple(found)
 
     def _stored(self, value: ir.Value) -> Tensor:
         tensor = value.const_value
@@ -258,8 +273,13 @@ class Lowering:
     def _copy(self, tensor: Tensor, name: str) -> Tensor:
         """A tensor of its own: TFLite's outputs are computed, each once."""
         made = self.graph.tensor(name, tensor.dtype, tensor.shape, tensor.quantization)
-        shape = self.graph.integers(tensor.shape, f"{name}/shape")
-        self.graph.add("RESHAPE", [tensor, shape], [made])
+        shape = tensor.shape if tensor.shape.count(-1) <= 1 else None
+        target = (
+            run_time.sizes(self.graph, tensor)
+            if shape is None
+            else self.graph.integers(shape, f"{name}/shape")
+        )
+        self.graph.add("RESHAPE", [tensor, target], [made])
         return made
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from edgepack.targets.mobile._tflite import options
+from edgepack.targets.mobile._tflite import options, run_time
 from edgepack.targets.mobile._tflite.base import NotServed
 from edgepack.targets.mobile._tflite.graph import Graph, Tensor, Values, held
 from edgepack.targets.mobile._tflite.quantization import Quantization
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edgepack.targets.mobile._tflite.lowering import Lowering
 
 INSTEAD = "Use --target cpu:onnxruntime, or change the model"
+SIZES = "Give sizes for the named dimensions (--size NAME=N)"
 
 
 class Node:
@@ -89,6 +90,14 @@ class Node:
         """An input; of integers when the node is computed with integers and the input is real, else plain."""
         value = self._value(index)
         return self._lowering.tensor(value) if self.integer else self._lowering.plain(value)
+
+    def tensor(self, index: int) -> Tensor:
+        """An input in its own type, such as a vector of sizes."""
+        return self.held(self._value(index))
+
+    def held(self, value: ir.Value) -> Tensor:
+        """What holds a value of the graph, in its own type."""
+        return self._lowering.plain(value)
 
     def values(self, index: int) -> Values | None:
         """A constant input's values, as integers where it is quantized and the node computes so; else None."""
@@ -242,13 +251,22 @@ class Node:
         return self.graph.constant(values, f"{self.label}/{what}", quantization)
 
     def reshaped(self, tensor: Tensor, shape: Sequence[int]) -> Tensor:
-        """The same numbers under other dimensions; at most one of them is -1 for callers to choose."""
+        """The same numbers under other dimensions, of which those open to callers (-1) are the tensor's, in order.
+
+        Raises:
+            NotServed: More than one dimension is open, and they are not the tensor's.
+        """
         target = tuple(int(n) for n in shape)
         if tensor.shape == target:
             return tensor
         if tensor.values is not None:
             new = tensor.values.derived(lambda a: a.reshape(target), target, ("reshape", target))
             return self.constant(new, "reshaped", tensor.quantization)
+        if target.count(-1) > 1:
+            sizes = run_time.like(self.graph, tensor, target, f"{self.label}/shape")
+            if sizes is None:
+                self.refuse("several of the result's dimensions are open, and not those of its input", SIZES)
+            return self.emit("RESHAPE", [tensor, sizes], target)
         return self.emit(
             "RESHAPE", [tensor, self.integers(target, "shape")], target, newShape=np.array(target)
         )

@@ -136,7 +136,7 @@ def _tensor(tensor: Tensor, buffer: int) -> Any:
     made = schema.TensorT()
     made.name, made.buffer, made.hasRank = tensor.name.encode(), buffer, True
     made.type = getattr(schema.TensorType, tensor.dtype.upper())
-    made.shape = np.array([abs(dim) for dim in tensor.shape], np.int32)
+    made.shape = np.array(tensor.example or [abs(dim) for dim in tensor.shape], np.int32)
     if any(dim < 0 for dim in tensor.shape):
         made.shapeSignature = np.array(tensor.shape, np.int32)
     if tensor.quantization is not None:

@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgepack.targets.mobile._tflite import run_time
 from edgepack.targets.mobile._tflite.base import BOTH, NotInteger, operator
+from edgepack.targets.mobile._tflite.node import SIZES
 
 if TYPE_CHECKING:
     from edgepack.targets.mobile._tflite.graph import Tensor
     from edgepack.targets.mobile._tflite.node import Node
 
 _MATRIX = 2
+_ENDLESS = 2**31 - 1
+"""A bound that says "as far as it goes"; larger ones do too."""
 
 
 @operator("Concat", to="CONCATENATION", integer=BOTH)
@@ -34,13 +38,19 @@ def gather(node: Node) -> None:
     """Slices by number along an axis."""
     x = node.x(0)
     axis = node.axis(node.attribute("axis", 0), len(x.shape))
-    indices = _indices(node, 1, x.shape[axis])
+    indices = _indices(node, 1, x, axis)
     count = node.size(indices.shape)
     table = x.values is not None and x.dtype == "float32" and axis == 0 and len(x.shape) == _MATRIX
-    if table and indices.values is None and count > 0:
+    if table and indices.values is None and count:
         flat = node.reshaped(indices, (count,))
         rows = node.emit("EMBEDDING_LOOKUP", [flat, x], (count, x.shape[1]), dtype="float32")
-        node.bind(node.reshaped(rows, node.out_shape()))
+        shape = node.out_shape()
+        if shape.count(-1) > 1:
+            wanted: list[int | Tensor] = [run_time.sizes(node.graph, indices), x.shape[1]]
+            target = run_time.joined(node.graph, wanted, f"{node.label}/shape")
+            node.bind(node.emit("RESHAPE", [rows, target], shape))
+            return
+        node.bind(node.reshaped(rows, shape))
         return
     made = node.emit("GATHER", [x, indices], node.out_shape(), axis=axis)
     node.bind(made)
@@ -54,43 +64,73 @@ def gather_nd(node: Node) -> None:
     node.finish("GATHER_ND", [node.x(0), node.x(1)])
 
 
-def _indices(node: Node, index: int, size: int) -> Tensor:
-    known = node.small(index)
+def _indices(node: Node, index: int, x: Tensor, axis: int) -> Tensor:
+    known, size = node.small(index), x.shape[axis]
     if known is None:
         return node.x(index)
-    return node.integers(np.where(known < 0, known + size, known).astype(np.int32), "indices")
+    if size >= 0 or (known >= 0).all():
+        return node.integers(np.where(known < 0, known + size, known).astype(np.int32), "indices")
+    if known.size > 1:
+        node.refuse("it counts several indices from the end of an open dimension", SIZES)
+    last = run_time.size(node.graph, x, axis)
+    counted = node.emit(
+        "ADD", [last, node.integers(known.reshape(1), "from the end")], (1,), potScaleInt16=False
+    )
+    return node.reshaped(counted, known.shape)
 
 
-@operator("Slice", to="STRIDED_SLICE, SLICE", integer=BOTH, moves=True, limits="constant bounds")
+@operator("Slice", to="STRIDED_SLICE, SLICE", integer=BOTH, moves=True, limits="known axes and steps")
 def slice_(node: Node) -> None:
     """Every n-th element from a start to an end, along any axes; steps may be negative."""
     x, rank = node.x(0), len(node.shape(0))
-    starts, ends, axes, steps = _bounds(node, rank)
-    begin, end, stride = [0] * rank, list(x.shape), [1] * rank
-    open_ends = 0
+    axes, steps = _axes(node)
+    starts, ends = (_bounds(node, name, place) for name, place in (("starts", 1), ("ends", 2)))
+    begin: list[int | Tensor] = [0] * rank
+    end: list[int | Tensor] = [max(n, 0) for n in x.shape]
+    stride = [1] * rank
+    whole = sum(1 << at for at, size in enumerate(x.shape) if size < 0)
     for start, stop, axis, step in zip(starts, ends, axes, steps, strict=True):
-        at, size = node.axis(int(axis), rank), x.shape[int(axis) % rank]
-        if size < 0:
-            if start < 0 or step != 1 or 0 <= stop < 2**31 - 1 or stop < 0:
-                node.refuse("it slices an open dimension from its end", "Give sizes for the named dimensions")
-            begin[at], open_ends = int(start), open_ends | 1 << at
+        at = node.axis(int(axis), rank)
+        size, stride[at] = x.shape[at], int(step)
+        if isinstance(start, int) and isinstance(stop, int) and size >= 0:
+            begin[at], end[at], stride[at] = slice(start, stop, step).indices(size)
+            if step < 0 and end[at] == -1:  # the one before the first, which only a mask can say
+                whole |= 1 << at
             continue
-        begin[at], end[at], stride[at] = slice(int(start), int(stop), int(step)).indices(size)
-    open_ends |= sum(1 << at for at, size in enumerate(x.shape) if size < 0)
-    if all(step == 1 for step in stride) and not open_ends:
-        sizes = [max(0, stop - start) for start, stop in zip(begin, end, strict=True)]
-        if list(x.shape) == sizes:
-            node.bind(x)
-            return
-        if x.values is not None:
-            node.bind(_cut(node, x, begin, sizes))
-            return
-        node.bind(node.emit("SLICE", [x, node.integers(begin, "begin"), node.integers(sizes, "size")], sizes))
+        begin[at], end[at] = _narrow(start), _narrow(stop)
+        endless = isinstance(stop, int) and (stop >= _ENDLESS if step > 0 else stop <= -_ENDLESS)
+        whole = whole | 1 << at if endless else whole & ~(1 << at)
+    known_begin = [n for n in begin if isinstance(n, int)]
+    known_end = [n for n in end if isinstance(n, int)]
+    plain = all(step == 1 for step in stride)
+    if plain and known_begin == [0] * rank and _is_whole(x, known_end, whole):
+        node.bind(x)
         return
-    # An end of -1 behind a negative step means the one before the first, which only a mask can say.
-    mask = open_ends | sum(1 << at for at in range(rank) if stride[at] < 0 and end[at] < 0)
-    parts = [node.integers(v, w) for v, w in ((begin, "begin"), (end, "end"), (stride, "strides"))]
-    node.bind(node.emit("STRIDED_SLICE", [x, *parts], node.out_shape(), endMask=mask))
+    if plain and not whole and -1 not in x.shape and len(known_begin) == len(known_end) == rank:
+        sizes = [max(0, stop - start) for start, stop in zip(known_begin, known_end, strict=True)]
+        if x.values is not None:
+            node.bind(_cut(node, x, known_begin, sizes))
+            return
+        bounds = [node.integers(known_begin, "begin"), node.integers(sizes, "size")]
+        node.bind(node.emit("SLICE", [x, *bounds], sizes))
+        return
+    parts = [
+        run_time.joined(node.graph, begin, f"{node.label}/begin"),
+        run_time.joined(node.graph, end, f"{node.label}/end"),
+        node.integers(stride, "strides"),
+    ]
+    node.bind(node.emit("STRIDED_SLICE", [x, *parts], node.out_shape(), endMask=whole))
+
+
+def _is_whole(x: Tensor, end: list[int], mask: int) -> bool:
+    """Whether a slice from 0 ends where the tensor does, in every dimension."""
+    return len(end) == len(x.shape) and all(
+        mask >> at & 1 or (size >= 0 and end[at] == size) for at, size in enumerate(x.shape)
+    )
+
+
+def _narrow(bound: int | Tensor) -> int | Tensor:
+    return min(max(bound, -_ENDLESS), _ENDLESS) if isinstance(bound, int) else bound
 
 
 def _cut(node: Node, x: Tensor, begin: list[int], sizes: list[int]) -> Tensor:
@@ -102,16 +142,26 @@ def _cut(node: Node, x: Tensor, begin: list[int], sizes: list[int]) -> Tensor:
     return node.constant(values, "slice", x.quantization)
 
 
-def _bounds(node: Node, rank: int) -> tuple[list[int], list[int], list[int], list[int]]:
+def _bounds(node: Node, name: str, place: int) -> list[int | Tensor]:
+    """Starts or ends of a slice, one an axis: numbers, or vectors of one number that the model computes."""
     if node.attribute("starts") is not None:  # operator sets before 10
-        starts, ends = node.attribute("starts"), node.attribute("ends")
-        axes = node.attribute("axes", list(range(len(starts))))
-        return starts, ends, axes, [1] * len(starts)
-    starts, ends = (node.known(i, "bounds").reshape(-1).tolist() for i in (1, 2))
-    axes = node.known(3, "axes").reshape(-1).tolist() if node.has(3) else list(range(len(starts)))
-    steps = node.known(4, "steps").reshape(-1).tolist() if node.has(4) else [1] * len(starts)
-    del rank
-    return starts, ends, axes, steps
+        return list(node.attribute(name))
+    known = node.small(place)
+    if known is not None:
+        return [int(n) for n in known.reshape(-1)]
+    vector = node.tensor(place)
+    return [run_time.part(node.graph, vector, at) for at in range(vector.shape[0])]
+
+
+def _axes(node: Node) -> tuple[list[int], list[int]]:
+    """Axes of a slice, and their steps."""
+    if node.attribute("starts") is not None:
+        count = len(node.attribute("starts"))
+        return node.attribute("axes", list(range(count))), [1] * count
+    count = node.tensor(1).shape[0]
+    axes = node.known(3, "axes").reshape(-1).tolist() if node.has(3) else list(range(count))
+    steps = node.known(4, "steps").reshape(-1).tolist() if node.has(4) else [1] * count
+    return axes, steps
 
 
 @operator("Split", to="SPLIT, SPLIT_V", integer=BOTH, moves=True, limits="known sizes")
@@ -214,10 +264,14 @@ def cumsum(node: Node) -> None:
                 exclusive=bool(node.attribute("exclusive", 0)), reverse=bool(node.attribute("reverse", 0)))  # fmt: skip
 
 
-@operator("Range", to="RANGE", limits="known ends")
+@operator("Range", to="RANGE")
 def range_(node: Node) -> None:
-    """Numbers at equal distances."""
-    start, limit, delta = (node.known(i, "ends").reshape(()).item() for i in range(3))
+    """Numbers at equal distances, whose ends the model may compute."""
+    ends = [node.small(i) for i in range(3)]
+    if any(end is None for end in ends):
+        node.finish("RANGE", [node.reshaped(node.tensor(i), ()) for i in range(3)])
+        return
+    start, limit, delta = (end.reshape(()).item() for end in ends if end is not None)
     node.bind(node.constant(np.arange(start, limit, delta).astype(node.out_dtype()), "range"))
 
 

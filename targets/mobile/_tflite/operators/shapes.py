@@ -6,20 +6,53 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from edgepack.targets.mobile._tflite import run_time
 from edgepack.targets.mobile._tflite.base import BOTH, operator
+from edgepack.toolchain.passes.graphs import standard
 
 if TYPE_CHECKING:
+    from edgepack.targets.mobile._tflite.graph import Tensor
     from edgepack.targets.mobile._tflite.node import Node
 
 
-@operator("Reshape", "Flatten", "Squeeze", "Unsqueeze", to="RESHAPE", integer=BOTH, moves=True,
-          limits="at most one dimension that is not known beforehand")  # fmt: skip
+@operator("Reshape", "Flatten", "Squeeze", "Unsqueeze", to="RESHAPE", integer=BOTH, moves=True)
 def reshape(node: Node) -> None:
-    """The same numbers in order, under other dimensions."""
+    """The same numbers in order, under other dimensions, which the model may compute."""
     shape = node.out_shape()
-    if shape.count(-1) > 1:
-        node.refuse("two of the result's dimensions are open", "Give sizes for all named dimensions but one")
-    node.bind(node.reshaped(node.x(), shape))
+    if shape.count(-1) < 2 or node.op in {"Squeeze", "Unsqueeze"}:  # noqa: PLR2004 - one follows from the others
+        node.bind(node.reshaped(node.x(), shape))
+        return
+    x, name = node.x(), f"{node.label}/shape"
+    if node.op == "Flatten":
+        axis = node.attribute("axis", 1) % len(x.shape)
+        front = run_time.part(node.graph, run_time.sizes(node.graph, x), 0, axis)
+        product = node.emit("REDUCE_PROD", [front, node.integers([0], "axes")], (1,), keepDims=True)
+        target = run_time.joined(node.graph, [product, -1], name)
+    else:
+        target = _target(node, x, name)
+    node.bind(node.emit("RESHAPE", [x, target], shape))
+
+
+def _target(node: Node, x: Tensor, name: str) -> Tensor:
+    """The dimensions that a Reshape asks for, in which 0 stands for the input's own."""
+    vector = node.onnx.inputs[1]
+    producer = None if vector is None else vector.producer()
+    parts = [node.tensor(1)]
+    if producer is not None and standard(producer, "Concat"):
+        parts = [node.held(value) for value in producer.inputs if value is not None]
+    if node.attribute("allowzero", 0) or not any(
+        (part.small == 0).any() for part in parts if part.small is not None
+    ):
+        return node.tensor(1)
+    asked: list[int | Tensor] = []
+    for part in parts:
+        known, start = part.small, sum(1 if isinstance(one, int) else one.shape[0] for one in asked)
+        if known is None:
+            asked.append(part)
+            continue
+        for at, n in enumerate(known.reshape(-1), start):
+            asked.append(int(n) if n else run_time.size(node.graph, x, at))
+    return run_time.joined(node.graph, asked, name)
 
 
 @operator("Transpose", to="TRANSPOSE", integer=BOTH, moves=True, limits="up to 6 dimensions")
@@ -31,12 +64,15 @@ def transpose(node: Node) -> None:
     node.bind(node.transposed(node.x(), node.attribute("perm", list(range(rank))[::-1])))
 
 
-@operator("Expand", to="BROADCAST_TO", limits="a known shape of up to 8 dimensions")
+@operator("Expand", to="BROADCAST_TO, BROADCAST_ARGS", limits="a shape of up to 8 dimensions")
 def expand(node: Node) -> None:
     """The tensor repeated along dimensions of length 1."""
     x, shape = node.x(), node.out_shape()
     if -1 in shape:
-        node.refuse("the result's shape is open", "Give sizes for all named dimensions")
+        own = run_time.sizes(node.graph, x)
+        target = node.emit("BROADCAST_ARGS", [own, node.tensor(1)], (len(shape),), dtype="int32")
+        node.finish("BROADCAST_TO", [x, target])
+        return
     if x.shape == shape:
         node.bind(x)
         return
@@ -55,36 +91,39 @@ def shape_of(node: Node) -> None:
     if -1 not in wanted:
         node.bind(node.integers(wanted, "shape"))
         return
-    whole = node.emit("SHAPE", [node.x()], (len(dims),), dtype="int32", outType="INT32")
     begin = range(len(dims))[slice(start, end)].start
-    node.finish("SLICE", [whole, node.integers([begin], "begin"), node.integers([len(wanted)], "size")])
+    node.bind(run_time.part(node.graph, run_time.sizes(node.graph, node.x()), begin, len(wanted)))
 
 
-@operator("Size", to="none", limits="of known dimensions")
+@operator("Size", to="SHAPE, REDUCE_PROD")
 def size_of(node: Node) -> None:
     """The number of elements."""
     dims = node.shape()
     if -1 in dims:
-        node.refuse("its result is computed while the model runs", "Give sizes for the named dimensions")
+        node.finish(
+            "REDUCE_PROD", [run_time.sizes(node.graph, node.x()), node.integers([0], "axes")], keepDims=False
+        )
+        return
     node.bind(node.constant(np.array(node.size(dims), np.int32), "size"))
 
 
-@operator("ConstantOfShape", to="none", limits="a known shape")
+@operator("ConstantOfShape", to="FILL")
 def constant_of_shape(node: Node) -> None:
     """One number, everywhere."""
     shape = node.out_shape()
-    if -1 in shape:
-        node.refuse("its shape is open", "Give sizes for all named dimensions")
     given = node.attribute("value")
     number = np.zeros(1, np.float32) if given is None else given.numpy().reshape(-1)
+    if -1 in shape:
+        value = node.constant(np.array(number[0]).astype(node.out_dtype()), "value")
+        node.finish("FILL", [node.tensor(0), value])
+        return
     node.bind(node.constant(np.full(shape, number[0]).astype(node.out_dtype()), "filled"))
 
 
-@operator("Tile", to="TILE", limits="known repeats")
+@operator("Tile", to="TILE")
 def tile(node: Node) -> None:
     """The tensor laid side by side."""
-    repeats = node.known(1, "repeats")
-    node.finish("TILE", [node.x(), node.integers(repeats.astype(np.int32), "repeats")])
+    node.finish("TILE", [node.x(), node.tensor(1)])
 
 
 @operator("DepthToSpace", to="DEPTH_TO_SPACE, RESHAPE, TRANSPOSE", integer=BOTH, moves=True)

@@ -212,6 +212,7 @@ def take_channels_last(graph: Graph) -> int:
             graph.replace(reader.outputs[0], tensor)
             graph.operators.remove(reader)
         tensor.shape = permuted(tensor.shape, TO_LAST)
+        tensor.example = permuted(tensor.example, TO_LAST) if tensor.example else None
         graph.channels_last.append(name)
         count += 1
     return count

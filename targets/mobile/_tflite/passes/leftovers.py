@@ -7,7 +7,9 @@ from collections.abc import Hashable
 from edgepack.targets.mobile._tflite.graph import Graph, Operator, Tensor
 from edgepack.targets.mobile._tflite.passes.layout import order_of
 
-_COPIED = frozenset({"TRANSPOSE", "RESHAPE", "DEQUANTIZE", "QUANTIZE", "CAST"})
+_COPIED = frozenset({"TRANSPOSE", "RESHAPE", "DEQUANTIZE", "QUANTIZE", "CAST", "SHAPE"})
+_OF_SIZES = frozenset({"SLICE", "CONCATENATION", "STRIDED_SLICE", "ADD"})
+"""What vectors of sizes are computed with, again and again the same ones."""
 
 
 def drop_unused(graph: Graph) -> int:
@@ -32,7 +34,8 @@ def share_equal(graph: Graph) -> int:
     for operator in graph.operators:
         operator.inputs = [same.get(t, t) if t is not None else None for t in operator.inputs]
         result = operator.outputs[0]
-        key = _key(operator) if operator.code in _COPIED and result not in outputs else None
+        copied = operator.code in _COPIED or (operator.code in _OF_SIZES and result.dtype == "int32")
+        key = _key(operator) if copied and result not in outputs else None
         if key is not None and key in seen:
             same[result] = seen[key]
             continue
@@ -47,8 +50,9 @@ def share_equal(graph: Graph) -> int:
 def _key(operator: Operator) -> Hashable:
     result, q = operator.outputs[0], operator.outputs[0].quantization
     scale = None if q is None else (q.scales.tobytes(), q.zero_points.tobytes(), q.axis)
-    order = order_of(operator)
-    return operator.code, operator.inputs[0], order, result.shape, result.dtype, scale
+    options = tuple((name, str(value)) for name, value in sorted(operator.options.items()))
+    # Numbers that are equal are one constant; sizes that are computed make two of what has the same open dimensions.
+    return operator.code, tuple(operator.inputs), options, result.shape, result.dtype, scale
 
 
 def flat_transposes(graph: Graph) -> int:

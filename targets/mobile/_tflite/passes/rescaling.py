@@ -3,7 +3,7 @@
     q' = round(r (q - z)) + z',   r = s / s'
 
 QUANTIZE says this in one operator, but the kernel that LiteRT's delegate for processors has for it multiplies by
-round(256 r) / 256 (XNNPACK, `src/configs/unary-elementwise-config.c`, the conversions of qs8 to qs8). For |q - z| up to
+round(256 r) / 256 (XNNPACK, `src/microparams-init.c`, `xnn_init_qs8_cvt_scalar_params`). For |q - z| up to
 255 that is off by half a step at r near 1, and by more below. Concatenations feel it most, all of whose operands get
 one scale: of random networks 2 to 6 % of their elements came out one step away, and a network of nine of them one
 behind the other magnifies that. MUL by the number 1 rounds r (q - z) once, from float32 in the delegate and from 31

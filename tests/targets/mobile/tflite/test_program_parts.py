@@ -1,4 +1,4 @@
-"""Parts of language models and of encoder-decoders at fixed sizes: as their graphs come from torch."""
+"""Parts of language models and of encoder-decoders, at fixed sizes and at any: as their graphs come from torch."""
 
 import numpy as np
 import pytest
@@ -26,3 +26,11 @@ def test_every_part_converts(name, parts, tmp_path):
         assert all(dim > 0 for shape in made.outputs.values() for dim in shape)
         for output, got in zip(names, harness.run(path, case.inputs, names), strict=True):
             np.testing.assert_allclose(got, case.outputs[output], rtol=1e-4, atol=1e-5)
+        opened = tmp_path / f"{part.name}-open.tflite"
+        if name == "gpt2":  # an empty cache, one step, several, and several sequences at once
+            made = convert(part.model(), opened, examples=part.example_sizes(), channels_last=False)
+            assert any(shape.count(-1) > 1 for shape in made.outputs.values())
+            assert len({str(spec.shape) for case in part.cases for spec in case.inputs.values()}) > 2
+            for case in part.cases:
+                for output, got in zip(names, harness.run(opened, case.inputs, names), strict=True):
+                    np.testing.assert_allclose(got, case.outputs[output], rtol=1e-4, atol=1e-5)
