@@ -54,5 +54,6 @@ def check_told(recipe: Recipe, wanted: Sequence[Target]) -> None:
 
 
 def settled(recipe: Recipe, target: Target) -> dict[str, Any]:
-    """Every option that a target has, as it was built with; none that has no value."""
-    return target.told(told(recipe, target)).model_dump(exclude_none=True)
+    """Every option that a target has, as it was built with and could be typed; none that has no value."""
+    values = target.told(told(recipe, target)).model_dump(exclude_none=True)
+    return {name: ",".join(value) if isinstance(value, tuple) else value for name, value in values.items()}

@@ -36,6 +36,9 @@ def test_each_target_gets_what_it_has():
     assert told(asked, litert) == {}
     assert settled(asked, ethos)["system_config"] == "Ethos_U55_High_End_Embedded"
     assert settled(asked, litert) == {}
+    options = {"open": "batch, sequence"}
+    named_open = asked.model_copy(update={"target_options": options})
+    assert settled(named_open, litert) == {"open": "batch,sequence"}
     assert "--target-option memory_mode=Sram_Only" in assembling.command(asked)
 
 
