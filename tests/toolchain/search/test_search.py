@@ -212,9 +212,9 @@ def test_no_more_candidates_than_there_are(tmp_path, digits):
 
 
 def test_sentence_encoder(minilm, tmp_path):
-    results = search(minilm, out=tmp_path / "s", trials=2, timing_s=0.4, calibration_samples=24)
+    results = search(minilm, out=tmp_path / "s", trials=4, timing_s=0.4, calibration_samples=24)
     assert len(results.groups) == 25
-    assert [side.trials for side in results.sides] == [2, 2]
+    assert [side.trials for side in results.sides] == [4, 4]
     uniform = {point.number: point for point in results.points if point.side == "uniform"}
     dynamic = next(p for p in uniform.values() if set(p.forms.values()) == {"int8-dynamic"})
     assert dynamic.measured.size_bytes < 0.3 * results.fp32_bytes
