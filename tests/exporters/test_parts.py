@@ -14,7 +14,7 @@ from edgepack.toolchain.pipeline.judging import GraphJudge
 from edgepack.toolchain.program import Program
 from tests.exporters import models
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("exports_here")]
 
 
 def exported(model, folder):

@@ -10,6 +10,7 @@ from torch.export import Dim
 
 from edgepack.exporters.decompositions.apply import decompose
 from edgepack.exporters.decompositions.base import WRAPPERS, decompositions
+from edgepack.exporters.translations import remembered
 from tests.exporters.decompositions.cases import CASES
 
 # What the exporter says of itself while it works
@@ -34,7 +35,8 @@ def exported(function, inputs, dims):
 
 
 def session(program):
-    translated = torch.onnx.export(program, dynamo=True, verbose=False, optimize=False)
+    with remembered():
+        translated = torch.onnx.export(program, dynamo=True, verbose=False, optimize=False)
     return onnxruntime.InferenceSession(translated.model_proto.SerializeToString())
 
 

@@ -18,6 +18,7 @@ from edgepack.exporters.scans.convolution import (
 )
 from edgepack.exporters.scans.linear import linear_scan, linear_step
 from edgepack.exporters.scans.selective import selective_scan, selective_step
+from edgepack.exporters.translations import remembered
 
 # What the exporter says of itself while it works
 pytestmark = [
@@ -128,7 +129,8 @@ class Module(torch.nn.Module):
 
 def translated(function, inputs, dims, *, strict=False):
     program = torch.export.export(Module(function), inputs, dynamic_shapes=(dims,), strict=strict)
-    return torch.onnx.export(program, dynamo=True, verbose=False, optimize=False).model_proto
+    with remembered():
+        return torch.onnx.export(program, dynamo=True, verbose=False, optimize=False).model_proto
 
 
 def operators(model):

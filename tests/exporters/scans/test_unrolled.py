@@ -5,6 +5,7 @@ import torch
 
 from edgepack.exporters.scans.linear import linear_scan
 from edgepack.exporters.scans.unrolled import unrolled
+from edgepack.exporters.translations import remembered
 
 pytestmark = [
     pytest.mark.slow,
@@ -70,7 +71,8 @@ class Scanned(torch.nn.Module):
 
 def model(module, *, optimize=False):
     program = torch.export.export(module.eval(), (torch.randn(2, 20, 8),))
-    return torch.onnx.export(program, dynamo=True, verbose=False, optimize=optimize).model
+    with remembered():
+        return torch.onnx.export(program, dynamo=True, verbose=False, optimize=optimize).model
 
 
 @pytest.mark.parametrize("optimize", [False, True])

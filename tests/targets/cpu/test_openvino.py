@@ -208,6 +208,7 @@ def test_a_time_limit_ends_the_compiler(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("exports_here")
 def test_a_decoder_keeps_its_states(tmp_path: Path) -> None:
     """Prefill and decode with a cache that grows, called in a row, and verified again from the bundle."""
     from tests.exporters import models
@@ -227,6 +228,7 @@ def test_a_decoder_keeps_its_states(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("exports_here")
 @needs_bf16
 @pytest.mark.parametrize(
     ("precision", "kind", "count", "lowest"), [("bf16", "bf16", 36, 0.9999), ("int8-bf16", "int8", 30, 0.997)]

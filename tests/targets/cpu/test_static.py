@@ -40,6 +40,7 @@ def test_a_name_without_a_size_stays():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("exports_here")
 def test_an_encoder_for_one_length(minilm, tmp_path):
     bundle = edgepack.export(
         minilm, targets="cpu:onnxruntime", precision="fp32", out=tmp_path / "out", static=True,
@@ -62,6 +63,7 @@ def test_an_encoder_for_one_length(minilm, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("exports_here")
 def test_parts_that_grow_are_refused(tmp_path):
     with pytest.raises(edgepack.EdgepackError, match="lengths that grow") as caught:
         edgepack.export(factory("decoder"), targets="cpu:onnxruntime", out=tmp_path / "out", static=True)
