@@ -316,6 +316,7 @@ def test_weights_that_are_not_finite_are_named(model, tmp_path, cache, copy_targ
         ({"targets": "cup"}, "Did you mean 'cpu'"),
         ({"precision": "fp23"}, "Did you mean 'fp32'"),
         ({"gate": {"cosin": 1.0}}, "Did you mean 'cosine'"),
+        ({"gate": {"cosine": float("nan")}}, "bound on cosine is nan"),
         ({"treads": 2}, "Did you mean 'threads'"),
         ({"threads": 0}, "threads is not valid"),
         ({"sizes": {"batch": 0}}, "positive"),
