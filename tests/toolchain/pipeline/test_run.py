@@ -351,6 +351,16 @@ def test_a_changed_file_fails_verification_and_is_not_run(model, tmp_path, cache
     assert found.parities == {}
 
 
+def test_a_manifest_that_does_not_say_what_an_artifact_takes_is_refused(model, tmp_path, cache, copy_target):
+    bundle = run(model, tmp_path / "out", cache, targets=copy_target())
+    place = bundle.path / "manifest.json"
+    manifest = json.loads(place.read_text())
+    manifest["artifacts"][0]["run"]["signature"] = {}
+    place.write_text(json.dumps(manifest))
+    with pytest.raises(errors.BundleError, match="inputs, outputs or states cannot be read"):
+        edgepack.verify(bundle.path)
+
+
 def test_stages_are_told_as_they_come(model, tmp_path, cache, copy_target):
     events: list[Event] = []
     run(model, tmp_path / "out", cache, targets=copy_target(), listener=events.append)
