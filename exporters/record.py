@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgepack.exporters.sources.inputs import other_sizes
+from edgepack.exporters.sources.inputs import check_numpy, other_sizes
 from edgepack.toolchain.errors import ExportError, SourceError, UsageError, not_finite
 from edgepack.toolchain.program import Case, Signature, TensorSpec
 
@@ -111,6 +111,8 @@ def answers(call: Any, inputs: Arrays, part: TorchPart) -> dict[str, np.ndarray]
     from edgepack.exporters.outputs import flatten_outputs
 
     flat = flatten_outputs(call_forward(call, inputs, part), part.where, part.output_names)
+    for name, value in flat.items():
+        check_numpy(value, f"output '{name}' of forward", part.where)
     return {name: value.detach().cpu().numpy().copy() for name, value in flat.items()}
 
 

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 
 from edgepack.toolchain import files
 from edgepack.toolchain.errors import BundleError
+from edgepack.toolchain.program import Signature, StateLink
 from edgepack.toolchain.results import ArtifactResult, Failure, Manifest
 
 MANIFEST = "manifest.json"
@@ -96,6 +97,7 @@ def load(folder: Path) -> Bundle:
     manifest = _parse(text, place)
     for name in names(manifest):
         check_name(name, folder)
+    _check_calls(manifest, place)
     return Bundle(folder, manifest)
 
 
@@ -148,6 +150,23 @@ def _parse(text: bytes, place: Path) -> Manifest:
         key = ".".join(map(str, first["loc"])) or "the whole"
         raise BundleError(
             f"The manifest is not one of edgepack's: {key}: {first['msg']}",
+            where=str(place),
+            todo="Build it again with edgepack export",
+        ) from error
+
+
+def _check_calls(manifest: Manifest, place: Path) -> None:
+    """Raise BundleError where a manifest does not say what its artifacts take and give, and what becomes states."""
+    try:
+        for artifact in (*manifest.artifacts, *manifest.rejected):
+            if artifact.run is not None:
+                Signature.from_json(artifact.run.signature)
+        for program in manifest.programs:
+            for link in program.links:
+                StateLink(**link)
+    except (AttributeError, KeyError, TypeError) as error:
+        raise BundleError(
+            f"The manifest's inputs, outputs or states cannot be read: {error!r}",
             where=str(place),
             todo="Build it again with edgepack export",
         ) from error

@@ -136,11 +136,18 @@ def make(**values: Any) -> Recipe:
             todo="Give --metric perplexity or --metric python:file.py:function with it",
         )
     check_gate({name: bound for name, bound in recipe.gate.items() if name not in own})
+    _check_numbers(recipe)
+    _check_buckets(recipe, metric)
+    return recipe
+
+
+def _check_numbers(recipe: Recipe) -> None:
+    for name, bound in recipe.gate.items():
+        if not math.isfinite(bound):
+            raise UsageError(f"The bound on {name} is {bound}", where="--gate", todo="Give a number")
     for key, size in recipe.sizes.items():
         if size < 1:
             raise UsageError(f"The size of '{key}' is {size}", todo="Give a positive number")
-    _check_buckets(recipe, metric)
-    return recipe
 
 
 def _check_buckets(recipe: Recipe, metric: Metric | None) -> None:
@@ -229,4 +236,7 @@ def read(path: Path) -> dict[str, Any]:
         raise UsageError(f"The recipe cannot be read: {error}", where=str(path)) from error
     if not isinstance(data, Mapping):
         raise UsageError("The recipe is not a mapping of keys to values", where=str(path))
+    odd = next((key for key in data if not isinstance(key, str)), None)
+    if odd is not None:
+        raise UnknownNameError("recipe key", str(odd), Recipe.model_fields, where=str(path))
     return dict(data)

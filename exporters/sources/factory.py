@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepack.exporters.sources.base import Source, SourceRequest, TorchModel, TorchPart, sources
-from edgepack.exporters.sources.inputs import parse, random_inputs
+from edgepack.exporters.sources.inputs import check_numpy, parse, random_inputs
 from edgepack.toolchain.errors import SourceError
 from edgepack.toolchain.program import Signature, TensorSpec
 from edgepack.toolchain.results import SourceFacts
@@ -146,10 +146,11 @@ def from_module(module: torch.nn.Module, examples: object, request: SourceReques
         }
         made = random_inputs(specs, wanted, seed, upper)
         for name, array in values.items():
-            if array.dtype.kind == "f" and name in made:
+            if array.dtype.kind == "f" and array.size and name in made:
                 # Same spread as the example: a model fed far outside its range proves nothing.
                 scale = np.float32(array.std() or 1.0)
-                made[name] = (made[name] * scale + np.float32(array.mean())).astype(array.dtype)
+                # Of a scalar, numpy's arithmetic makes a number that is no array.
+                made[name] = np.asarray(made[name] * scale + np.float32(array.mean()), array.dtype)
         return made
 
     _check_arguments(module, specs, location)
@@ -251,6 +252,7 @@ def _from_examples(
             raise SourceError(
                 f"The example input '{name}' is {type(value).__name__}, not a tensor", where=location
             )
+        check_numpy(value, f"example input '{name}'", location)
     lead = {value.shape[0] if value.ndim else None for value in values.values()}
     batched = len(lead) == 1 and None not in lead
     specs = tuple(

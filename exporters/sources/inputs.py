@@ -11,11 +11,12 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from edgepack.toolchain.errors import UnknownNameError, UsageError
+from edgepack.toolchain.errors import SourceError, UnknownNameError, UsageError
 from edgepack.toolchain.program import TensorSpec, terms
 
 if TYPE_CHECKING:
     import numpy as np
+    import torch
 
 DTYPES = (
     "float32", "float16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool",
@@ -138,3 +139,23 @@ def other_sizes(sizes: Mapping[str, int], limits: Mapping[str, int] | None = Non
         for i, (name, size) in enumerate(sizes.items())
     }
     return [dict(sizes), smaller, larger]
+
+
+def check_numpy(value: torch.Tensor, what: str, where: str) -> None:
+    """Raise unless numpy, and with it every runtime's Python interface, has the tensor's dtype.
+
+    Args:
+        value: An input or output of a model.
+        what: The same in words.
+        where: The model.
+
+    Raises:
+        SourceError: bfloat16 or an 8-bit float.
+    """
+    dtype = str(value.dtype).removeprefix("torch.")
+    if dtype == "bfloat16" or dtype.startswith("float8"):
+        raise SourceError(
+            f"The {what} is {dtype}, which numpy's arrays do not have",
+            where=where,
+            todo="Give the model in float32: call model.float() in the factory, and precisions are chosen on export",
+        )

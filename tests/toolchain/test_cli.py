@@ -126,6 +126,8 @@ def test_refusals(tmp_path, words, code, said):
 def test_recipes_are_checked(tmp_path):
     (tmp_path / "r.yaml").write_text("model: m.onnx\ntreads: 4\n")
     assert "Did you mean 'threads'" in paragraph(edgepack("export", "--recipe", "r.yaml", cwd=tmp_path))
+    (tmp_path / "r.yaml").write_text("model: m.onnx\n1: 2\n")
+    assert "Unknown recipe key '1'" in paragraph(edgepack("export", "--recipe", "r.yaml", cwd=tmp_path))
     (tmp_path / "r.yaml").write_text("model: [")
     assert edgepack("export", "--recipe", "r.yaml", cwd=tmp_path).returncode == 2
     (tmp_path / "r.json").write_text("[]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import zipfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -124,6 +125,6 @@ def _initial(bundle: Bundle, name: str) -> Mapping[str, Mapping[str, np.ndarray]
             for key in arrays.files:
                 part, _, state = key.partition("/")
                 found.setdefault(part, {})[state] = arrays[key]
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise BundleError(f"The first states cannot be read: {error}", where=name) from error
     return found

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,11 +78,19 @@ def read(path: Path) -> tuple[list[dict[str, np.ndarray]], list[dict[str, np.nda
     Raises:
         OSError, ValueError, KeyError: It is not such a file.
     """
+    try:
+        return _read(path)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _read(path: Path) -> tuple[list[dict[str, np.ndarray]], list[dict[str, np.ndarray]]]:
     import numpy as np
 
     feeds: list[dict[str, np.ndarray]] = []
     reference: list[dict[str, np.ndarray]] = []
-    with np.load(path, allow_pickle=False) as arrays:
+    # numpy leaves a file that it cannot read open.
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         for key in arrays.files:
             index, side, name = key.split("/", 2)
             # Of a model without inputs the calls are known by their outputs alone.

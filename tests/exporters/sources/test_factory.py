@@ -86,6 +86,14 @@ def test_outputs_by_name(write):
         ("def make():\n    return Net(), {'scale': torch.zeros(2, 6)}", "gap"),
         ("def make():\n    return Net(), (3,)", "is int, not a tensor"),
         ("def make():\n    return Net(), 'text'", "not str"),
+        (
+            "def make():\n    return Net().bfloat16(), (torch.zeros(2, 6).bfloat16(),)",
+            "example input 'x' is bfloat16, which numpy",
+        ),
+        (
+            "def make():\n    n = Net()\n    n.forward = lambda x: x.bfloat16()\n    return n, (torch.zeros(2, 6),)",
+            "output 'output' of forward is bfloat16, which numpy",
+        ),
         ("def make():\n    return Net(), (torch.zeros(2, 7),)", "forward raised RuntimeError"),
         ("raise ValueError('at import')", "raised ValueError: at import"),
         ("def other():\n    return Net()", "has no 'make'"),
@@ -148,3 +156,10 @@ def test_state_in_forward_is_found(write):
 def test_there_is_no_such_place(model):
     with pytest.raises(SourceError):
         open_source(SourceRequest(model)).check()
+
+
+def test_a_scalar_example_stays_an_array(write):
+    source = write("def make():\n    return Net(), (torch.randn(2, 6), torch.tensor(3.0))")
+    cases, _ = recorded(source)
+    assert all(case.inputs["scale"].shape == () for case in cases)
+    assert len({float(case.inputs["scale"]) for case in cases}) == 3

@@ -23,3 +23,13 @@ def test_the_first_row_has_the_asked_shape(value, shape):
     row = recording.first_row(np.asarray(value), shape)
     assert row.shape == shape
     assert (row == np.asarray(value).reshape(-1)[0]).any()
+
+
+def test_a_file_of_calls_that_is_damaged_is_a_value_error(tmp_path):
+    path = tmp_path / "cases.npz"
+    recording.write_calls(path, [({"x": np.zeros(500, np.float32)}, {"y": np.arange(500)})])
+    whole = path.read_bytes()
+    for damaged in (whole[:-30], whole[:60] + bytes(60) + whole[120:], b"PK\x03\x04 no zip", b""):
+        path.write_bytes(damaged)
+        with pytest.raises((ValueError, OSError)):
+            recording.read(path)

@@ -316,6 +316,7 @@ def test_weights_that_are_not_finite_are_named(model, tmp_path, cache, copy_targ
         ({"targets": "cup"}, "Did you mean 'cpu'"),
         ({"precision": "fp23"}, "Did you mean 'fp32'"),
         ({"gate": {"cosin": 1.0}}, "Did you mean 'cosine'"),
+        ({"gate": {"cosine": float("nan")}}, "bound on cosine is nan"),
         ({"treads": 2}, "Did you mean 'threads'"),
         ({"threads": 0}, "threads is not valid"),
         ({"sizes": {"batch": 0}}, "positive"),
@@ -348,6 +349,16 @@ def test_a_changed_file_fails_verification_and_is_not_run(model, tmp_path, cache
     assert not found.ok
     assert [problem.file for problem in found.problems] == ["cpu-copy/main.onnx"]
     assert found.parities == {}
+
+
+def test_a_manifest_that_does_not_say_what_an_artifact_takes_is_refused(model, tmp_path, cache, copy_target):
+    bundle = run(model, tmp_path / "out", cache, targets=copy_target())
+    place = bundle.path / "manifest.json"
+    manifest = json.loads(place.read_text())
+    manifest["artifacts"][0]["run"]["signature"] = {}
+    place.write_text(json.dumps(manifest))
+    with pytest.raises(errors.BundleError, match="inputs, outputs or states cannot be read"):
+        edgepack.verify(bundle.path)
 
 
 def test_stages_are_told_as_they_come(model, tmp_path, cache, copy_target):
