@@ -42,7 +42,7 @@ def test_a_part_and_its_program(source: dict[str, object]) -> None:
 
 
 def test_a_source_without_torch(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="kind .onnx. cannot be opened in torch"):
+    with pytest.raises(SourceError, match="kind 'onnx' cannot be opened in torch"):
         open_torch({"model": str(tmp_path / "model.onnx")})
 
 
