@@ -6,6 +6,10 @@ a single unusual sample cannot stretch (the idea of ORT's moving average, withou
 the most of EfficientNet-Lite0's answers. All need a few numbers per tensor, whatever the number of samples and
 their sizes.
 
+A part with states has `min-max` unless something else is asked for (`FOR_STATES`). A sample of it is one moment of a
+sequence: it holds few values, and the first moments, whose states are nearly zero, small ones. Its own extremes are
+far from the sequence's, so that `middle` clips what is common, and what a state lost is lost for all calls behind it.
+
 `percentile`, `entropy` and `mse` clip by how often values occur (`_onnx_thresholds`), from histograms of all samples.
 """
 
@@ -29,6 +33,10 @@ Merge = Literal["min-max", "mean", "middle"]
 MERGES: tuple[Merge, ...] = ("min-max", "mean", "middle")
 RANGES: tuple[str, ...] = (*MERGES, *METHODS)
 PERCENT = 99.99
+FOR_STATES = {"ranges": "min-max"}
+"""Options for parts with states: better than `middle` for all 19 of the tiny zoo systems that were compared, in mean
+cosine against fp32 over their own rollouts (a pointer network's decoder 0.998 in place of 0.977, a video step 0.993
+in place of 0.988, a linear scan's step 0.997 in place of 0.990)."""
 
 
 def clipped_ranges(

@@ -52,6 +52,8 @@ class Quantizer(ABC):
     """Whether real inputs make its result better although it works without any."""
     options_type: ClassVar[type[Options]] = Options
     """What `quantize` can be told by `**options`."""
+    for_states: ClassVar[Mapping[str, Any]] = {}
+    """Options that a part with states has, unless the offer or the user says otherwise."""
 
     @abstractmethod
     def quantize(

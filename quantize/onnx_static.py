@@ -24,7 +24,7 @@ from edgepack.quantize._onnx_bias import correct_biases
 from edgepack.quantize._onnx_equalize import equalize
 from edgepack.quantize._onnx_found import refuse_quantized
 from edgepack.quantize._onnx_qdq import ACTIVATIONS, INT8_OPS, Int8Op, fed_by_dequantize, insert_pairs
-from edgepack.quantize._onnx_ranges import MERGES, PERCENT, clipped_ranges, ranges
+from edgepack.quantize._onnx_ranges import FOR_STATES, MERGES, PERCENT, clipped_ranges, ranges
 from edgepack.quantize._onnx_smooth import Smooth, check_smooth, smooth_model
 from edgepack.quantize._onnx_stem import stem
 from edgepack.quantize.base import CalibrationData, Quantizer, quantizers
@@ -49,7 +49,8 @@ class StaticOptions(Options):
     """What static quantization can be told."""
 
     ranges: Literal["middle", "min-max", "mean", "percentile", "entropy", "mse"] = Field(
-        "middle", description="how the ranges of activations follow from the samples"
+        "middle",
+        description="how the ranges of activations follow from the samples; of a part with states by default min-max",
     )
     percent: float = Field(
         PERCENT, gt=0, le=100, description='how many percent of the values "percentile" keeps'
@@ -89,6 +90,7 @@ class OnnxStatic(Quantizer):
     format = "onnx"
     static = True
     options_type = StaticOptions
+    for_states = FOR_STATES
 
     def quantize(
         self, lowered: Lowered, precision: str, data: CalibrationData | None, folder: Path, **options: Any

@@ -21,7 +21,7 @@ from edgepack.quantize._keep import kept_in_graph, named_kept, read_float, with_
 from edgepack.quantize._onnx_bias import correct_biases
 from edgepack.quantize._onnx_found import refuse_quantized
 from edgepack.quantize._onnx_qdq import fed_by_dequantize, quiet
-from edgepack.quantize._onnx_ranges import ranges
+from edgepack.quantize._onnx_ranges import FOR_STATES, ranges
 from edgepack.quantize._onnx_smooth import Smooth, check_smooth, smooth_model
 from edgepack.quantize.base import CalibrationData, Quantizer, quantizers
 from edgepack.quantize.onnx_static import float_tensors, save_sorted, typed_model
@@ -43,7 +43,7 @@ class QnnOptions(Options):
     ranges: Literal["middle", "min-max", "mean"] | None = Field(
         None,
         description="how the ranges of activations follow from the samples; by default min-max with 16 bits and "
-        "middle with 8",
+        "for a part with states, else middle",
     )
     weights: Literal["uint8", "int8", "int16"] = Field(
         "int8",
@@ -69,6 +69,7 @@ class QnnQdq(Quantizer):
     format = "onnx"
     static = True
     options_type = QnnOptions
+    for_states = FOR_STATES
 
     def quantize(
         self, lowered: Lowered, precision: str, data: CalibrationData | None, folder: Path, **options: Any

@@ -24,9 +24,10 @@ NOTE = "Stays on the host, which runs it before the accelerator's part"
 class OnHost(Target):
     """A host beside an accelerator; `on_host` makes the class of one.
 
-    The subclass has the accelerator's name, and the session and shapes of the target that serves the host.
+    The subclass has the accelerator's name, and the session of the target that serves the host.
     """
 
+    static_shapes = True
     runs_here = False  # the host is the device's, not this machine
     estimated = False
     any_precision = True
@@ -37,12 +38,13 @@ class OnHost(Target):
         return self.serving().requirements()
 
     def lower_key(self) -> str:
-        """The serving target's, whose results are shared."""
-        return self.serving().lower_key()
+        """The serving target's, whose results are shared where it fixes sizes itself."""
+        key = self.serving().lower_key()
+        return key if self.serving.static_shapes else f"{key} of fixed sizes"
 
     def lower(self, program: Program, part: Part, context: Context, folder: Path) -> Lowered:
-        """As the serving target does; errors too."""
-        return self.serving().lower(program, part, context, folder)
+        """As the serving target does, in the sizes of what the accelerator takes from it; errors too."""
+        return self.serving().lower(program, part, replace(context, static=True), folder)
 
     def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:
         """Floating point alone."""
@@ -66,7 +68,6 @@ def on_host(target: Target) -> Target | None:
         "title": f"the host of {target.title}",
         "session": serving.session,
         "lowered_session": serving.lowered_session,
-        "static_shapes": serving.static_shapes,
         "serving": serving,
         "__doc__": f"The host of {target.name}.",
         "__module__": __name__,

@@ -10,7 +10,8 @@
     ├── TargetError                   exit 4   a target's toolchain is missing or failed
     │   ├── ToolchainMissingError
     │   ├── ToolchainFailedError
-    │   │   └── NothingPlacedError             it left every operator off the accelerator
+    │   │   ├── NothingPlacedError             it left every operator off the accelerator
+    │   │   └── ToolchainStoppedError          it could not start, was killed, or reached its time limit
     │   └── DeviceError                        a device refused, failed, or cannot be reached
     │       └── LinkLostError                  the link broke: what was asked may or may not have been done
     └── SourceError                   exit 5   the model cannot be read
@@ -129,6 +130,10 @@ class NothingPlacedError(ToolchainFailedError):
     """
 
     placement: Placement
+
+
+class ToolchainStoppedError(ToolchainFailedError):
+    """A vendor tool that never came to an end of its own: what happened says nothing of the model."""
 
 
 class DeviceError(TargetError):

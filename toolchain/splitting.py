@@ -134,8 +134,58 @@ def core_side(model: ir.Model, cut: Cut, shapes: Mapping[str, Sequence[int | str
         old.name = f"{name}/host"
         ir.convenience.replace_all_uses_with(old, new)
         graph.inputs.append(new)
+    _measure(model, [value for value in graph.inputs if value.name in cut.values])
     clean_up(model)
     _drop_inputs(graph)
+
+
+_PARTS_OF_A_SHAPE = 15
+"""First version of the operators whose Shape takes a start and an end."""
+
+
+def _measure(model: ir.Model, given: Sequence[ir.Value]) -> None:
+    """Take sizes that are read off the whole's inputs from the values of the cut, where those have all of them.
+
+    Without it an accelerator's part would take token numbers for nothing but their count.
+    """
+    graph = model.graph
+    if graph.opset_imports.get("", 0) < _PARTS_OF_A_SHAPE:
+        return
+    known: dict[int | str | None, tuple[ir.Value, int]] = {}
+    for value in given:
+        for axis, dim in enumerate(value.shape or ()):
+            known.setdefault(dim if isinstance(dim, int) else dim.value, (value, axis))
+    for node in list(graph):
+        source = node.inputs[0] if standard(node, "Shape") else None
+        if source is None or not source.is_graph_input() or source in given or source.shape is None:
+            continue
+        first, last = node.attributes.get_int("start", 0), node.attributes.get_int("end", len(source.shape))
+        dims = [dim if isinstance(dim, int) else dim.value for dim in source.shape][first:last]
+        # A number may stand for different things; a name is the same wherever it is.
+        if dims and all(isinstance(dim, str) and dim in known for dim in dims):
+            _sizes_of(graph, node, [known[dim] for dim in dims])
+
+
+def _sizes_of(graph: ir.Graph, node: ir.Node, places: Sequence[tuple[ir.Value, int]]) -> None:
+    """Put the sizes of some axes into the place of a Shape."""
+    import onnx_ir as ir
+
+    old = node.outputs[0]
+    made = [
+        ir.node("Shape", [value], {"start": axis, "end": axis + 1}, name=f"{old.name}/size-{index}")
+        for index, (value, axis) in enumerate(places)
+    ]
+    parts = [one.outputs[0] for one in made]
+    for one in parts:
+        one.name = str(one.producer().name)  # type: ignore[union-attr]
+        one.type, one.shape = old.type, ir.Shape([1])
+    if len(parts) > 1:
+        made.append(ir.node("Concat", parts, {"axis": 0}, name=f"{old.name}/sizes"))
+        made[-1].outputs[0].name = f"{old.name}/sizes"
+        made[-1].outputs[0].type, made[-1].outputs[0].shape = old.type, old.shape
+    graph.insert_before(node, made)
+    ir.convenience.replace_all_uses_with(old, made[-1].outputs[0])
+    graph.remove(node, safe=True)
 
 
 def _drop_inputs(graph: ir.Graph) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgepack.toolchain.errors import ToolchainFailedError
+from edgepack.toolchain.errors import ToolchainFailedError, ToolchainStoppedError
 
 _TAIL_LINES = 15
 
@@ -47,7 +47,8 @@ def run_tool(
         env: Variables to add to this process's environment.
 
     Raises:
-        ToolchainFailedError: It could not start, crashed, hung, or did not write its files.
+        ToolchainFailedError: It crashed, or did not write its files.
+        ToolchainStoppedError: It could not start, hung, or was killed.
     """
     try:
         process = subprocess.Popen(  # noqa: S603 - a list, never a shell line
@@ -62,14 +63,14 @@ def run_tool(
             start_new_session=True,
         )
     except OSError as error:
-        raise ToolchainFailedError(
+        raise ToolchainStoppedError(
             f"{name} could not be started: {error}", todo="Check its installation with: edgepack doctor"
         ) from error
     try:
         stdout, stderr = process.communicate(timeout=time_limit_s)
     except subprocess.TimeoutExpired as error:
         _end(process)
-        raise ToolchainFailedError(
+        raise ToolchainStoppedError(
             f"{name} did not finish within {time_limit_s:g} s and was stopped",
             todo="Give it more with --time-limit, or look at the model with --debug",
         ) from error
@@ -78,7 +79,9 @@ def run_tool(
         raise
     if process.returncode != 0:
         how = f"signal {-process.returncode}" if process.returncode < 0 else f"exit code {process.returncode}"
-        raise ToolchainFailedError(f"{name} failed with {how}. Its last words: {_tail(stderr or stdout)}")
+        # SIGKILL comes from outside: of memory that ran out, for one.
+        kind = ToolchainStoppedError if process.returncode == -signal.SIGKILL else ToolchainFailedError
+        raise kind(f"{name} failed with {how}. Its last words: {_tail(stderr or stdout)}")
     for path in expect:
         if not path.is_file() or path.stat().st_size == 0:
             raise ToolchainFailedError(

@@ -39,6 +39,7 @@ ISOLATED_FORMS = (
     ("MiniLM", "npu:qnn-htp-v75", "int16-static"),
     ("MiniLM", "npu:rk3588", "int16-static"),
     ("EfficientNet-Lite0", "npu:qnn-htp-v75", "int8-static"),
+    ("EfficientNet-Lite0", "npu:rk3588", "int8-static"),
     ("EfficientNet-Lite0", "npu:rk3588", "int16-static"),
 )
 _ISOLATED_HEAD = ("Model", "Target", "Precision", "Operators on the NPU", "Share", "Without lookups", "MACs",

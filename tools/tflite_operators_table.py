@@ -18,7 +18,7 @@ PLACE = markdown.Place(
     "<!-- operators: written by tools/tflite_operators_table.py -->", "<!-- /operators -->"
 )
 HEAD = ("ONNX", "TFLite", "With integers", "Limits")
-CONVERSIONS = ("`DequantizeLinear`, `QuantizeLinear`", "types of tensors; DEQUANTIZE, QUANTIZE", "int8, int16",
+CONVERSIONS = ("`DequantizeLinear`, `QuantizeLinear`", "types of tensors; DEQUANTIZE, QUANTIZE, MUL", "int8, int16",
                "constant scales, one a tensor or one a channel")  # fmt: skip
 
 

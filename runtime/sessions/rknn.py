@@ -58,6 +58,7 @@ class RknnSession(CheckedSession):
             facts = rknn.unpack(path, folder)
             self._check_version(facts["version"])
             self._order = [str(name) for name in facts["inputs"]]
+            self._floats = frozenset(facts["floats"])
             self._worker = Conversation(
                 rknn.WORKER,
                 rknn.request(facts, folder),
@@ -82,7 +83,12 @@ class RknnSession(CheckedSession):
         )
 
     def _run(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        _, made = self._worker.call({name: inputs[name] for name in self._order})
+        _, made = self._worker.call(
+            {
+                name: inputs[name].astype("float32") if name in self._floats else inputs[name]
+                for name in self._order
+            }
+        )
         wanted = self.signature.outputs
         shapes = [tuple(array.shape) for array in made]
         # The toolkit gives arrays without names, in the graph's order.

@@ -21,6 +21,8 @@ from edgepack.toolchain.vendors.qnn import PROVIDER, WORKER
 
 NOTATION = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
+_LOOKUPS = frozenset({"Gather", "GatherElements", "GatherND"})
+
 _FAILED = re.compile(r"Validation FAILED for \d+ nodes?\b[^\n]*\n(?P<body>(?:[ \t]+\S[^\n]*\n?)+)")
 _NODE = re.compile(r"Node name: (?P<name>.*?) Node index: \d+")
 _REASON = re.compile(r"REASON\s*:\s*(?P<why>[^\n]+)")
@@ -52,6 +54,8 @@ def cure(op: str, reason: str) -> str:
         return (
             "Nothing to cure: conversions at the ends go to the CPU only when other nodes are there already"
         )
+    if op in _LOOKUPS:
+        return "Keep it on the host with --host lookups, or quantize the table: --precision int16x8-static"
     if _TYPE.search(reason):
         return f"Replace {op} in the model by operators that the HTP has"
     return "Quantize the node and its neighbours (--precision int16x8-static), or give it constant parameters"

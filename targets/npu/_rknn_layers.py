@@ -3,9 +3,9 @@
     ID   OpType    DataType Target InputShape                  OutputShape   Cycles(DDR/NPU/Total)  RW(KB)  FullName
     1    ConvRelu  INT8     NPU    (1,3,16,16),(8,3,3,3),(8)   (1,8,16,16)   266/2304/2304          2       Conv:conv1
 
-The table is the compiler's after fusion, of one version: it is read strictly, and a log in which it is not found, or a
-row that is none, is an error, for without it nobody knows what the CPU computes. InputOperator and OutputOperator are
-the model's ends and no layers.
+For an RK3576 a column more, SparseRatio, stands in front of RW(KB). The table is the compiler's after fusion, of one
+version: it is read strictly, and a log in which it is not found, or a row that is none, is an error, for without it
+nobody knows what the CPU computes. InputOperator and OutputOperator are the model's ends and no layers.
 
 Multiply-accumulate operations, from the shapes of the first two inputs a and w and of the output y, |x| being the
 number of elements of x:
@@ -23,7 +23,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgepack.toolchain.errors import ToolchainFailedError
+from edgepack.toolchain.errors import NothingPlacedError, ToolchainFailedError
 from edgepack.toolchain.results import NodeReason, Placement, Tool
 
 ENDS = frozenset({"InputOperator", "OutputOperator"})
@@ -34,7 +34,7 @@ _RULE = re.compile(r"-{20,}\s*$")
 _PREFIX = re.compile(r"^\S*\s*RKNN: \[[^\]]*\]\s?")
 _ROW = re.compile(
     r"(?P<id>\d+)\s+(?P<op>\S+)\s+(?P<dtype>\S+)\s+(?P<target>\S+)\s+(?P<inputs>\S+)\s+(?P<outputs>\S+)\s+"
-    r"(?P<ddr>\d+)/(?P<npu>\d+)/(?P<total>\d+)\s+(?P<kilobytes>\S+)\s+(?P<name>\S.*?)\s*$"
+    r"(?P<ddr>\d+)/(?P<npu>\d+)/(?P<total>\d+)\s+(?:\d+%\s+)?(?P<kilobytes>\d\S*)(?:\s+(?P<name>\S.*?))?\s*$"
 )
 _SHAPE = re.compile(r"\(([\d,]*)\)")
 
@@ -50,7 +50,8 @@ class Layer:
         inputs: Shapes, weights included.
         output: Shape of the first output; empty if there is none.
         cycles: The compiler's estimate; 0 where it makes none.
-        name: Kind and name of the node that it comes from, "Conv:conv1".
+        name: Kind and name of the node that it comes from, "Conv:conv1"; with its number, "Conv:#2", what the compiler
+            made by itself (2.5.0 does for an input of one row that is added to scores).
     """
 
     op: str
@@ -119,7 +120,8 @@ def read_layers(log: str) -> list[Layer]:
             layers.append(
                 Layer(
                     row["op"], row["dtype"], row["target"], _shapes(row["inputs"]),
-                    next(iter(_shapes(row["outputs"])), ()), int(row["total"]), row["name"],
+                    next(iter(_shapes(row["outputs"])), ()), int(row["total"]),
+                    row["name"] or f"{row['op']}:#{row['id']}",
                 )
             )  # fmt: skip
     return layers
@@ -133,22 +135,25 @@ def placed(layers: Sequence[Layer], device: str, tool: Tool) -> Placement:
     """Placement of a compiled model's layers.
 
     Raises:
-        ToolchainFailedError: Not one is on the NPU.
+        NothingPlacedError: Not one is on the NPU.
     """
     here = [layer for layer in layers if layer.target == NPU]
-    if not here:
-        raise ToolchainFailedError(
-            f"rknn-toolkit2 put none of {len(layers)} layers on the NPU",
-            where=device,
-            todo="Use another --precision or another target",
-        )
-    return Placement(
+    found = Placement(
         accelerator=len(here),
         cpu=len(layers) - len(here),
         reasons=[_reason(layer) for layer in layers if layer.target != NPU],
         device=device,
         tool=tool,
     )
+    if not here:
+        nothing = NothingPlacedError(
+            f"rknn-toolkit2 put none of {len(layers)} layers on the NPU",
+            where=device,
+            todo="Use another --precision or another target",
+        )
+        nothing.placement = found  # what a rewrite may cure, and `explain` shows
+        raise nothing
+    return found
 
 
 def _reason(layer: Layer) -> NodeReason:
@@ -162,7 +167,7 @@ def _reason(layer: Layer) -> NodeReason:
         return NodeReason(
             node=layer.name, op=layer.op,
             reason="the NPU has no table lookup: rows are copied by the CPU",
-            cure="Give the model the looked-up rows as its input and look up in the application",
+            cure="Keep it on the host with --host lookups, or give the model the looked-up rows as its input",
         )  # fmt: skip
     return NodeReason(
         node=layer.name, op=layer.op,

@@ -75,6 +75,7 @@ class QnnHtp(Target):
     chip: ClassVar[Chip]
     session = "qnn-htp"
     static_shapes = True
+    host = "cpu:onnxruntime"
     lowered_session = "onnxruntime"
     runs_here = False
     estimated = False

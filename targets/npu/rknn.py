@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
 from edgepack.targets.npu import _rknn_accuracy as accuracy
 from edgepack.targets.npu import _rknn_layers as tables
+from edgepack.targets.npu._rknn_ends import settle
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError
 from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.results import Measurement, Placement, Tool
@@ -67,6 +68,7 @@ class Rockchip(Target):
     chip: ClassVar[Chip]
     session = "rknn"
     static_shapes = True
+    host = "cpu:onnxruntime"
     lowered_session = "onnxruntime"
     runs_here = False
     estimated = False
@@ -154,6 +156,8 @@ class Rockchip(Target):
         from edgepack.toolchain.files import hash_file
 
         tool = rknn.WORKER.tool()
+        ends = settle(lowered, scratch / "model")
+        lowered = ends.lowered
         name = f"{lowered.part}_{self.chip.platform}"
         made, analysis = scratch / f"{name}.rknn", scratch / "accuracy"
         facts: dict[str, Any] = {
@@ -161,7 +165,8 @@ class Rockchip(Target):
             "dtype": config["dtype"],
             "config": config["config"],
             "model": lowered.path.name,
-            "inputs": [spec.name for spec in lowered.signature.inputs],
+            "inputs": ends.inputs,
+            "floats": ends.floats,
         }
         request = rknn.request(facts, lowered.path.parent)
         answer = rknn.WORKER.once(
@@ -199,7 +204,9 @@ class Rockchip(Target):
             placement=where,
             tool=tool,
             metrics=_metrics(layers, tool),
-            notes=tuple(filter(None, (*_notes(layers, where, wanted, right), accuracy.worst(errors)))),
+            notes=tuple(
+                filter(None, (*_notes(layers, where, wanted, right), *ends.notes, accuracy.worst(errors)))
+            ),
         )
 
 

@@ -22,6 +22,7 @@ from edgepack.toolchain.explain.smallest import Prover
 from edgepack.toolchain.pipeline import builders_of, planning
 from edgepack.toolchain.pipeline.candidate import Candidate
 from edgepack.toolchain.pipeline.candidates import Builder
+from edgepack.toolchain.pipeline.host_offer import lookups_left
 from edgepack.toolchain.pipeline.program_stage import program_folder
 from edgepack.toolchain.pipeline.rewriting import rewritten
 from edgepack.toolchain.pipeline.variants import all_variants
@@ -80,10 +81,31 @@ def explain(
         else:
             with _whole(save) as folder:
                 forms = [form for on, one in turns for form in _forms(one, on, precisions, folder)]
+        hosted = _hosted(found, chosen, forms)
     errors = [form.error for form in forms if form.error]
     if forms and len(errors) == len(forms):
         raise UsageError(f"Nothing can be explained, for nothing can be built: {errors[0]}", where=name)
-    return Explanation(model=recipe.model, target=name, forms=forms)
+    return Explanation(model=recipe.model, target=name, forms=forms, hosted=hosted)
+
+
+def _hosted(builders: list[Builder], target: Target, forms: list[Explained]) -> list[Explained]:
+    """What is left of every form that has lookups on the CPU once they are the host's; tried, and not only promised."""
+    wanted = {form.precision for form in forms if form.splits}
+    if not wanted:
+        return []
+    try:
+        turns = all_variants(builders, target, hosted=True)
+    except EdgepackError as error:
+        return [
+            Explained(part="core", precision=one, accelerator=0, cpu=0, error=str(error))
+            for one in sorted(wanted)
+        ]
+    return [
+        form
+        for on, one in turns
+        if one.after is not None
+        for form in _forms(one, on, {one.part.name: wanted}, None)
+    ]
 
 
 def _recipe(
@@ -191,6 +213,7 @@ def _form(builder: Builder, target: Target, offer: Offer, save: Path | None) -> 
         rewrites=[note for note in candidate.lowered.notes if note.startswith(_REWROTE)],
         left=left,
         problems=problems_of(left, max(placement.accelerator + placement.cpu, 1)),
+        splits=lookups_left(builder, target, placement) > 0,
     )
     if save is not None and found.problems:
         names = () if outcome is None else outcome.names

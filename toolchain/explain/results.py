@@ -52,6 +52,9 @@ class Explained(Result):
     rewrites: list[str] = Field(default_factory=list, description="what was rewritten, how often, and why")
     left: list[LeftNode] = Field(default_factory=list)
     problems: list[Problem] = Field(default_factory=list)
+    splits: bool = Field(
+        default=False, description="whether --host lookups would take lookups away that stay off"
+    )
     error: str | None = Field(None, description="why it could not be built")
 
 
@@ -61,3 +64,7 @@ class Explanation(Result):
     model: str
     target: str
     forms: list[Explained]
+    hosted: list[Explained] = Field(
+        default_factory=list,
+        description="where lookups stay off: what is left of the rest with --host lookups, which was tried",
+    )

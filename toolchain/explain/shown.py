@@ -18,7 +18,11 @@ def terminal(found: Explanation) -> Group:
     from rich.console import Group
     from rich.text import Text
 
-    return Group(*(Text(line) for form in found.forms for line in (*_form(form, found.target), "")))
+    lines = [line for form in found.forms for line in (*_form(form, found.target), "")]
+    if found.hosted:
+        lines += ["With --host lookups, of what the accelerator is left:", ""]
+        lines += [line for form in found.hosted for line in (*_form(form, found.target), "")]
+    return Group(*map(Text, lines))
 
 
 def _form(form: Explained, target: str) -> Iterator[str]:

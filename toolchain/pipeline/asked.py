@@ -39,7 +39,8 @@ def asked_options(
             where=f"--keep, {target} {offer.precision}",
             todo="Leave out --keep, or choose another --precision",
         )
-    return {**offer.options, **asked, **({"keep": kept} if kept else {})}
+    states = quantizer.for_states if program.states(part) else {}
+    return {**states, **offer.options, **asked, **({"keep": kept} if kept else {})}
 
 
 def _kept(recipe: Recipe, program: Program, part: str) -> list[str]:

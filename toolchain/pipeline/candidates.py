@@ -14,10 +14,10 @@ from edgepack.quantize.data import fit
 from edgepack.targets.base import Compiled, Context, Offer, Target
 from edgepack.toolchain import parity
 from edgepack.toolchain.assignment import read_assignment
-from edgepack.toolchain.errors import EdgepackError, UsageError
+from edgepack.toolchain.errors import EdgepackError, GateError, NothingPlacedError, TargetError, UsageError
 from edgepack.toolchain.language import Language
 from edgepack.toolchain.metrics import Metric
-from edgepack.toolchain.pipeline import contract, judging, recording
+from edgepack.toolchain.pipeline import contract, host_offer, judging, recording
 from edgepack.toolchain.pipeline.asked import asked_options, gate_of
 from edgepack.toolchain.pipeline.calibrating import calibration
 from edgepack.toolchain.pipeline.candidate import Candidate
@@ -121,7 +121,12 @@ class Builder:
         )  # fmt: skip
 
     def lower(
-        self, target: Target, rewrites: tuple[str, ...] = (), precision: str | None = None
+        self,
+        target: Target,
+        rewrites: tuple[str, ...] = (),
+        precision: str | None = None,
+        *,
+        trial: bool = False,
     ) -> tuple[Lowered, Path]:
         """The part in the target's file form, in floating point, verified.
 
@@ -129,6 +134,7 @@ class Builder:
             target: The target.
             rewrites: Applied to the graph first, by name.
             precision: What they are for.
+            trial: Whether there is something else to ship: then a refusal is kept (`verdict`).
 
         Raises:
             TargetError: The target cannot take this program, or do what it was told.
@@ -137,13 +143,15 @@ class Builder:
         contract.checked_sessions(target)
         told(self.bench.recipe, target)  # what it cannot do is said before anything is built
 
+        kept = (GateError,) * bool(rewrites) + (TargetError,) * trial
+
         def build(folder: Path, record: StageRecord) -> None:
-            made = target.lower(
-                self.program, self.part, self.context(rewrites=rewrites, precision=precision), folder
-            )
-            lowered = contract.checked_lowered(target, made)
-            lowered.save(folder)
-            with kept_verdict(folder, keep=bool(rewrites)):
+            with kept_verdict(folder, record, *kept):
+                made = target.lower(
+                    self.program, self.part, self.context(rewrites=rewrites, precision=precision), folder
+                )
+                lowered = contract.checked_lowered(target, made)
+                lowered.save(folder)
                 check_lowered(self.part, lowered, target, record)
 
         key = {
@@ -206,7 +214,8 @@ class Builder:
             candidate.base, base_folder, outcome = rewritten(self, target, offer, base, base_folder)
             candidate.lowered, folder = self.quantize(candidate, candidate.base, base_folder)
             candidate.folder, candidate.compiled = self.compile(candidate, folder)
-            said = (*candidate.compiled.notes, *rewriting_notes(outcome))
+            offered = host_offer.note(self, target, candidate.compiled.placement)
+            said = (*candidate.compiled.notes, *rewriting_notes(outcome), *offered)
             candidate.compiled = replace(candidate.compiled, notes=said)
             candidate.parity = self._judge(candidate, candidate.base)
         except (UsageError, NotKeptError):
@@ -217,8 +226,10 @@ class Builder:
             candidate.error = contract.fault_of(target.name, error)
         return candidate
 
-    def quantize(self, candidate: Candidate, base: Lowered, base_folder: Path) -> tuple[Lowered, Path]:
-        """The lowered part in the candidate's precision, and its stage."""
+    def quantize(
+        self, candidate: Candidate, base: Lowered, base_folder: Path, *, trial: bool = False
+    ) -> tuple[Lowered, Path]:
+        """The lowered part in the candidate's precision, and its stage; a trial's refusal is kept."""
         offer, target = candidate.offer, candidate.target
         if offer.quantizer is None:
             return base, base_folder
@@ -233,9 +244,10 @@ class Builder:
             candidate.calibration = data.facts
 
         def build(folder: Path, record: StageRecord) -> None:
-            made = quantizer.quantize(base, offer.precision, data, folder, **options)
-            made.save(folder)
-            record.changes = {offer.quantizer or "": made.changed_nodes or 0}
+            with kept_verdict(folder, record, *(TargetError,) * trial):
+                made = quantizer.quantize(base, offer.precision, data, folder, **options)
+                made.save(folder)
+                record.changes = {offer.quantizer or "": made.changed_nodes or 0}
 
         key = {
             "lowered": self.bench.digest(base_folder),
@@ -248,18 +260,23 @@ class Builder:
         folder = self.bench.keep(
             "quantize", key, build, target=target.lower_key(), part=self.part.name, precision=offer.precision
         )
+        raise_verdict(folder)
         return Lowered.load(folder), folder
 
-    def compile(self, candidate: Candidate, folder: Path) -> tuple[Path, Compiled]:
-        """The stage of the compiled files, and what the target said of them."""
+    def compile(self, candidate: Candidate, folder: Path, *, trial: bool = False) -> tuple[Path, Compiled]:
+        """The stage of the compiled files, and what the target said of them.
+
+        That nothing was placed is kept, and of a trial every refusal (`verdict`).
+        """
         target, lowered = candidate.target, candidate.lowered
         assert lowered is not None  # noqa: S101
 
         def build(out: Path, record: StageRecord) -> None:
-            made = target.compile(lowered, self.context(target), out)
-            compiled = contract.checked_compiled(target, made, out)
-            (out / COMPILED_FILE).write_text(json.dumps(compiled.to_json()))
-            record.detail = f"{compiled.tool.name} {compiled.tool.version}"
+            with kept_verdict(out, record, TargetError if trial else NothingPlacedError):
+                made = target.compile(lowered, self.context(target), out)
+                compiled = contract.checked_compiled(target, made, out)
+                (out / COMPILED_FILE).write_text(json.dumps(compiled.to_json()))
+                record.detail = f"{compiled.tool.name} {compiled.tool.version}"
 
         key = {
             "target": target.name,
@@ -275,6 +292,7 @@ class Builder:
             part=self.part.name,
             precision=candidate.offer.precision,
         )
+        raise_verdict(out)
         return out, Compiled.from_json(read_json(out / COMPILED_FILE))
 
     def _judge(self, candidate: Candidate, base: Lowered) -> Parity:

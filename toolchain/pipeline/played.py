@@ -1,8 +1,8 @@
 """Inputs of a part with states, from playing the program: what calibrates and judges a decoding step.
 
 Nobody can hand in a key-value cache as calibration data. A language model reads text: its prompt, then token
-after token, and every step gives a sample, its own inputs and the states that came to it. Of other programs
-the recorded rollout is played.
+after token, and every step gives a sample, its own inputs and the states that came to it. Other programs play
+what was recorded of them (`rolled`).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from edgepack.quantize.samples import SampleFile, Samples, fingerprint
 from edgepack.toolchain.language import Language
 from edgepack.toolchain.links import StatefulProgram
 from edgepack.toolchain.pipeline import judging
+from edgepack.toolchain.pipeline.rolled import rolled
 from edgepack.toolchain.program import Part, Program
 from edgepack.toolchain.results import Calibration
 
@@ -45,13 +46,11 @@ def played(
     judges = min(samples, MAX_HELD_OUT)
     with _player(program) as player:
         if text is None or language is None:
-            file = SampleFile(islice(_rolled(program, part, player), samples + judges))
+            file, description = rolled(program, part, player, samples + judges)
             everything = range(len(file))
             # Every other one: early and late steps are in both halves.
             calibrate, held_out = Samples(file, everything[::2]), Samples(file, everything[1::2])
-            kind, description = (
-                "synthetic", "the model's own calls in a row on random inputs, with the states that came of them"
-            )  # fmt: skip
+            kind = "synthetic"
         else:
             file = SampleFile(islice(_read(language, part, player, text.samples, longest), samples))
             count = len(file)
@@ -86,15 +85,6 @@ def _player(program: Program) -> Iterator[StatefulProgram]:
             lambda name, feed: opened[name].run(feed),
             {part.name: part.initial for part in program},
         )
-
-
-def _rolled(program: Program, part: Part, player: StatefulProgram) -> Iterator[Feeds]:
-    """The reference cases, then the part's calls of the rollout."""
-    yield from (case.inputs for case in part.cases)
-    for call in program.rollout:
-        if call.part == part.name:
-            yield player.feed(call.part, call.inputs)
-        player.call(call.part, call.inputs)
 
 
 def _read(

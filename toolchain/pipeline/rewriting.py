@@ -47,13 +47,16 @@ def rewritten(
     if device is None:
         return base, folder, None
 
-    def lowered(names: tuple[str, ...]) -> tuple[Lowered, Path]:
-        return builder.lower(target, names, offer.precision) if names else (base, folder)
+    asked: list[tuple[str, ...]] = []
+
+    def lowered(names: tuple[str, ...], *, trial: bool = False) -> tuple[Lowered, Path]:
+        return builder.lower(target, names, offer.precision, trial=trial) if names else (base, folder)
 
     def analyse(names: tuple[str, ...]) -> Analysis:
-        one, place = lowered(names)
+        trial = bool(asked)  # after the first there is something that ships
+        asked.append(names)
         try:
-            return analysed(builder, target, offer, one, place)
+            return analysed(builder, target, offer, *lowered(names, trial=trial), trial=trial)
         except NothingPlacedError as error:
             return Analysis(error.placement)
 
@@ -67,16 +70,18 @@ def rewritten(
     return (*lowered(outcome.names), outcome)
 
 
-def analysed(builder: Builder, target: Target, offer: Offer, base: Lowered, folder: Path) -> Analysis:
-    """What stays off the accelerator of an offer that is built of `base`.
+def analysed(
+    builder: Builder, target: Target, offer: Offer, base: Lowered, folder: Path, *, trial: bool = False
+) -> Analysis:
+    """What stays off the accelerator of an offer that is built of `base`; a trial's refusals are kept.
 
     Raises:
         NothingPlacedError: Everything does.
         EdgepackError: It cannot be built.
     """
     candidate = Candidate(target, offer)
-    candidate.lowered, place = builder.quantize(candidate, base, folder)
-    _, compiled = builder.compile(candidate, place)
+    candidate.lowered, place = builder.quantize(candidate, base, folder, trial=trial)
+    _, compiled = builder.compile(candidate, place, trial=trial)
     estimate = None if compiled.estimate is None else compiled.estimate.p50_ms
     return Analysis(compiled.placement, macs_of(candidate.lowered), estimate)
 

@@ -61,8 +61,13 @@ def check_host(recipe: Recipe, program: Program, wanted: Sequence[Target]) -> No
         )
 
 
-def all_variants(builders: Sequence[Builder], target: Target) -> list[Turn]:
+def all_variants(builders: Sequence[Builder], target: Target, *, hosted: bool | None = None) -> list[Turn]:
     """What is built of every part for a target; the same builders for the same question.
+
+    Args:
+        builders: One for every part.
+        target: The target.
+        hosted: Whether lookups are left to its host; as the recipe says unless given.
 
     Raises:
         UsageError: A part cannot be padded without changing what it computes.
@@ -71,7 +76,7 @@ def all_variants(builders: Sequence[Builder], target: Target) -> list[Turn]:
     """
     recipe = builders[0].bench.recipe
     buckets = recipe.buckets if target.static_shapes or recipe.static else {}
-    host = on_host(target) if recipe.host else None
+    host = on_host(target) if (recipe.host if hosted is None else hosted) else None
     if not buckets and host is None:
         return [(target, builder) for builder in builders]
     kind = f"{'buckets' * bool(buckets)} {'host' * (host is not None)}"

@@ -114,6 +114,7 @@ ORDER = (
     "gelu",
     "root division",
     "attention heads",
+    "pixel scores",
     "query blocks",
 )
 """The built-in ones in the order in which they are applied; others follow by name."""

@@ -161,8 +161,9 @@ def called(toolkit: Any, request: Mapping[str, Any]) -> dict[str, Any]:
         with np.load(request["inputs"], allow_pickle=False) as arrays:
             given = [arrays[f"arr_{index}"] for index in range(len(request["names"]))]
         # Arrays of four dimensions are taken as channels-last unless told otherwise.
-        layout = ["nchw" if array.ndim == _IMAGE else None for array in given]
-        made = toolkit.inference(inputs=given, data_format=layout if any(layout) else None)
+        # It wants a word for every input then, and passes over it where there are other dimensions.
+        images = any(array.ndim == _IMAGE for array in given)
+        made = toolkit.inference(inputs=given, data_format=["nchw"] * len(given) if images else None)
         if made is None:
             raise RuntimeError("inference gave nothing")
         np.savez(request["outputs"], *map(np.asarray, made))

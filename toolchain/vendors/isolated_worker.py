@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepack.toolchain.environments import IsolatedEnvironment
-from edgepack.toolchain.errors import ToolchainFailedError
+from edgepack.toolchain.errors import ToolchainFailedError, ToolchainStoppedError
 from edgepack.toolchain.results import Tool
 from edgepack.toolchain.subprocesses import run_tool
 
@@ -66,7 +66,7 @@ class Worker:
             run_tool(self.distribution, command, time_limit_s=time_limit_s, cwd=scratch, expect=[answer])
         except ToolchainFailedError as error:
             last = " ".join(_text(log)[-_TAIL:].split())
-            raise ToolchainFailedError(
+            raise type(error)(
                 f"{error.what}. Its log ends with: {last}" if last else error.what, todo=error.todo
             ) from error
         text = answer.read_text(encoding="utf-8", errors="replace")
@@ -100,7 +100,7 @@ class Worker:
         versions, made = answer.get("versions"), self.tool().version
         found = versions.get(self.distribution) if isinstance(versions, Mapping) else None
         if found != made:
-            raise ToolchainFailedError(
+            raise ToolchainStoppedError(
                 f"{self.distribution} {found or 'of an unknown version'} ran, and the environment was made with {made}",
                 where=str(self.environment.folder),
                 todo=f"Make it again: {self.setup} --remove && {self.setup}",

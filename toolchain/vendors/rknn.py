@@ -5,9 +5,11 @@ carried along as one archive, from which the session builds the same again::
 
     <part>.onnx, perhaps <part>.onnx.data    the float model
     samples.npz                              one array [samples, *shape] an input; missing for float16
-    build.json                               {"platform", "dtype", "config", "model", "inputs", "rknn", "version"}
+    build.json                               {"platform", "dtype", "config", "model", "inputs", "floats", "rknn",
+                                              "version"}
 
-"rknn" is the SHA-256 of the `.rknn` that was compiled from it.
+"rknn" is the SHA-256 of the `.rknn` that was compiled from it, "floats" which inputs are float32 there whatever the
+signature says.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ BUILD_FILE = "build.json"
 NEWEST_OPSET = 19
 """Newest version of the standard operators that the toolkit loads; 2.5.0 refuses others in these words."""
 _STAMP = (1980, 1, 1, 0, 0, 0)  # the same archive from the same files
-_KEYS = {"platform", "dtype", "config", "model", "inputs", "rknn", "version"}
+_KEYS = {"platform", "dtype", "config", "model", "inputs", "floats", "rknn", "version"}
 
 
 def pack(path: Path, facts: Mapping[str, Any], files: Iterable[Path]) -> None:

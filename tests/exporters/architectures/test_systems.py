@@ -113,6 +113,10 @@ def test_it_ships_in_fp32_and_int8(system: System, tmp_path) -> None:
     said = " ".join(f"{failure.target} {failure.error}" for failure in manifest.failures)
     assert all(reason in said for reason in blocked.values())
     assert all(artifact.parity.passed for artifact in manifest.artifacts)
+    sampled = [stage.detail or "" for stage in manifest.stages if stage.name == "calibration data"]
+    assert not any("no call led to" in said for said in sampled), (
+        "every part with states has a rollout to judge it"
+    )
     wrong = [problem for target, part in sorted(shipped) for problem in _int8(system, manifest, target, part)]
     assert not wrong, "\n".join(wrong)
 

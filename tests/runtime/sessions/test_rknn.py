@@ -25,7 +25,7 @@ TWICE = LOOP + "    x = np.load(call['inputs'])['arr_0']\n" + GIVE.format(array=
 def built(folder: Path, **changed: object) -> Path:
     source = network(folder).path
     facts: dict[str, object] = {"platform": "rk3588", "dtype": None, "config": {}, "model": source.name}
-    facts |= {"inputs": ["x"], "rknn": "0", "version": VERSION}
+    facts |= {"inputs": ["x"], "floats": [], "rknn": "0", "version": VERSION}
     path = folder / "main_rk3588_host-check.zip"
     rknn.pack(path, facts | changed, [source])
     return path

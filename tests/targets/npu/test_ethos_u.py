@@ -101,7 +101,9 @@ def test_compiles_a_network_wholly_onto_the_npu(
 ) -> None:
     compiled = targets.get(name)().compile(quantized["cnn"], CONTEXT, tmp_path)
     assert compiled.placement.cpu == 0
-    assert compiled.placement.accelerator == len(list(tflite.operators(tflite.read(quantized["cnn"].path))))
+    assert compiled.placement.accelerator == len(
+        list(tflite.operators(tflite.read(tmp_path / compiled.run_file)))
+    )
     assert compiled.placement.device == name.removeprefix("npu:")
     assert compiled.estimate is not None
     assert compiled.estimate.kind == "vendor-estimate"

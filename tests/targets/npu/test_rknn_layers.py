@@ -8,7 +8,7 @@ import pytest
 
 from edgepack.targets.npu._rknn_accuracy import read_errors, worst
 from edgepack.targets.npu._rknn_layers import Layer, placed, read_layers
-from edgepack.toolchain.errors import ToolchainFailedError
+from edgepack.toolchain.errors import NothingPlacedError, ToolchainFailedError
 from edgepack.toolchain.results import Tool
 from tests.rknn_models import TABLE, table
 
@@ -30,6 +30,19 @@ def test_rows() -> None:
     ]
     assert layers[0].inputs == ((1, 3, 16, 16), (8, 3, 3, 3), (8,))
     assert layers[0].output == (1, 8, 16, 16)
+
+
+def test_a_layer_of_the_compilers_own_has_no_name() -> None:
+    # As 2.5.0 wrote it for an input of one row that is added to scores.
+    row = "3  Conv  INT16  NPU  (1,1,1,16),(1,1,1,1),(1)  (1,1,1,16)  16/32/32  0             "
+    (found,) = read_layers(table(row))
+    assert (found.name, found.cycles, found.macs) == ("Conv:#3", 32, 16)
+
+
+def test_an_rk3576_has_a_column_more() -> None:
+    row = "1  ConvRelu  INT16  NPU  (1,3,32,32),(64,3,3,3),(64)  (1,64,32,32)  19068/36864/36864  0%  11  Conv:c1 "
+    (found,) = read_layers(table(row))
+    assert (found.name, found.cycles) == ("Conv:c1", 36864)
 
 
 def test_the_last_table_counts() -> None:
@@ -54,8 +67,9 @@ def test_placement_and_cures() -> None:
     assert "layout" in found.reasons[1].reason
     assert "says no reason" in found.reasons[2].reason
     assert "exSinh" in found.reasons[2].cure
-    with pytest.raises(ToolchainFailedError, match="none of 3 layers"):
+    with pytest.raises(NothingPlacedError, match="none of 3 layers") as caught:
         placed(layers[1:], "rk3588", TOOL)
+    assert caught.value.placement.reasons == found.reasons
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,14 @@ def test_what_stays_off_and_why(explained: tuple[Explanation, Path]) -> None:
     console.print(shown.terminal(found))
     text = console.export_text()
     assert "1 x SIN: s" in text
+    # what a lookup's own part would change was tried, and is shown beneath
+    assert form.splits
+    (core,) = found.hosted
+    assert (core.part, core.precision, core.error, core.splits) == ("core", "int16x8-static", None, False)
+    assert "SIN" in {problem.op for problem in core.problems}
+    assert "GATHER" not in {problem.op for problem in core.problems}
+    assert core.cpu < form.cpu
+    assert "With --host lookups" in text
     assert "of the bytes moved" in text
 
 

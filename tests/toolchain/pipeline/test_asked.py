@@ -1,12 +1,13 @@
-"""The bounds that an offer must hold."""
+"""What an offer's quantizer is told, and the bounds that it must hold."""
 
 from pathlib import Path
 
 import pytest
 
+from edgepack.quantize.base import quantizers
 from edgepack.targets.base import Offer
-from edgepack.toolchain.pipeline.asked import gate_of
-from edgepack.toolchain.program import Part, Program, Signature, TensorSpec
+from edgepack.toolchain.pipeline.asked import asked_options, gate_of
+from edgepack.toolchain.program import Part, Program, Signature, StateLink, TensorSpec
 from edgepack.toolchain.recipe import make
 
 STATIC = Offer("int8-static", "onnx-static")
@@ -30,3 +31,26 @@ def test_the_largest_class_is_asked_of_scores_of_classes(output, task, offer, bo
     assert gate.get("top1") == (0.95 if bounded else None)
     asked = gate_of(make(model="m", gate={"top1": 0.5}), program, part, None, offer)
     assert asked.get("top1") == (0.5 if offer.quantizer else None), "what the user asks holds for every part"
+
+
+@pytest.mark.parametrize("quantizer", ["onnx-static", "qnn-qdq"])
+def test_a_part_with_states_keeps_the_extremes_of_all_its_moments_unless_another_way_is_asked_for(quantizer):
+    state = TensorSpec("state", "float32", (1, 3))
+    step, main = (
+        Part(name, Path(f"{name}.onnx"), Signature((state,), (TensorSpec("next_state", "float32", (1, 3)),)))
+        for name in ("step", "main")
+    )
+    program = Program({"step": step, "main": main}, (StateLink("step", "next_state", "step", "state"),))
+    told = {
+        "recipe": make(model="m"),
+        "program": program,
+        "quantizer": quantizers.get(quantizer)(),
+        "target": "t",
+    }
+    offer = Offer("int8-static", quantizer)
+    assert asked_options(part="step", offer=offer, **told) == {"ranges": "min-max"}
+    assert asked_options(part="main", offer=offer, **told) == {}
+    offered = Offer("int8-static", quantizer, {"ranges": "mean"})
+    assert asked_options(part="step", offer=offered, **told) == {"ranges": "mean"}
+    told["recipe"] = make(model="m", quantize={"ranges": "middle"}, precision="int8-static")
+    assert asked_options(part="step", offer=offered, **told) == {"ranges": "middle"}

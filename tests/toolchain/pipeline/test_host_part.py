@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 
 import edgepack
@@ -10,6 +14,8 @@ from edgepack.toolchain.cache import Cache
 from edgepack.toolchain.errors import TargetError, UsageError
 from edgepack.toolchain.pipeline import run
 from edgepack.toolchain.recipe import make
+from edgepack.toolchain.results import NodeReason, Placement
+from tests.toolchain.pipeline.conftest import CopyTarget
 from tests.toolchain.pipeline.test_buckets import WIDTH, encoder, feed
 
 U55 = "npu:ethos-u55-128"
@@ -60,8 +66,6 @@ def test_the_parts_are_called_as_one(bundle, model):
     assert program.rollout.passed
     with edgepack.open_program(bundle.path, U55) as whole:
         found = whole(feed(8))["y"]
-    import onnxruntime
-
     expected = onnxruntime.InferenceSession(model).run(None, feed(8))[0]
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() < 0.1 * np.abs(expected).max()
@@ -88,6 +92,40 @@ def test_both_with_buckets(model, tmp_path):
     with edgepack.open_program(bundle, U55) as whole:
         assert whole(feed(3))["y"].shape == (1, 3, WIDTH)
         assert whole(feed(7))["y"].shape == (1, 7, WIDTH)
+
+
+def lookup_left(copy_target):
+    """A target with ONNX Runtime on its host, whose compiler leaves a lookup on the CPU."""
+    reasons = [NodeReason(node="e", op="Gather", reason="no lookups", cure="none")]
+
+    def compile_(self, lowered, context, folder):
+        made = CopyTarget.compile(self, lowered, context, folder)
+        lookups = "Gather" in {node.op_type for node in onnx.load(lowered.path).graph.node}
+        return replace(made, placement=Placement(accelerator=5, cpu=int(lookups), reasons=reasons * lookups))
+
+    return copy_target(host="cpu:onnxruntime", compile=compile_)
+
+
+def test_a_lookup_that_is_left_is_offered_to_the_host(tmp_path, model, copy_target):
+    target = lookup_left(copy_target)
+    (whole,) = built(tmp_path, model, targets=[target], precision="fp32", sizes={"tokens": 8}).artifacts
+    assert any("--host lookups" in note for note in whole.notes)
+
+
+def test_onnxruntime_on_the_host(tmp_path, model, copy_target):
+    target = lookup_left(copy_target)
+    options = {"targets": [target], "precision": "fp32", "sizes": {"tokens": 8}, "host": ["lookups"]}
+    bundle = built(tmp_path, model, **options)
+    lookup, core = bundle.artifacts
+    assert (lookup.part, lookup.run.session) == ("lookup", "onnxruntime")
+    assert (lookup.placement.accelerator, core.placement.cpu) == (0, 0)
+    assert not any("--host lookups" in note for one in (lookup, core) for note in one.notes)
+    (ids, mask) = onnxruntime.InferenceSession(bundle.path / lookup.files[0]).get_inputs()
+    assert (ids.shape, mask.shape) == ([1, 8], [1, 8])  # what the core was built for
+    with edgepack.open_program(bundle.path, target) as program:
+        found = program(feed(8))["y"]
+    expected = onnxruntime.InferenceSession(model).run(None, feed(8))[0]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_nothing_to_split_or_nobody_to_split_for_is_refused(tmp_path, model):

@@ -1,15 +1,24 @@
-"""Rewrites in a run: one that fails its gate is left out and not tried again, and any can be left out by name."""
+"""Rewrites in a run: one that a gate or a compiler refuses is not tried again, and any can be left out by name."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 from onnx import load, numpy_helper, save
 
-from edgepack.toolchain.errors import UnknownNameError, UsageError
+from edgepack.toolchain.errors import (
+    NothingPlacedError,
+    ToolchainFailedError,
+    ToolchainStoppedError,
+    UnknownNameError,
+    UsageError,
+)
 from edgepack.toolchain.pipeline import run
 from edgepack.toolchain.program import Lowered
 from edgepack.toolchain.recipe import make
-from edgepack.toolchain.rewrites.base import Device, Rewrite, rewrites
+from edgepack.toolchain.results import NodeReason, Placement
+from edgepack.toolchain.rewrites.base import Cure, Device, Rewrite, rewrites
 from tests.toolchain.pipeline.conftest import CopyTarget
 
 NAME = "wrong"
@@ -67,3 +76,57 @@ def test_a_rewrite_is_left_out_by_name(model, tmp_path, cache, tried):
         make(model=str(model), without=["attention head"])
     with pytest.raises(UsageError, match="is asked for and left out"):
         make(model=str(model), without=[NAME], rewrite=[NAME])
+
+
+@pytest.fixture
+def compiled(monkeypatch, copy_target):
+    """A target whose compiler does with a rewritten graph what `error` raises; the notes of all that it was given."""
+    found: list[tuple[str, ...]] = []
+    rewrites.names()
+    member = Rewrite(NAME, "because", lambda _model, _device: 1, cures=(Cure("Relu", "not here"),))
+    monkeypatch.setitem(rewrites._members, NAME, member)
+    errors: list[Exception] = []
+
+    def lower(self, program, part, context, folder):
+        return replace(CopyTarget.lower(self, program, part, context, folder), notes=context.rewrites)
+
+    def compile_(self, lowered, context, folder):
+        found.append(lowered.notes)
+        if lowered.notes:
+            (folder / "debris").mkdir()
+            raise errors[0]
+        return CopyTarget.compile(self, lowered, context, folder)
+
+    copy_target(lower=lower, compile=compile_, rewrites_for=lambda _self, _precision, _sizes: Device())
+    return found, errors
+
+
+def nothing_placed():
+    error = NothingPlacedError("it left every operator off", where="chip")
+    reasons = [NodeReason(node="n", op="Relu", reason="nothing here", cure="none")]
+    error.placement = Placement(accelerator=0, cpu=9, reasons=reasons)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "tries"),
+    [
+        (ToolchainFailedError("it crashed"), "nothing built with wrong (taken back: it crashed)", 1),
+        (nothing_placed(), "9 operators off with wrong (taken back)", 1),
+        (
+            ToolchainStoppedError("it took too long"),
+            "nothing built with wrong (taken back: it took too long)",
+            2,
+        ),
+    ],
+)
+def test_a_trial_that_the_compiler_refuses_is_not_tried_again(
+    model, tmp_path, cache, compiled, error, said, tries
+):
+    found, errors = compiled
+    errors.append(error)
+    for _ in range(2):
+        (artifact,) = exported(model, tmp_path, cache).artifacts
+        assert any(said in note for note in artifact.notes)
+    assert found.count((NAME,)) == tries
+    assert found.count(()) == 1

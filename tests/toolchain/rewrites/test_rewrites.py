@@ -261,3 +261,43 @@ def test_a_scale_in_front_of_a_unit_vector_is_free() -> None:
     assert apply(across, ["free scale"], WIDE) == []  # one divisor an element changes the direction
     signed = build(text.replace("c = Clip(n, least)", "c = Neg(n)"), **numbers)
     assert apply(signed, ["free scale"], WIDE) == []
+
+
+POOLED = """g (float[2,6,4,4] x) => (float[2,5] y) {
+  p = GlobalAveragePool(x)
+  f = Flatten(p)
+  TAIL
+}"""
+
+
+@pytest.mark.parametrize(
+    ("tail", "shapes"),
+    [
+        ("y = Gemm<transB=1>(f, w, b)", ((5, 6), (5,))),
+        ("y = Gemm(f, w, b)", ((6, 5), (1,))),
+        ("y = Gemm(f, w)", ((6, 5), None)),
+    ],
+)
+def test_pixel_scores(tail: str, shapes: tuple[tuple[int, ...], tuple[int, ...] | None]) -> None:
+    random = np.random.default_rng(0)
+    weights = {
+        name: random.standard_normal(shape, np.float32)
+        for name, shape in zip("wb", shapes, strict=True)
+        if shape is not None
+    }
+    model = build(POOLED.replace("TAIL", tail), **weights)
+    feeds = {"x": random.standard_normal((2, 6, 4, 4), np.float32)}
+    assert rewritten(model, "pixel scores", Device(), feeds, 1e-5) == ["GlobalAveragePool", "Conv", "Reshape"]
+
+
+@pytest.mark.parametrize(
+    "tail",
+    [
+        "h = Gemm(f, w)  y = Relu(h)",  # goes on as a row
+        "y = Gemm<alpha=2.0>(f, w)",
+        "r = Relu(f)  y = Gemm(r, w)",  # no image's
+    ],
+)
+def test_other_products_are_no_pixel_scores(tail: str) -> None:
+    model = build(POOLED.replace("TAIL", tail), w=np.ones((6, 5), np.float32))
+    assert apply(model, ["pixel scores"], Device()) == []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from edgepack.targets.mobile._tflite.graph import Graph
-from edgepack.targets.mobile._tflite.passes import layout, leftovers, margins
+from edgepack.targets.mobile._tflite.passes import layout, leftovers, margins, rescaling
 
 _ROUNDS = 8
 
@@ -30,3 +30,4 @@ def simplify(graph: Graph, *, channels_last: bool) -> None:
     leftovers.flat_transposes(graph)
     leftovers.join_reshapes(graph)
     leftovers.drop_unused(graph)
+    rescaling.exact_rescaling(graph)
