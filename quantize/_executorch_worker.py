@@ -9,23 +9,13 @@ writes pairs of quantize and dequantize; XNNPACK's partitioner makes integer ker
 
 from __future__ import annotations
 
-import json
 import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from edgepack.toolchain.answers import write_answer
 from edgepack.toolchain.vendors import executorch_lowering
-from edgepack.toolchain.vendors.executorch import EXPORTED_FILE, METHOD, PROGRAM_FILE
-
-
-def main(request_file: str) -> None:
-    """Answer one request."""
-    request = json.loads(Path(request_file).read_text())
-    warnings.simplefilter("ignore")  # torch's and torchao's of their own interfaces
-    write_answer(Path(request["answer"]), lambda: {"facts": work(request)})
+from edgepack.toolchain.vendors.executorch import EXPORTED_FILE, METHOD, PROGRAM_FILE, answer
 
 
 def work(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -100,4 +90,4 @@ def _samples(request: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    answer(sys.argv[1], work)

@@ -8,22 +8,12 @@ It reads `.pt2` files that other workers wrote, writes `model.pte` into the requ
 
 from __future__ import annotations
 
-import json
 import sys
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgepack.toolchain.answers import write_answer
-from edgepack.toolchain.vendors.executorch import PROGRAM_FILE
-
-
-def main(request_file: str) -> None:
-    """Answer one request."""
-    request = json.loads(Path(request_file).read_text())
-    warnings.simplefilter("ignore")  # torch's and ExecuTorch's of their own interfaces
-    write_answer(Path(request["answer"]), lambda: {"facts": work(request)})
+from edgepack.toolchain.vendors.executorch import PROGRAM_FILE, answer
 
 
 def work(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -43,4 +33,4 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    answer(sys.argv[1], work)

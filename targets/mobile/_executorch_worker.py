@@ -8,23 +8,13 @@ It writes `model.pte` and `model.pt2` into the request's folder, and answers (`t
 
 from __future__ import annotations
 
-import json
 import sys
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgepack.toolchain.answers import write_answer
 from edgepack.toolchain.errors import EdgepackError, TargetError
-from edgepack.toolchain.vendors.executorch import EXPORTED_FILE, INSTEAD, METHOD, PROGRAM_FILE
-
-
-def main(request_file: str) -> None:
-    """Answer one request."""
-    request = json.loads(Path(request_file).read_text())
-    warnings.simplefilter("ignore")  # torch's and ExecuTorch's of their own interfaces
-    write_answer(Path(request["answer"]), lambda: {"facts": work(request)})
+from edgepack.toolchain.vendors.executorch import EXPORTED_FILE, INSTEAD, METHOD, PROGRAM_FILE, answer
 
 
 def work(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,4 +47,4 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    answer(sys.argv[1], work)

@@ -15,13 +15,13 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from edgepack.toolchain.answers import ANSWER_FILE, error_in, read_answer
+from edgepack.toolchain.answers import ANSWER_FILE, error_in, read_answer, write_answer
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError, ToolchainMissingError
 from edgepack.toolchain.results import NodeReason
 from edgepack.toolchain.subprocesses import run_tool
@@ -138,6 +138,13 @@ def ask(worker: str, request: Mapping[str, Any], part: str, folder: Path, time_l
         for file in made.iterdir():  # all of them, or none
             file.rename(folder / file.name)
     return facts
+
+
+def answer(request_file: str, work: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> None:
+    """What a worker's process does: read the request, and answer with the facts that `work` gives, or its error."""
+    request = json.loads(Path(request_file).read_text())
+    warnings.simplefilter("ignore")  # torch's, torchao's and ExecuTorch's of their own interfaces
+    write_answer(Path(request["answer"]), lambda: {"facts": work(request)})
 
 
 def _check(facts: Facts, program: Path, part: str) -> None:
