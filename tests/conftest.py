@@ -88,17 +88,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, None, None]:
-    """After a unit's last test, what is still alive stays so: later collections need not walk through it again.
+    """In the processes of pytest-xdist: what is alive after a unit's last test stays so, and collections skip it.
 
     What torch, transformers and the exports keep for good is millions of objects after some files, and a full
     collection then takes seconds. Timing collects before every measurement (runtime/_timing_steps.py), and tests of
     timing, which take milliseconds by themselves, took minutes.
     """
     yield
+    if nextitem is None or not hasattr(item.config, "workerinput"):
+        return
     from tests.scheduling import Units
 
     unit = Units(item.config.rootpath).of
-    if nextitem is not None and unit(item.nodeid) != unit(nextitem.nodeid):
+    if unit(item.nodeid) != unit(nextitem.nodeid):
         gc.collect()
         gc.freeze()
 

@@ -11,6 +11,7 @@ dtypes are numpy's names ("float32", "int64").
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -106,12 +107,22 @@ class Signature:
         return {spec.name: spec for spec in self.outputs}[name]
 
     def pinned(self, sizes: Mapping[str, int]) -> Signature:
-        """The same with every named dimension replaced by its size; an unknown name is a KeyError."""
+        """The same with every named dimension replaced by its size; an input's unknown name is a KeyError.
+
+        An output's dimension keeps its name where no size decides it, but the values of the inputs, as the number
+        of elements that are not zero.
+        """
 
         def fixed(spec: TensorSpec) -> TensorSpec:
             return TensorSpec(spec.name, spec.dtype, spec.resolve(sizes))
 
-        return Signature(tuple(map(fixed, self.inputs)), tuple(map(fixed, self.outputs)))
+        def known(dim: int | str) -> int | str:
+            with contextlib.suppress(KeyError):
+                return size_of(dim, sizes)
+            return dim
+
+        outputs = (TensorSpec(spec.name, spec.dtype, tuple(map(known, spec.shape))) for spec in self.outputs)
+        return Signature(tuple(map(fixed, self.inputs)), tuple(outputs))
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Signature:

@@ -18,6 +18,10 @@ from edgepack.toolchain.errors import ToolchainFailedError, ToolchainStoppedErro
 
 _TAIL_LINES = 15
 
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
+"""For processes of Python's own: nothing is imported from the folder that the user happens to be in, where a file
+`numpy.py` would be run in numpy's place (from Python 3.11 on). A model's own folder is added by who opens the model."""
+
 
 @dataclass(frozen=True)
 class ToolRun:
@@ -44,7 +48,7 @@ def run_tool(
         time_limit_s: Seconds after which the tool and its children are killed.
         cwd: Working folder.
         expect: Files that must exist and not be empty afterwards.
-        env: Variables to add to this process's environment.
+        env: Variables to add to this process's environment and `SAFE_PATH`.
 
     Raises:
         ToolchainFailedError: It crashed, or did not write its files.
@@ -59,7 +63,7 @@ def run_tool(
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            env={**os.environ, **(env or {})},
+            env={**os.environ, **SAFE_PATH, **(env or {})},
             start_new_session=True,
         )
     except OSError as error:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import numpy as np
     import torch
 
+_FILE = "of_the_model"
+"""Behind the name of a file's module whose own name is another module's."""
 _HOW = "A factory takes no argument and returns an nn.Module, (module, example inputs), or a TorchModel"
 
 
@@ -68,12 +70,15 @@ class FactorySource(Source):
         try:
             if location.endswith(".py"):
                 path = Path(location).resolve()
-                spec = importlib.util.spec_from_file_location(path.stem, path)
+                taken = _names_another(path)
+                spec = importlib.util.spec_from_file_location(
+                    f"{path.stem}_{_FILE}" if taken else path.stem, path
+                )
                 if spec is None or spec.loader is None:
                     raise SourceError(f"{location} cannot be loaded as Python", where=self.request.model)
                 module = importlib.util.module_from_spec(spec)
-                sys.path.insert(0, str(path.parent))
-                sys.modules[path.stem] = module
+                sys.path.insert(len(sys.path) if taken else 0, str(path.parent))
+                sys.modules[spec.name] = module
                 spec.loader.exec_module(module)
             else:
                 sys.path.insert(0, self.request.cwd or str(Path.cwd()))
@@ -98,6 +103,15 @@ class FactorySource(Source):
             raise SourceError(
                 f"The factory raised {type(error).__name__}: {error}", where=self.request.model, todo=_HOW
             ) from error
+
+
+def _names_another(path: Path) -> bool:
+    """Whether a module of this file's name is there already, as for a file `onnx.py`: that one keeps its name."""
+    try:
+        spec = importlib.util.find_spec(path.stem)
+    except (ImportError, ValueError):  # a name with dots, or a module without a spec
+        return True
+    return spec is not None and (spec.origin is None or Path(spec.origin).resolve() != path)
 
 
 def _split(made: object, where: str) -> tuple[torch.nn.Module, object]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepack.targets.base import Context, Requirement
+from edgepack.targets.fixed import decided_by_values
 from edgepack.targets.mobile import _onnx_lowering, _open_sizes, _torch_lowering
 from edgepack.targets.mobile._tflite.base import NotServed
 from edgepack.toolchain.errors import TargetError, UsageError
@@ -125,6 +126,7 @@ def pin(signature: Signature, sizes: Any, where: str) -> Signature:
 
     Raises:
         UsageError: A dimension has no size.
+        TargetError: An output's size is known only when the model runs.
     """
 
     def fixed(spec: TensorSpec) -> TensorSpec:
@@ -136,7 +138,12 @@ def pin(signature: Signature, sizes: Any, where: str) -> Signature:
                 todo=f"Give one, for example: --size {error.args[0]}=128",
             ) from None
 
-    return Signature(tuple(map(fixed, signature.inputs)), tuple(map(fixed, signature.outputs)))
+    pinned = Signature(tuple(map(fixed, signature.inputs)), signature.outputs).pinned(sizes)
+    for spec in pinned.outputs:
+        for axis, dim in enumerate(spec.shape):
+            if isinstance(dim, str):
+                raise decided_by_values(spec, axis, where)
+    return pinned
 
 
 def refuse_growing(target: str, program: Program, part: Part) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
+from edgepack.targets.fixed import fixed
 from edgepack.targets.npu import _coreml_graph as graphs
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError
 from edgepack.toolchain.program import Lowered, Part, Program
@@ -58,7 +59,6 @@ class CoreMl(Target):
             TargetError: The model has native operators, or came quantized.
         """
         from edgepack.toolchain.native_operators import refuse_native
-        from edgepack.toolchain.passes.pinned import pin_sizes
         from edgepack.toolchain.passes.storage import save
         from edgepack.toolchain.quantized import already_quantized
 
@@ -71,8 +71,7 @@ class CoreMl(Target):
                 where=f"part {part.name}",
                 todo="Export the float model, or use another target",
             )
-        pin_sizes(model, context.sizes)
-        signature = part.signature.pinned(context.sizes)
+        signature = fixed(part, model, context.sizes, self.name)
         return Lowered(part.name, "onnx", save(model, folder, part.name), signature)
 
     def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
+from edgepack.targets.fixed import fixed
 from edgepack.targets.npu import _qnn_placement as placement
 from edgepack.targets.npu._macs import of_onnx
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError
@@ -105,15 +106,13 @@ class QnnHtp(Target):
             TargetError: The model has native operators.
         """
         from edgepack.toolchain.native_operators import refuse_native
-        from edgepack.toolchain.passes.pinned import pin_sizes
         from edgepack.toolchain.passes.storage import save
         from edgepack.toolchain.quantized import already_quantized
 
         del program
         model = part.model()
         refuse_native(model, self.name, part.name)
-        signature = part.signature.pinned(context.sizes)
-        pin_sizes(model, context.sizes)
+        signature = fixed(part, model, context.sizes, self.name)
         given = already_quantized(model)
         device = self.rewrites_for(context.precision or "", context.sizes)
         done = rewriting.apply(model, context.rewrites, device)

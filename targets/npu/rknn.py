@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
+from edgepack.targets.fixed import fixed
 from edgepack.targets.npu import _rknn_accuracy as accuracy
 from edgepack.targets.npu import _rknn_layers as tables
 from edgepack.targets.npu._rknn_ends import settle
@@ -94,7 +95,6 @@ class Rockchip(Target):
         """
         from edgepack.targets.npu._rknn_lowering import older
         from edgepack.toolchain.native_operators import refuse_native
-        from edgepack.toolchain.passes.pinned import pin_sizes
         from edgepack.toolchain.passes.storage import save
         from edgepack.toolchain.quantized import already_quantized
 
@@ -107,12 +107,11 @@ class Rockchip(Target):
                 where=f"part {part.name}",
                 todo="Export the float model",
             )
-        pin_sizes(model, context.sizes)
+        signature = fixed(part, model, context.sizes, self.name)
         done = rewriting.apply(
             model, context.rewrites, self.rewrites_for(context.precision or "", context.sizes)
         )
         path = save(older(model, part.name), folder, part.name)
-        signature = part.signature.pinned(context.sizes)
         return Lowered(part.name, "onnx", path, signature, notes=tuple(map(str, done)))
 
     def rewrites_for(self, precision: str, sizes: Mapping[str, int]) -> rewriting.Device:

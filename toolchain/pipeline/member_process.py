@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepack.toolchain.errors import ToolchainFailedError
+from edgepack.toolchain.subprocesses import SAFE_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +63,7 @@ class MemberProcess:
                     stderr=file,
                     text=True,
                     encoding="utf-8",
-                    env={**os.environ, TOKEN: self._token},
+                    env={**os.environ, **SAFE_PATH, TOKEN: self._token},
                     start_new_session=True,  # Ctrl-C is the parent's, which ends it in good order
                 )
         except OSError as error:

@@ -22,6 +22,7 @@ from edgepack.toolchain.search.settings import SAMPLERS, Settings
 from edgepack.toolchain.search.store import Store, load_optuna
 from edgepack.toolchain.search.subject import declared_choices
 from edgepack.toolchain.search.worker import work
+from edgepack.toolchain.subprocesses import SAFE_PATH
 
 if TYPE_CHECKING:
     from edgepack.toolchain.search.results import SearchResults
@@ -162,7 +163,7 @@ def _measure_all(
 
     if workers > 1:
         command = [sys.executable, "-m", "edgepack.toolchain.search.worker", str(folder.absolute())]
-        environment = {**os.environ, "EDGEPACK_CACHE": str(cache.root)}
+        environment = {**os.environ, **SAFE_PATH, "EDGEPACK_CACHE": str(cache.root)}
         log = (folder / "workers.log").open("ab")
         with log:
             children = [

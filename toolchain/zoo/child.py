@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgepack.toolchain.subprocesses import SAFE_PATH
+
 if TYPE_CHECKING:
     import psutil
 
@@ -61,7 +63,7 @@ class Process:
                 stdin=subprocess.PIPE,
                 stdout=file,
                 stderr=file,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, **SAFE_PATH, "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,
             )
 

@@ -1,5 +1,7 @@
 """Factories are called in this process here; in a run they are called in a worker (see test_ladder)."""
 
+import importlib
+import sys
 import textwrap
 
 import numpy as np
@@ -156,6 +158,20 @@ def test_state_in_forward_is_found(write):
 def test_there_is_no_such_place(model):
     with pytest.raises(SourceError):
         open_source(SourceRequest(model)).check()
+
+
+@pytest.mark.parametrize("name", ["onnx", "colorsys", "two.dots"])
+def test_a_file_named_like_another_module_leaves_it_alone(tmp_path, monkeypatch, name):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "beside", raising=False)
+    (tmp_path / "beside.py").write_text("ROWS = 4\n")
+    body = "import beside\ndef make():\n    return Net(), (torch.zeros(beside.ROWS, 6),)\n"
+    (tmp_path / f"{name}.py").write_text(textwrap.dedent(HEADER) + body)
+    _, signature = recorded(open_source(SourceRequest(f"{tmp_path / name}.py:make")))
+    assert [str(spec) for spec in signature.inputs] == ["x:float32[batch,6]"]
+    if name.isidentifier():
+        importlib.invalidate_caches()
+        assert not hasattr(importlib.import_module(name), "make")
 
 
 def test_a_scalar_example_stays_an_array(write):
