@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgepack.toolchain import cli_options as opt
-from edgepack.toolchain.cli_shared import INTERRUPTED, errors_shown, steps
+from edgepack.toolchain.cli_shared import errors_shown, interrupted, steps
 
 if TYPE_CHECKING:
     from edgepack.toolchain.bibench.results import BibenchResults
@@ -75,9 +75,8 @@ def _kept(out: Path) -> Iterator[None]:
     """After Ctrl-C, how to go on."""
     try:
         yield
-    except KeyboardInterrupt:
-        typer.echo(f"\nInterrupted; finished cells are kept in {out}. The same command goes on.", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+    except KeyboardInterrupt as stop:
+        raise interrupted(stop, f"finished cells are kept in {out}. The same command goes on.") from None
 
 
 def _split(text: str) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgepack.toolchain import cli_options as opt
-from edgepack.toolchain.cli_shared import INTERRUPTED, errors_shown, steps
+from edgepack.toolchain.cli_shared import errors_shown, interrupted, steps
 
 if TYPE_CHECKING:
     from edgepack.toolchain.search.results import SearchResults
@@ -112,11 +112,9 @@ def _kept(out: Path) -> Iterator[None]:
     """After Ctrl-C, how to go on with what was measured."""
     try:
         yield
-    except KeyboardInterrupt:
-        typer.echo(
-            f"\nInterrupted; what was measured is kept. Go on: edgepack search --resume --out {out}", err=True
-        )
-        raise typer.Exit(INTERRUPTED) from None
+    except KeyboardInterrupt as stop:
+        left = f"what was measured is kept. Go on: edgepack search --resume --out {out}"
+        raise interrupted(stop, left) from None
 
 
 def _print(results: SearchResults, out: Path, *, as_json: bool, quiet: bool) -> None:

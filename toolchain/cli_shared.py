@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,21 +16,22 @@ if TYPE_CHECKING:
     from edgepack.toolchain.errors import EdgepackError
     from edgepack.toolchain.events import Listener
 
-INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it: 128 and the signal's number."""
+_BY_SIGNAL = 128
+"""Exit codes of signals, as shells have them: this and the signal's number."""
 
 
 @contextmanager
 def errors_shown(*, debug: bool, out: Path | None = None) -> Iterator[None]:
     """One paragraph and the contract's exit code for every error; a traceback only when asked for."""
+    from edgepack.toolchain.ended import signals_raised
     from edgepack.toolchain.errors import EdgepackError
 
     try:
-        yield
-    except KeyboardInterrupt:
+        with signals_raised():
+            yield
+    except KeyboardInterrupt as stop:
         again = f" Continue with: edgepack export --resume --out {out}." if out else ""
-        typer.echo(f"\nInterrupted; nothing half-written is left.{again}", err=True)
-        raise typer.Exit(INTERRUPTED) from None
+        raise interrupted(stop, f"nothing half-written is left.{again}") from None
     except EdgepackError as error:
         _fail(error, debug=debug)
     except (typer.Exit, typer.Abort):
@@ -45,6 +47,17 @@ def errors_shown(*, debug: bool, out: Path | None = None) -> Iterator[None]:
             err=True,
         )
         raise typer.Exit(1) from None
+
+
+def interrupted(stop: KeyboardInterrupt, what_is_left: str) -> typer.Exit:
+    """Say how a command was stopped and what is left of it; returns what ends it with the signal's exit code."""
+    from edgepack.toolchain.ended import Ended
+
+    how, number = (
+        (f"Ended by {stop}", stop.number) if isinstance(stop, Ended) else ("Interrupted", signal.SIGINT)
+    )
+    typer.echo(f"\n{how}; {what_is_left}", err=True)
+    return typer.Exit(_BY_SIGNAL + number)
 
 
 @contextmanager

@@ -11,10 +11,12 @@ Measures, over all inputs that were tried (`a` is the reference, `b` what was go
   either place.
 - `neighbours`: share of rows whose nearest other row, by cosine, is the same one, over all rows of the
   first floating-point output of rank 2, all calls taken together.
+- `topk:NAME`, `argmax:NAME`: how much of an output of indices is the same (`choices.py`).
 
 Whatever the gate says, a NaN or infinite value fails, and so does an output that is missing or has
-another shape or dtype; integers, booleans and strings must be equal. Floating-point types of different
-width may be compared, because sessions give every float as float32.
+another shape or dtype; integers, booleans and strings must be equal, unless the gate judges them as
+choices. Floating-point types of different width may be compared, because sessions give every float
+as float32.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from edgepack.toolchain import choices
 from edgepack.toolchain.errors import UnknownNameError, UsageError
 from edgepack.toolchain.results import Parity
 
@@ -83,8 +86,21 @@ def default_gate(precision: str) -> dict[str, float]:
 def check_gate(gate: Mapping[str, float]) -> None:
     """Raise UnknownNameError for a key that is not a measure; call it before spending time on outputs."""
     for key in gate:
-        if key not in MEASURES:
+        if key not in MEASURES and not choices.is_measure(key):
             raise UnknownNameError("gate", key, MEASURES)
+
+
+def widest(gates: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Bounds for parts that run one after the other: the widest of every measure that all of them have.
+
+    Measures of rows are left out, for parts have different rows, and those of choices are taken from any part.
+    """
+    common = set.intersection(*(set(gate) for gate in gates)) - {"top1", "neighbours"}
+    chosen = {name for gate in gates for name in gate if choices.is_measure(name)}
+    return {
+        name: (max if name == "max_abs_error" else min)(gate[name] for gate in gates if name in gate)
+        for name in sorted(common | chosen)
+    }
 
 
 @dataclass
@@ -125,9 +141,11 @@ def compare(
     pairs = [(_outputs(a), _outputs(b)) for a, b in zip(reference, got, strict=True)]
     failed = [] if pairs else ["no inputs were tried"]
     tallies: dict[str, _Tally] = {}
+    chosen = choices.outputs(gate)
     for index, (a, b) in enumerate(pairs):
         for name, expected in a.items():
-            trouble = _compare_one(expected, b.get(name), tallies.setdefault(name, _Tally()))
+            tally = tallies.setdefault(name, _Tally())
+            trouble = _compare_one(expected, b.get(name), tally, chosen=name in chosen)
             if trouble:
                 failed.append(f"{name}: {trouble} (input {index + 1} of {len(pairs)})")
     sound = not failed
@@ -137,8 +155,13 @@ def compare(
         "top1": _top1(pairs) if sound and "top1" in wanted else None,
         "neighbours": _neighbours(pairs) if sound and "neighbours" in wanted else None,
     }
+    shares = {
+        key: choices.agreement(key, [(a[name], b[name]) for a, b in pairs if name in a])
+        for name, key in chosen.items()
+        if sound and name in tallies and name not in compared
+    }
     if sound:
-        failed += _judge(gate, compared, rows)
+        failed += _judge(gate, compared, rows, shares)
     return Parity(
         passed=not failed,
         cosine=min((_mean(tally.cosines) for tally in compared.values()), default=None),
@@ -146,6 +169,7 @@ def compare(
         max_abs_error=max((tally.worst_abs for tally in compared.values()), default=None),
         top1_agreement=rows["top1"],
         neighbour_agreement=rows["neighbours"],
+        choices=shares,
         inputs_tried=len(pairs),
         gate=dict(gate),
         failed=failed,
@@ -179,7 +203,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return float(x @ y) / norms
 
 
-def _compare_one(expected: np.ndarray, got: np.ndarray | None, tally: _Tally) -> str | None:
+def _compare_one(expected: np.ndarray, got: np.ndarray | None, tally: _Tally, *, chosen: bool) -> str | None:
     """Add one output of one call to its tally, or say in words why it cannot pass under any gate."""
     import numpy as np
 
@@ -190,7 +214,7 @@ def _compare_one(expected: np.ndarray, got: np.ndarray | None, tally: _Tally) ->
     if is_float(expected) != is_float(got) or (not is_float(expected) and expected.dtype != got.dtype):
         return f"dtype {got.dtype.name} instead of {expected.dtype.name}"
     if not is_float(expected):
-        different = int((expected != got).sum())
+        different = 0 if chosen else int((expected != got).sum())
         return f"{different} of {expected.size} values differ, they must be equal" if different else None
     a, b = expected.astype(np.float64), got.astype(np.float64)
     for values, whose in ((a, "the reference"), (b, "the result")):
@@ -207,7 +231,10 @@ def _compare_one(expected: np.ndarray, got: np.ndarray | None, tally: _Tally) ->
 
 
 def _judge(
-    gate: Mapping[str, float], tallies: Mapping[str, _Tally], rows: Mapping[str, float | None]
+    gate: Mapping[str, float],
+    tallies: Mapping[str, _Tally],
+    rows: Mapping[str, float | None],
+    shares: Mapping[str, float],
 ) -> list[str]:
     failed: list[str] = []
     for key, limit in gate.items():
@@ -223,6 +250,9 @@ def _judge(
                 if not value >= limit:
                     what = "lowest cosine" if key == "min_cosine" else "mean cosine"
                     failed.append(f"{name}: {what} {value:.6g} is below {limit:g}")
+        elif choices.is_measure(key):
+            if key in shares and not shares[key] >= limit:
+                failed.append(f"{key}: {shares[key]:.2%} {choices.words(key)}, below {limit:.2%}")
         else:
             agreement = rows[key]
             what = "largest class" if key == "top1" else "nearest other row"

@@ -117,6 +117,10 @@ class Parity(Result):
     neighbour_agreement: float | None = Field(
         None, description="share of rows with the same nearest other row"
     )
+    choices: dict[str, float] = Field(
+        default_factory=dict,
+        description="outputs of indices that the model decides: topk:NAME, argmax:NAME -> share",
+    )
     inputs_tried: int = 0
     gate: dict[str, float] = Field(default_factory=dict)
     failed: list[str] = Field(default_factory=list, description="the gate's lines that failed, in words")

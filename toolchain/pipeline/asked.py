@@ -6,7 +6,7 @@ from typing import Any
 
 from edgepack.quantize.base import Quantizer
 from edgepack.targets.base import Offer
-from edgepack.toolchain import parity
+from edgepack.toolchain import choices, parity
 from edgepack.toolchain.errors import TargetError
 from edgepack.toolchain.metrics import DEFAULT_LIMITS, Metric
 from edgepack.toolchain.program import Part, Program
@@ -15,6 +15,7 @@ from edgepack.toolchain.recipe import Recipe
 
 _CLASSIFIERS = ("image-classification", "text-classification", "audio-classification")
 _CLASSIFIERS_TOP1 = 0.95
+_CHOICES = 0.95
 _SCORES_RANK = 2
 
 
@@ -63,7 +64,8 @@ def gate_of(
     parts computes (a map, a state) has no largest class.
 
     A metric of the user's takes the place of the default bounds; where it judges the parts together, they
-    hold for every part before that.
+    hold for every part before that. Indices of the best scores are judged as choices (`choices.py`) wherever scores
+    are rounded: by a bound, or, where a metric judges, by that alone.
     """
     gate = parity.default_gate(offer.precision)
     if offer.quantizer is not None:
@@ -72,8 +74,18 @@ def gate_of(
         elif program.source.get("task") in _CLASSIFIERS and _gives_scores(part):
             gate["top1"] = _CLASSIFIERS_TOP1
     if offer.quantizer is not None or offer.precision == AS_GIVEN:
-        gate |= {name: bound for name, bound in recipe.gate.items() if name in parity.MEASURES}
+        chosen = _choices(part)
+        gate |= dict.fromkeys(chosen, 0.0 if metric and not metric.agreement else _CHOICES)
+        known = (*parity.MEASURES, *chosen)
+        gate |= {name: bound for name, bound in recipe.gate.items() if name in known}
     return gate
+
+
+def _choices(part: Part) -> list[str]:
+    """Measures of the part's outputs of indices that it decides itself."""
+    if not any("int" in spec.dtype for spec in part.signature.outputs):
+        return []
+    return choices.measures(part.model())
 
 
 def _gives_scores(part: Part) -> bool:

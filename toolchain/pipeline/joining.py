@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgepack.targets.base import Target
+from edgepack.toolchain import parity
 from edgepack.toolchain.errors import EdgepackError, GateError
 from edgepack.toolchain.pipeline import judging
 from edgepack.toolchain.pipeline.candidate import Candidate
@@ -120,11 +121,7 @@ def _play(
         return None
     target = next(iter(chosen.values())).target
     gates = [entry.builder.gate(chosen[entry.builder.part.name].offer) for entry in entries]
-    # The widest bounds of all parts: one quantized part makes the whole a quantized program.
-    gate = {
-        name: (max if name == "max_abs_error" else min)(g[name] for g in gates)
-        for name in set.intersection(*(set(g) for g in gates)) - {"top1", "neighbours"}
-    }
+    gate = parity.widest(gates)  # one quantized part makes the whole a quantized program
 
     def build(_: Path, record: StageRecord) -> None:
         files = {

@@ -85,10 +85,7 @@ def _judged(bench: Workbench, whole: Whole, there: dict[str, Made], chosen: dict
     first = next(iter(there.values())).builder.origin
     assert first is not None  # noqa: S101 - a whole has one
     gates = [there[name].builder.gate(candidate.offer) for name, candidate in chosen.items()]
-    gate = {
-        name: (max if name == "max_abs_error" else min)(one[name] for one in gates)
-        for name in set.intersection(*(set(one) for one in gates)) - {"top1", "neighbours"}
-    }
+    gate = parity.widest(gates)
     quantized = any(candidate.offer.quantizer is not None for candidate in chosen.values())
 
     def build(folder: Path, record: StageRecord) -> None:

@@ -49,9 +49,10 @@ def write(
         "min_cosine": subset.min_cosine,
         "top1": subset.top1_agreement,
         "neighbours": subset.neighbour_agreement,
+        **subset.choices,
     }
     # Where a metric judged, there is no bound to hold the calls against but what they reached.
-    bounds = dict(gate) or {"cosine": 1.0}
+    bounds = dict(gate) if any(name in parity.MEASURES for name in gate) else {**gate, "cosine": 1.0}
     for name, value in reached.items():
         if name in bounds and value is not None:
             bounds[name] = min(bounds[name], value - _SLACK)

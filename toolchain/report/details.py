@@ -35,13 +35,18 @@ def accuracy(manifest: Manifest) -> Table:
     )
 
 
+def _best(value: Parity) -> float | None:
+    """Share of equal largest classes; of a model that chooses them itself, the least share of equal choices."""
+    return value.top1_agreement if not value.choices else min(value.choices.values())
+
+
 def _figures(value: Parity) -> tuple[Cell, ...]:
     return (
         cells.verdict(value),
         cells.number(value.cosine, text.cosine(value.cosine)),
         cells.number(value.min_cosine, text.cosine(value.min_cosine)),
         cells.number(value.max_abs_error, text.significant(value.max_abs_error or 0)),
-        cells.number(value.top1_agreement, text.share(value.top1_agreement)),
+        cells.number(_best(value), text.share(_best(value))),
         cells.number(value.neighbour_agreement, text.share(value.neighbour_agreement)),
         cells.metric(value.metric),
         cells.count(value.inputs_tried),
