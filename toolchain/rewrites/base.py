@@ -37,6 +37,8 @@ class Device:
         fast_bytes: Memory beside the accelerator for activations; 0 where it is not known.
         has: Standard operators that it computes as they are, and well, at that width: no rewrite of them is wanted
             before they are refused.
+        lacks: Standard operators that it does not have, or that its compiler fails on, so that no placement could name
+            them: what says them in others is wanted from the start.
     """
 
     activation_bits: int = 8
@@ -44,6 +46,7 @@ class Device:
     sizes: Mapping[str, int] = field(default_factory=dict)
     fast_bytes: int = 0
     has: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ class Applied:
 ORDER = (
     "static shapes",
     "known lookups",
+    "cache writes",
     "early casts",
     "additive masks",
     "free scale",
