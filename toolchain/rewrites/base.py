@@ -37,6 +37,8 @@ class Device:
         fast_bytes: Memory beside the accelerator for activations; 0 where it is not known.
         has: Standard operators that it computes as they are, and well, at that width: no rewrite of them is wanted
             before they are refused.
+        element_products: Whether products of two activations are to be computed by elements, which it multiplies in
+            more bits than matrices (`products_by_elements`).
     """
 
     activation_bits: int = 8
@@ -44,6 +46,7 @@ class Device:
     sizes: Mapping[str, int] = field(default_factory=dict)
     fast_bytes: int = 0
     has: tuple[str, ...] = ()
+    element_products: bool = False
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ ORDER = (
     "attention heads",
     "pixel scores",
     "query blocks",
+    "products by elements",
 )
 """The built-in ones in the order in which they are applied; others follow by name."""
 
