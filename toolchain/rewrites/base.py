@@ -39,6 +39,8 @@ class Device:
             before they are refused.
         lacks: Standard operators that it does not have, or that its compiler fails on, so that no placement could name
             them: what says them in others is wanted from the start.
+        element_products: Whether products of two activations are to be computed by elements, which it multiplies in
+            more bits than matrices (`products_by_elements`).
     """
 
     activation_bits: int = 8
@@ -47,6 +49,7 @@ class Device:
     fast_bytes: int = 0
     has: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
+    element_products: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ ORDER = (
     "attention heads",
     "pixel scores",
     "query blocks",
+    "products by elements",
 )
 """The built-in ones in the order in which they are applied; others follow by name."""
 
