@@ -37,6 +37,8 @@ class Device:
         fast_bytes: Memory beside the accelerator for activations; 0 where it is not known.
         has: Standard operators that it computes as they are, and well, at that width: no rewrite of them is wanted
             before they are refused.
+        wrong: Standard operators that it takes and computes wrongly at that width: said in others in any case.
+        wrong: Standard operators that it takes and computes wrongly at that width: to be said in others in any case.
     """
 
     activation_bits: int = 8
@@ -44,6 +46,7 @@ class Device:
     sizes: Mapping[str, int] = field(default_factory=dict)
     fast_bytes: int = 0
     has: tuple[str, ...] = ()
+    wrong: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,8 @@ ORDER = (
     "root mean square norm",
     "gelu",
     "root division",
+    "logarithm of a sum",
+    "reciprocal",
     "attention heads",
     "pixel scores",
     "query blocks",
