@@ -37,8 +37,8 @@ class Device:
         fast_bytes: Memory beside the accelerator for activations; 0 where it is not known.
         has: Standard operators that it computes as they are, and well, at that width: no rewrite of them is wanted
             before they are refused.
-        lacks: Standard operators that it does not have, or that its compiler fails on, so that no placement could name
-            them: what says them in others is wanted from the start.
+        lacks: Standard operators that it does not have, that its compiler fails on, or that it takes and computes
+            wrongly, so that no placement names them: what says them in others is wanted from the start.
         element_products: Whether products of two activations are to be computed by elements, which it multiplies in
             more bits than matrices (`products_by_elements`).
     """
@@ -120,6 +120,8 @@ ORDER = (
     "root mean square norm",
     "gelu",
     "root division",
+    "logarithm of a sum",
+    "reciprocal",
     "attention heads",
     "pixel scores",
     "query blocks",

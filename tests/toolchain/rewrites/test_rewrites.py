@@ -352,3 +352,29 @@ def test_other_products_stay_whole() -> None:
     assert apply(constant, ["products by elements"], ELEMENTS) == []
     product = build("g (float[3,4] a, float[4,5] b) => (float[3,5] y) { y = MatMul(a, b) }")
     assert apply(product, ["products by elements"], NARROW) == []
+
+
+def test_reciprocal() -> None:
+    model = build("g (float[2,3] x) => (float[2,3] y) { r = Sqrt(x)  y = Reciprocal(r) }")
+    feeds = {"x": np.random.default_rng(0).random((2, 3), np.float32) + np.float32(0.01)}
+    assert rewritten(model, "reciprocal", WIDE, feeds, 1e-6) == ["Sqrt", "Div"]
+    member = rewrites.get("reciprocal")
+    assert member.first(Device(lacks=("Reciprocal",)))
+    assert not member.first(WIDE)
+
+
+def test_logarithm_of_a_sum() -> None:
+    text = """g (float[41] x) => (float[41] y)
+        <float[1] one = {1}, float[1] none = {0}>
+        { a = Abs(x)  n = Neg(a)  t = Exp(n)  s = Add(one, t)  l = Log(s)  p = Max(x, none)  y = Add(p, l) }"""
+    feeds = {"x": np.linspace(-20, 20, 41, dtype=np.float32)}
+    ops = rewritten(build(text), "logarithm of a sum", WIDE, feeds, 3e-6)
+    assert "Log" not in ops
+    assert ops.count("Div") == 1
+    other = build(
+        "g (float[3] x) => (float[3] y) <float[1] one = {1}> { t = Exp(x)  s = Add(t, one)  y = Log(s) }"
+    )
+    assert apply(other, ["logarithm of a sum"], WIDE) == []  # t may be anything: there is no bound on z
+    member = rewrites.get("logarithm of a sum")
+    assert member.first(Device(16, lacks=("Log",)))
+    assert not member.first(WIDE)
