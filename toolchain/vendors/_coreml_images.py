@@ -83,17 +83,22 @@ def _conv_transpose(n: Node) -> Any:
     ends = [pad - kept for pad, kept in zip(pads[spatial:], more, strict=True)]
     if min(ends) < 0:
         raise n.refuse("its result is longer than what it computes")
-    bias = {} if n.input(2) is None else {"bias": n.input(2)}
-    return Builder.conv_transpose(
-        x=n.input(0),
-        weight=n.input(1),
-        strides=n.attribute("strides", [1] * spatial),
-        dilations=n.attribute("dilations", [1] * spatial),
-        groups=n.attribute("group", 1),
-        pad_type="custom",
-        pad=[size for pair in zip(pads[:spatial], ends, strict=True) for size in pair],
-        **bias,
-    )
+    words = {
+        "x": n.input(0),
+        "weight": n.input(1),
+        "strides": n.attribute("strides", [1] * spatial),
+        "dilations": n.attribute("dilations", [1] * spatial),
+        "groups": n.attribute("group", 1),
+        **({} if n.input(2) is None else {"bias": n.input(2)}),
+    }
+    begins = pads[:spatial]
+    if begins == ends:
+        both = [size for pad in begins for size in (pad, pad)]
+        return Builder.conv_transpose(pad_type="custom", pad=both, **words)
+    # coremltools itself cuts a result whose two ends differ out of the whole one, and so does this.
+    whole = Builder.conv_transpose(pad_type="valid", **words)
+    kept = [size - end for size, end in zip(whole.shape[2:], ends, strict=True)]
+    return Builder.slice_by_index(x=whole, begin=[0, 0, *begins], end=[*whole.shape[:2], *kept])
 
 
 @on("InstanceNormalization")
