@@ -1,9 +1,11 @@
-"""mobile:ncnn: networks for ncnn, converted by pnnx from ONNX and run here by ncnn's Python wheel.
+"""mobile:ncnn: networks for ncnn, converted from ONNX and run here by ncnn's Python wheel.
 
 The network in floating point is what quantizers start from (`quantize/ncnn.py`); a phone takes the files as they are.
 
-pnnx ends with exit code 0 whatever it met, and writes layers that ncnn does not have under their own names. So every
-layer of what it wrote is looked up in the runtime, and the network is called once, in a process of its own.
+pnnx comes first: it knows whole patterns, such as an attention or a convolution with what follows it, as one layer. It
+ends with exit code 0 whatever it met, and writes layers that ncnn does not have under their own names. So every layer
+of what it wrote is looked up in the runtime, and the network is called once, in a process of its own. What it makes no
+network of that runs is translated operator by operator (`_ncnn/`), with what ncnn has no layer for in arithmetic.
 """
 
 from __future__ import annotations
@@ -20,8 +22,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
-from edgepack.targets.cpu.onnxruntime import multiplications, onnx_form
+from edgepack.targets.cpu.onnxruntime import multiplications
+from edgepack.targets.fixed import fixed
 from edgepack.targets.mobile._litert_lowering import refuse_growing
+from edgepack.targets.mobile._ncnn.network import write
 from edgepack.targets.mobile._ncnn_graph import ready
 from edgepack.toolchain.answers import ANSWER_FILE, error_in, read_answer
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError
@@ -65,14 +69,14 @@ class Ncnn(Target):
         return "ncnn"
 
     def lower(self, program: Program, part: Part, context: Context, folder: Path) -> Lowered:
-        """The network that pnnx makes of the cleaned graph at fixed sizes, after ncnn has run it.
+        """The network of the cleaned graph at fixed sizes, by pnnx or by edgepack, after ncnn has run it.
 
         Writes `<part>.param`, `<part>.bin` and `<part>.json`, which says what inputs and outputs are called.
 
         Raises:
-            TargetError: ncnn lacks a layer, which is named, or gives outputs of other shapes.
+            TargetError: An operator, which is named, has no layer in ncnn, or outputs have other shapes.
             UsageError: A named dimension has no size.
-            ToolchainFailedError: pnnx or ncnn crashed or hung on it.
+            ToolchainFailedError: ncnn crashed or hung on it.
         """
         refuse_native(part.model(), self.name, part.name)
         refuse_growing(self.name, program, part)
@@ -84,11 +88,20 @@ class Ncnn(Target):
             )
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="edgepack-ncnn-") as scratch:
-            form = onnx_form(part, replace(context, static=True), Path(scratch) / "onnx")
-            param = self._convert(form, context, Path(scratch).resolve())
+            form = _form(part, context, Path(scratch) / "onnx")
+            notes: tuple[str, ...] = ()
+            try:
+                param = self._convert(form, context, Path(scratch).resolve())
+            except TargetError as error:
+                try:
+                    param = _translated(form, context, Path(scratch).resolve())
+                except TargetError as own:
+                    both = f"{own.what}. And with pnnx: {error.what}"
+                    raise type(own)(both, where=f"part {part.name}", todo=_INSTEAD) from error
+                notes = (f"translated by edgepack, operator by operator, because with pnnx: {error.what}",)
             for file in files_of(param):
                 shutil.copyfile(file, folder / file.name)
-        return Lowered(part.name, ncnn.FORMAT, folder / param.name, form.signature)
+        return Lowered(part.name, ncnn.FORMAT, folder / param.name, form.signature, notes=notes)
 
     def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:
         """Static int8 for convolutions, dynamic int8 for matrix products, fp32, and narrow weights by name."""
@@ -215,6 +228,31 @@ def blobs_of(script: str, inputs: Mapping[str, str], outputs: Sequence[str], par
         types = ["float32" if dtype.startswith(("float", "bfloat")) else "int32" for dtype in names.values()]
         sides.append({name: ncnn.Blob(f"{kind}{i}", found[i], types[i]) for i, name in enumerate(names)})
     return ncnn.Blobs(sides[0], sides[1])
+
+
+def _form(part: Part, context: Context, folder: Path) -> Lowered:
+    """The part in ONNX, every dimension a number."""
+    from edgepack.toolchain.passes.storage import save
+
+    model = part.model()
+    signature = fixed(part, model, context.sizes, Ncnn.name)
+    return Lowered(part.name, "onnx", save(model, folder, part.name), signature)
+
+
+def _translated(form: Lowered, context: Context, folder: Path) -> Path:
+    """Translate without pnnx, and try a part in ONNX; the `.param` file.
+
+    Raises:
+        TargetError: An operator has no layer, or outputs have other shapes.
+        ToolchainFailedError: ncnn crashed or hung.
+    """
+    import onnx_ir as ir
+
+    graph = ir.load(form.path).graph
+    param = folder / f"{form.part}.param"
+    write(graph, form.part, multiplications(graph), param)
+    _try(form, context, param)
+    return param
 
 
 def _program() -> Path:

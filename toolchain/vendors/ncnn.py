@@ -45,11 +45,13 @@ class Blob:
         name: In the network.
         batch: The axis of the batch that its tensor lacks, or `WHOLE`.
         dtype: What the network takes: "float32" or "int32". A mask of integers may be a float32 there.
+        twin: Name of a second input of the network that takes the same numbers, as float32.
     """
 
     name: str
     batch: int
     dtype: str = "float32"
+    twin: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class Blobs:
         def plain(blobs: Mapping[str, Blob]) -> dict[str, Any]:
             return {
                 name: {"blob": blob.name, "batch": blob.batch, "dtype": blob.dtype}
+                | ({} if blob.twin is None else {"twin": blob.twin})
                 for name, blob in blobs.items()
             }
 
@@ -97,7 +100,7 @@ class Blobs:
             data = json.loads(file.read_text())
             inputs, outputs = (
                 {
-                    name: Blob(str(one["blob"]), int(one["batch"]), _DTYPES[one["dtype"]])
+                    name: Blob(str(one["blob"]), int(one["batch"]), _DTYPES[one["dtype"]], one.get("twin"))
                     for name, one in data[side].items()
                 }
                 for side in ("inputs", "outputs")
@@ -176,8 +179,10 @@ def call(
     with net.create_extractor() as extractor:
         extractor.set_light_mode(not inner)  # in which a blob is gone once it was read
         for name, blob in blobs.inputs.items():
-            given = narrowed(inputs[name], blob.dtype, name, "ncnn")
-            extractor.input(blob.name, mat(given, batch_index=blob.batch).clone())
+            for blob_name, dtype in ((blob.name, blob.dtype), (blob.twin, "float32")):
+                if blob_name is not None:
+                    given = narrowed(inputs[name], dtype, name, "ncnn")
+                    extractor.input(blob_name, mat(given, batch_index=blob.batch).clone())
         wanted = {name: (blob.name, blob.batch) for name, blob in blobs.outputs.items()}
         for name, (blob_name, batch) in {**wanted, **{name: (name, WHOLE) for name in inner}}.items():
             code, tensor = extractor.extract(blob_name)

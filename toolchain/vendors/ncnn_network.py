@@ -7,7 +7,7 @@ The `.param` file is text: a mark, the numbers of layers and blobs, and a line a
 where -23300 - id stands for a parameter that is a list. The `.bin` file holds the layers' weights in their order and
 nothing else: which ones a layer reads follows from its kind and parameters. A weight is either plain float32 ("raw"),
 or has a mark of four bytes before it that says its type ("marked"), and is padded to a multiple of four bytes. The
-kinds here are those that pnnx writes; a file that holds more than they account for is refused.
+kinds here are those that pnnx and edgepack write; a file that holds more than they account for is refused.
 
 Sources: ncnn's wiki, "param and model file structure" and "operators"; `ncnn::ModelBin` and the layers' `load_model`.
 """
