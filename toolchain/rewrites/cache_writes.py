@@ -7,13 +7,13 @@ decoder writes its keys and values with. One slice needs no sum, and spreads by 
 the 0/1 matrix [p_s = c], whose sums have one term that is not 0. Places that are known and follow one another are cut
 out and put together instead.
 
-    [p = c]           a comparison of integers, or 1 - min(|p - c|, 1) where the device has none
-    where(m, a, b)    as it is, or b (1 - m) + a m where the device has none
+    [p = c]           a comparison of integers, or 1 - min(|p - c|, 1) for a compiler that lacks it (`Device.lacks`)
+    where(m, a, b)    as it is where the device has it (`Device.has`), else b (1 - m) + a m
 
 The matrix and the choice are made once for all caches that are written at the same places. Exact for finite numbers
-(but for the sign of 0), with places that are not negative and none of them twice; the arithmetic in the form of the
-comparison is exact for places below 2^24 in float32, and 2^11 in float16. In 8 bits a place is no integer any more: the
-comparison stays one, whatever the device has.
+(but for the sign of 0), with places that are not negative and none of them twice. Arithmetic with places is exact below
+2^24 in float32 and 2^11 in float16, and not at all where activations are rounded to a scale, so that a comparison that
+an accelerator refuses is better left to the CPU: it is of one number a slot.
 
 GatherND and ScatterND come under it as well where their numbers count slices of the first axis: such a GatherND is a
 Gather.
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx_ir as ir
 
-_NARROW = 8
 _KNOWN = 1 << 16
 _OPS = ("ScatterElements", "ScatterND", "GatherND")
 
@@ -259,7 +258,7 @@ def _choice(new: Build, write: _Write, device: Device, behind: int, *, chosen: b
         if given.dtype is not None and given.dtype != ir.DataType.INT64:
             places = op("Cast", [places], "wide-places", whole, to=int(ir.DataType.INT64))
     slots = np.arange(capacity)[:, None]
-    compares = "Equal" in device.has or device.activation_bits <= _NARROW
+    compares = "Equal" not in device.lacks
     if compares:
         same = op("Equal", [places, new.number(slots, "slots")], "same", truth)
         matrix = op("Cast", [same], "matrix", number, to=int(ir.DataType.FLOAT))

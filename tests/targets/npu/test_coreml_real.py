@@ -194,6 +194,31 @@ def test_operators_have_onnx_runtimes_values(tmp_path: Path) -> None:
             assert folded[name].shape == (expected[name].shape or (1,)), op_of[name]  # Core ML has no rank 0
 
 
+def test_products_and_sums_of_channels_in_16_bits(tmp_path: Path) -> None:
+    """As behind a norm; coremltools' own fusion of the two fails on anything but 32 bits."""
+    import onnx
+    import onnx_ir as ir
+
+    gain, shift = (normal(1, 3, 1, 1).astype(np.float16) for _ in range(2))
+    model = onnx.parser.parse_model(
+        '<ir_version: 9, opset_import: ["": 18]> g (float16[1,3,4,4] x) => (float16[1,3,4,4] y)'
+        "{ n = Relu(x) m = Mul(n, gain) s = Add(m, shift) y = Relu(s) }"
+    )
+    for name, values in (("gain", gain), ("shift", shift)):
+        model.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+    described = graphs.described(
+        ir.from_proto(onnx.shape_inference.infer_shapes(model)),
+        tmp_path / "constants.npz",
+        "npu:coreml",
+        "main",
+    )
+    package = tmp_path / "main.mlpackage"
+    request = {"graph": described, "constants": str(tmp_path / "constants.npz"), "package": str(package)}
+    answer = coreml.ask(request, tmp_path, 200)
+    assert answer["operations"]["mul"] == answer["operations"]["add"] == 1
+    assert package.is_dir()
+
+
 @pytest.mark.parametrize(("op", "inputs", "attributes", "why"), REFUSED)
 def test_cases_without_translation_are_named_with_the_reason(
     op: str, inputs: list[np.ndarray | None], attributes: dict[str, Any], why: str, tmp_path: Path

@@ -11,10 +11,10 @@ from edgepack.toolchain.rewrites.base import Device, apply, rewrites
 from tests.toolchain.rewrites.test_rewrites import build, run
 
 DEVICES = {
-    "comparing": Device(16, has=("Equal", "Where")),
     "choosing": Device(16, has=("Where",)),
-    "arithmetic": Device(16),
-    "8 bits": Device(8),
+    "multiplying": Device(8),
+    "without comparisons": Device(16, has=("Where",), lacks=("Equal",)),
+    "arithmetic": Device(16, lacks=("Equal",)),
 }
 SCATTERS = {"ScatterElements", "ScatterND", "GatherND"}
 
@@ -51,7 +51,7 @@ def test_places_that_are_computed(device: Device, places: list[int], axis: int) 
         step=np.array(step),
     )
     made = check(model, device, {"x": numbers(*shape), "u": numbers(*step), "p": np.array(places)})
-    assert ("Equal" in made) == ("Equal" in device.has or device.activation_bits == 8)
+    assert ("Equal" in made) == ("Equal" not in device.lacks)
     assert ("Where" in made) == ("Where" in device.has)
     assert ("MatMul" in made) == (len(places) > 1)
 
@@ -65,7 +65,7 @@ def test_two_caches_share_the_comparison() -> None:
         step=np.array([1, 2, 1, 4]),
     )
     feeds = {"x": numbers(1, 2, 9, 4), "z": 2 * numbers(1, 2, 9, 4), "u": numbers(1, 2, 1, 4)}
-    made = check(model, DEVICES["comparing"], {**feeds, "p": np.array([8])}, count=2)
+    made = check(model, DEVICES["choosing"], {**feeds, "p": np.array([8])}, count=2)
     assert (made.count("Equal"), made.count("Where")) == (1, 2)
 
 
@@ -79,7 +79,7 @@ def test_known_places_that_follow_one_another_are_cut(places: list[int], operato
         "g (float[1,2,5,3] x, float[1,2,2,3] u) => (float[1,2,5,3] y) { y = ScatterElements<axis=2>(x, i, u) }",
         i=index,
     )
-    made = check(model, DEVICES["comparing"], {"x": numbers(1, 2, 5, 3), "u": numbers(1, 2, 2, 3)})
+    made = check(model, DEVICES["choosing"], {"x": numbers(1, 2, 5, 3), "u": numbers(1, 2, 2, 3)})
     assert operators <= set(made)
 
 
@@ -91,11 +91,11 @@ def test_slices_by_number() -> None:
     check(model, DEVICES["arithmetic"], feeds)
     whole = build("g (int64[6] x, int64[1] u, int64[1,1] p) => (int64[6] y) { y = ScatterND(x, p, u) }")
     check(
-        whole, DEVICES["comparing"], {"x": np.arange(6), "u": np.array([-7]), "p": np.array([[3]])}
+        whole, DEVICES["choosing"], {"x": np.arange(6), "u": np.array([-7]), "p": np.array([[3]])}
     )  # tokens
     rows = build("g (float[6,3] x, int64[2,4,1] p) => (float[2,4,3] y) { y = GatherND(x, p) }")
     picked = np.random.default_rng(3).integers(-6, 6, (2, 4, 1))
-    assert check(rows, DEVICES["comparing"], {"x": numbers(6, 3), "p": picked}) == ["Reshape", "Gather"]
+    assert check(rows, DEVICES["choosing"], {"x": numbers(6, 3), "p": picked}) == ["Reshape", "Gather"]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_slices_by_number() -> None:
     ids=["places differ", "a prefix", "a sum", "open", "elements", "integers", "elements read", "by batch"],
 )
 def test_others_stay(text: str) -> None:
-    assert apply(build(text), ["cache writes"], DEVICES["comparing"]) == []
+    assert apply(build(text), ["cache writes"], DEVICES["choosing"]) == []
 
 
 def test_a_device_that_lacks_scatters_wants_it_first() -> None:
