@@ -54,16 +54,20 @@ class MnnSession(CheckedSession):
 
         given = [_variable(expr, spec.name, inputs[spec.name]) for spec in self._inputs]
         made = self._module.forward(given)
+        failed = SourceError(
+            f"MNN failed on inputs that the signature allows: {_shapes(inputs)}",
+            where=str(self.path),
+            todo="A size may have been fixed while exporting: export with example inputs of this size",
+        )
         if not isinstance(made, (list, tuple)) or len(made) != len(self.signature.outputs):
-            raise SourceError(
-                f"MNN failed on inputs that the signature allows: {_shapes(inputs)}",
-                where=str(self.path),
-                todo="A size may have been fixed while exporting: export with example inputs of this size",
-            )
-        return {
-            spec.name: _array(expr, variable, shown(spec.dtype))
-            for spec, variable in zip(self.signature.outputs, made, strict=True)
-        }
+            raise failed
+        try:
+            return {
+                spec.name: _array(expr, variable, shown(spec.dtype))
+                for spec, variable in zip(self.signature.outputs, made, strict=True)
+            }
+        except SystemError as error:  # it has the output's shape and nothing in it
+            raise failed from error
 
     def close(self) -> None:
         """Release the runtime's memory."""
