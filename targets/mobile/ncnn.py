@@ -104,7 +104,8 @@ class Ncnn(Target):
                 except TargetError as own:
                     both = f"{own.what}. And with pnnx: {error.what}"
                     raise type(own)(both, where=f"part {part.name}", todo=_INSTEAD) from error
-                notes = (f"translated by edgepack, operator by operator, because with pnnx: {error.what}",)
+                why = error.what.split(" Its last words:")[0]
+                notes = (f"translated by edgepack, operator by operator, because with pnnx: {why}",)
             for file in files_of(param):
                 shutil.copyfile(file, folder / file.name)
         return Lowered(part.name, ncnn.FORMAT, folder / param.name, form.signature, notes=notes)
