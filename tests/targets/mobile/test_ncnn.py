@@ -261,10 +261,8 @@ def test_converts_and_runs(precision: str, error: float, tmp_path: Path) -> None
 @needs_ncnn
 def test_without_what_pnnx_wrote_the_graph_is_translated(tmp_path: Path) -> None:
     lowered = lower(faked("print('no')", tmp_path / "fake"), model(tmp_path), CONTEXT, tmp_path / "out")
-    assert lowered.notes == (
-        "translated by edgepack, operator by operator, because with pnnx: "
-        "pnnx ended with exit code 0 and wrote no network.",
-    )
+    (note,) = lowered.notes
+    assert note.endswith("because with pnnx: pnnx ended with exit code 0 and wrote no network.")
     assert module.layers_of(lowered.path) == {
         "Convolution": 1,
         "Embed": 1,
