@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgepack.exporters.sources.inputs import check_numpy, other_sizes
 from edgepack.toolchain.errors import ExportError, SourceError, UsageError, not_finite
+from edgepack.toolchain.finite import sound
 from edgepack.toolchain.program import Case, Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -149,13 +150,11 @@ def free_floats(part: TorchPart, sizes: Mapping[str, int]) -> list[str]:
 
 def _either(call: Any, part: TorchPart, label: str, turned: Arrays, inputs: Arrays) -> Case:
     """The call with the turned inputs, or with those as they were where the model cannot take it."""
-    import numpy as np
-
     try:
         outputs = answers(call, turned, part)
     except SourceError:
         outputs = {}
-    if outputs and all(np.isfinite(value).all() for value in outputs.values() if value.dtype.kind == "f"):
+    if outputs and all(sound(value) for value in outputs.values() if value.dtype.kind == "f"):
         return Case(label, dict(turned), outputs)
     return Case(label, dict(inputs), answers(call, inputs, part))
 
@@ -176,12 +175,10 @@ def _same_twice(first: Arrays, second: Arrays, where: str) -> None:
 
 
 def _finite(cases: Sequence[Case], part: TorchPart) -> None:
-    import numpy as np
-
     where = part.where
     for case in cases:
         for name, value in case.outputs.items():
-            if value.dtype.kind == "f" and not np.isfinite(value).all():
+            if value.dtype.kind == "f" and not sound(value):
                 bad = [key for key, tensor in part.module.state_dict().items() if not tensor.isfinite().all()]
                 if bad:
                     raise not_finite(bad, where)

@@ -37,7 +37,7 @@ def half_model(path: Path, kept: frozenset[str] = frozenset()) -> tuple[ir.Model
     for index, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}:{index}"  # nodes are blocked by name
     blocked = named_kept(model, kept)
-    constants = _native_constants(model)
+    constants = _exact_constants(model)
     converted = convert_float_to_float16(
         model, keep_io_types=True, disable_shape_infer=True, node_block_list=blocked
     )
@@ -49,15 +49,20 @@ def half_model(path: Path, kept: frozenset[str] = frozenset()) -> tuple[ir.Model
     return result, count
 
 
-def _native_constants(model: onnx.ModelProto) -> dict[str, list[tuple[int, onnx.TensorProto]]]:
-    """The constants of native operators, which are exact by their definition: node -> input and tensor."""
+def _exact_constants(model: onnx.ModelProto) -> dict[str, list[tuple[int, onnx.TensorProto]]]:
+    """The constants that stay as they are: node -> input and tensor.
+
+    Those of native operators are exact by their definition. A Resize's scales are float32 in every type, and behind a
+    Cast nothing would know any more what size it makes.
+    """
     import onnx
 
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     found: dict[str, list[tuple[int, onnx.TensorProto]]] = {}
     for node in model.graph.node:
         for index, name in enumerate(node.input):
-            if node.domain == DOMAIN and name in tensors:
+            exact = node.domain == DOMAIN or (node.op_type == "Resize" and index > 0)
+            if exact and name in tensors:
                 copied = onnx.TensorProto()
                 copied.CopyFrom(tensors[name])
                 copied.name = f"{name}/as given"
@@ -66,7 +71,7 @@ def _native_constants(model: onnx.ModelProto) -> dict[str, list[tuple[int, onnx.
 
 
 def _give_back(converted: onnx.ModelProto, constants: dict[str, list[tuple[int, onnx.TensorProto]]]) -> None:
-    """Let native operators read their own constants, where the converter has put a rounded one and a Cast."""
+    """Let nodes read their own constants, where the converter has put a rounded one and a Cast."""
     graph = converted.graph
     given: dict[str, onnx.TensorProto] = {}
     for node in graph.node:

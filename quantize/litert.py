@@ -32,7 +32,8 @@ from edgepack.toolchain.program import Lowered
 from edgepack.toolchain.subprocesses import run_tool
 
 WORKER = "edgepack.quantize._litert_worker"
-ACTIVATION_BITS = {"int8-static": 8, "int16x8-static": 16}
+ACTIVATION_BITS = {"int8-static": 8, "int16x8-static": 16, "int16-static": 16}
+"""By precision; the two of 16 bits differ in what the graph was rewritten to before."""
 TIME_LIMIT_S = 1800.0
 
 
@@ -166,7 +167,7 @@ class LitertStatic(_LitertQuantizer):
 
         Args:
             lowered: The float file.
-            precision: "int8-static" or "int16x8-static".
+            precision: "int8-static", "int16x8-static" or "int16-static".
             data: Calibration samples; those of the file's (static) sizes are used.
             folder: Receives `model.tflite`.
             options: Those of `LitertStaticOptions`; `_tflite_rewrite` has more on `integer_npu`, `_tflite_ends`

@@ -19,7 +19,9 @@ from pydantic import Field
 from edgepack.quantize._calibrating import required
 from edgepack.quantize._keep import kept_in_graph, named_kept, read_float, with_activations
 from edgepack.quantize._onnx_bias import correct_biases
+from edgepack.quantize._onnx_copies import own_constants
 from edgepack.quantize._onnx_found import refuse_quantized
+from edgepack.quantize._onnx_one_range import SCATTERS, converted, one_range
 from edgepack.quantize._onnx_qdq import fed_by_dequantize, quiet
 from edgepack.quantize._onnx_ranges import FOR_STATES, ranges
 from edgepack.quantize._onnx_smooth import Smooth, check_smooth, smooth_model
@@ -107,6 +109,7 @@ class QnnQdq(Quantizer):
         with tempfile.TemporaryDirectory(prefix="edgepack-") as scratch:
             source, kept, notes = _prepared(lowered, data, Path(scratch), asked)
             model = typed_model(source)
+            own_constants(model)
             tensors = float_tensors(model)
             if not tensors:
                 raise TargetError(
@@ -181,6 +184,7 @@ def insert_pairs(
         wide: Whether activations have 16 bits.
         asked: Options.
     """
+    import numpy as np
     from onnxruntime.quantization import CalibrationMethod, QuantType
     from onnxruntime.quantization.calibrate import CalibrationDataReader, TensorsData
     from onnxruntime.quantization.execution_providers.qnn import get_qnn_qdq_config
@@ -193,14 +197,23 @@ def insert_pairs(
             return None
 
     signed = asked.weights == "int8"
+    activations = QuantType.QUInt16 if wide else QuantType.QUInt8
+    own_constants(model, SCATTERS)
+    found, fixed = one_range(model, found)
+    overrides = {
+        name: [{"quant_type": activations, "rmin": np.float32(low), "rmax": np.float32(high)}]
+        for name, (low, high) in fixed.items()
+    }
+    overrides |= _wide_matrices(model) if asked.weights == "int16" else {}
+    overrides |= _norm_scales(model, exclude) if signed and not wide else {}
     with quiet():
         config = get_qnn_qdq_config(
             model,
             Nothing(),
-            activation_type=QuantType.QUInt16 if wide else QuantType.QUInt8,
+            activation_type=activations,
             weight_type=QuantType.QInt8 if signed else QuantType.QUInt8,
             per_channel=asked.per_channel and signed,
-            init_overrides=_wide_matrices(model) if asked.weights == "int16" else None,
+            init_overrides=overrides or None,
             nodes_to_exclude=exclude or None,
         )
         quantizer = QDQQuantizer(
@@ -217,6 +230,7 @@ def insert_pairs(
         )
         quantizer.quantize_model()
     made: onnx.ModelProto = quantizer.model.model
+    converted(made)
     return made, sorted(config.op_types_to_quantize)
 
 
@@ -227,3 +241,16 @@ def _wide_matrices(model: onnx.ModelProto) -> dict[str, list[dict[str, Any]]]:
     constants = {tensor.name for tensor in model.graph.initializer}
     found = {n.input[1] for n in model.graph.node if n.op_type in {"MatMul", "Gemm"}} & constants
     return {name: [{"quant_type": QuantType.QInt16, "symmetric": True}] for name in sorted(found)}
+
+
+def _norm_scales(model: onnx.ModelProto, exclude: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """Types of layer norms' scales beside activations of 8 bits: unsigned, or the HTP leaves the norm to the CPU."""
+    from onnxruntime.quantization import QuantType
+
+    constants = {tensor.name for tensor in model.graph.initializer}
+    found = {
+        node.input[1]
+        for node in model.graph.node
+        if node.op_type == "LayerNormalization" and node.name not in exclude
+    }
+    return {name: [{"quant_type": QuantType.QUInt8}] for name in sorted(found & constants)}

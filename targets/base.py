@@ -64,12 +64,15 @@ class Offer:
         quantizer: Name in the quantizer registry, or None for the float form.
         options: Keyword arguments of the quantizer.
         not_built: Why the planner does not even build it for this part; None when it does.
+        fallback: Whether it costs more than the others, and is built only where none of them passed its gate, or where
+            those that passed failed in company; or by its own name.
     """
 
     precision: str
     quantizer: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     not_built: str | None = None
+    fallback: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,15 @@ sessions of their own) works on for nobody.
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
 
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+_AGAIN_S = 0.05
 
 
 class Ended(KeyboardInterrupt):
@@ -47,8 +48,22 @@ def signals_raised() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _raise(number: int, _: FrameType | None) -> NoReturn:
+def _raise(number: int, frame: FrameType | None) -> None:
+    if _swallowed(frame):
+        again = threading.Timer(_AGAIN_S, os.kill, (os.getpid(), number))
+        again.daemon = True
+        again.start()
+        return
     for each in _SIGNALS:
         if signal.getsignal(each) is _raise:
             signal.signal(each, signal.SIG_DFL)
     raise Ended(number)
+
+
+def _swallowed(frame: FrameType | None) -> bool:
+    """Whether Python would print what is raised here, and go on: in finalizers and in callbacks of weak references."""
+    while frame is not None:
+        if frame.f_code.co_name == "__del__" or frame.f_globals.get("__name__") in {"weakref", "_weakrefset"}:
+            return True
+        frame = frame.f_back
+    return False

@@ -132,10 +132,15 @@ def copy_file(source: Path, target: Path) -> None:
 
 def write_text(path: Path, text: str, *, sync: bool = False) -> None:
     """Write a file so that its name never shows half of it; `sync` makes it survive a power cut."""
+    write_bytes(path, text.encode(), sync=sync)
+
+
+def write_bytes(path: Path, content: bytes | bytearray, *, sync: bool = False) -> None:
+    """Write a file as `write_text` does; what has the old one open, or mapped into memory, keeps that."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with beside.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with beside.open("wb") as file:
+            file.write(content)
             file.flush()
             if sync:
                 os.fsync(file.fileno())

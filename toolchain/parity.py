@@ -13,10 +13,11 @@ Measures, over all inputs that were tried (`a` is the reference, `b` what was go
   first floating-point output of rank 2, all calls taken together.
 - `topk:NAME`, `argmax:NAME`: how much of an output of indices is the same (`choices.py`).
 
-Whatever the gate says, a NaN or infinite value fails, and so does an output that is missing or has
-another shape or dtype; integers, booleans and strings must be equal, unless the gate judges them as
-choices. Floating-point types of different width may be compared, because sessions give every float
-as float32.
+Whatever the gate says, NaN and plus infinity fail, and minus infinity anywhere but where the reference
+has it (what a model excludes, `finite.py`; it counts in no measure but `top1`), and so does an output
+that is missing or has another shape or dtype; integers, booleans and strings must be equal, unless the
+gate judges them as choices. Floating-point types of different width may be compared, because sessions
+give every float as float32.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING
 
 from edgepack.toolchain import choices
 from edgepack.toolchain.errors import UnknownNameError, UsageError
+from edgepack.toolchain.finite import excluded, unlike
 from edgepack.toolchain.results import Parity
 
 if TYPE_CHECKING:
@@ -217,10 +219,10 @@ def _compare_one(expected: np.ndarray, got: np.ndarray | None, tally: _Tally, *,
         different = 0 if chosen else int((expected != got).sum())
         return f"{different} of {expected.size} values differ, they must be equal" if different else None
     a, b = expected.astype(np.float64), got.astype(np.float64)
-    for values, whose in ((a, "the reference"), (b, "the result")):
-        bad = int(values.size - np.isfinite(values).sum())
-        if bad:
-            return f"{bad} of {values.size} values of {whose} are NaN or infinite"
+    trouble = unlike(a, b)
+    if trouble:
+        return trouble
+    a, b = a[~excluded(a)], b[~excluded(b)]
     error = float(np.abs(a - b).max()) if a.size else 0.0
     scale = float(np.abs(a).max()) if a.size else 0.0
     tally.cosines.append(1.0 if error <= ATOL and scale <= ATOL else cosine(a, b))
@@ -321,6 +323,6 @@ def _neighbours(pairs: Pairs) -> float | None:
 def _unit_rows(values: np.ndarray) -> np.ndarray:
     import numpy as np
 
-    rows: np.ndarray = values.astype(np.float64)
+    rows: np.ndarray = np.where(excluded(values), 0.0, values.astype(np.float64))
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-30)
     return rows

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgepack.toolchain.errors import SourceError
+from edgepack.toolchain.files import write_bytes
 
 SIGNATURE_KEY = "serving_default"
 CHANNELS_LAST = "channels_last"
@@ -88,6 +89,9 @@ def read(path: Path) -> Any:
 def write(model: Any, path: Path) -> None:
     """Write a `ModelT`; weights lie within the flatbuffer, which limits a file to 2 GiB.
 
+    The file is a new one under its name: a model that was read from the old one has views on that, which written over
+    would turn scales and weights into bytes of something else.
+
     Raises:
         SourceError: The model is beyond that.
     """
@@ -100,7 +104,7 @@ def write(model: Any, path: Path) -> None:
             where=str(path),
             todo="Quantize it, or use a target that takes ONNX with external weights",
         )
-    path.write_bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    write_bytes(path, flatbuffer_utils.convert_object_to_bytearray(model))
 
 
 def operators(model: Any) -> Iterator[Operator]:

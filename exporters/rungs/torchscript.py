@@ -18,6 +18,7 @@ import torch
 
 from edgepack.exporters.record import answers, free_floats
 from edgepack.toolchain.errors import SourceError
+from edgepack.toolchain.finite import sound
 from edgepack.toolchain.opsets import TARGET
 from edgepack.toolchain.program import Case, Signature
 
@@ -155,11 +156,9 @@ def alternatives(part: TorchPart) -> list[Case]:
 
 
 def _case(label: str, call: Any, inputs: dict[str, np.ndarray], part: TorchPart) -> Case | None:
-    import numpy as np
-
     try:
         outputs = answers(call, inputs, part)
     except SourceError:
         return None
-    finite = all(np.isfinite(value).all() for value in outputs.values() if value.dtype.kind == "f")
-    return Case(label, inputs, outputs) if finite else None
+    kept = all(sound(value) for value in outputs.values() if value.dtype.kind == "f")
+    return Case(label, inputs, outputs) if kept else None

@@ -16,6 +16,7 @@ from edgepack.exporters.sources._onnx_reference import Run, agree, words
 from edgepack.exporters.sources.inputs import other_sizes, random_inputs
 from edgepack.toolchain import opsets
 from edgepack.toolchain.errors import SourceError
+from edgepack.toolchain.finite import sound
 from edgepack.toolchain.program import Case, Signature, is_sum
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def made_up(
         if seed:
             # Declared as free and in truth tied to a size: verify on what the model does take.
             tries = [*tries, *_tries(signature, sizes, seed, upper)]
-        case, failure = _first_finite(run, tries)
+        case, failure = _first_sound(run, tries)
         if case is not None:
             cases.append(case)
         elif not seed:
@@ -138,7 +139,7 @@ def _tries(
     return [(label, normal), (f"{label}, positive", positive)]
 
 
-def _first_finite(
+def _first_sound(
     run: Run, tries: Sequence[tuple[str, dict[str, np.ndarray]]]
 ) -> tuple[Case | None, Exception | None]:
     """The first call with finite outputs, else the first that ran, else the first failure."""
@@ -150,7 +151,7 @@ def _first_finite(
         except Exception as error:  # noqa: BLE001 - the runtime's errors have no common ancestor
             failure = failure or error
             continue
-        if _finite(case):
+        if _sound(case):
             return case, None
         ran = ran or case
     return ran, failure
@@ -161,13 +162,11 @@ def _tried(run: Run, label: str, inputs: dict[str, np.ndarray]) -> Case | None:
         case = Case(label, inputs, run(inputs))
     except Exception:  # noqa: BLE001 - the runtime's errors have no common ancestor
         return None
-    return case if _finite(case) else None
+    return case if _sound(case) else None
 
 
-def _finite(case: Case) -> bool:
-    import numpy as np
-
-    return all(bool(np.isfinite(value).all()) for value in case.outputs.values() if value.dtype.kind == "f")
+def _sound(case: Case) -> bool:
+    return all(sound(value) for value in case.outputs.values() if value.dtype.kind == "f")
 
 
 def _sizes(signature: Signature, inputs: Mapping[str, np.ndarray], where: str) -> dict[str, int]:

@@ -13,10 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
-from edgepack.targets.cpu.onnxruntime import multiplications, onnx_form
+from edgepack.targets.cpu.onnxruntime import multiplications
+from edgepack.targets.mobile._mnn_graph import ready
 from edgepack.toolchain.answers import ANSWER_FILE, error_in, read_answer
 from edgepack.toolchain.errors import ToolchainFailedError
 from edgepack.toolchain.native_operators import refuse_native
+from edgepack.toolchain.passes.pinned import pin_sizes
+from edgepack.toolchain.passes.storage import save
 from edgepack.toolchain.program import Lowered, Part, Program
 from edgepack.toolchain.quantized import already_quantized
 from edgepack.toolchain.results import Placement, Tool
@@ -54,15 +57,20 @@ class Mnn(Target):
         return "onnx for mnn"
 
     def lower(self, program: Program, part: Part, context: Context, folder: Path) -> Lowered:
-        """The cleaned graph as it is, after MNN has shown that it takes it.
+        """The cleaned graph in the words that MNN understands, after MNN has shown that it takes it.
 
         Raises:
-            TargetError: It does not; operators that it lacks are named.
+            TargetError: It does not; operators that it lacks, or computes wrongly, are named.
             ToolchainFailedError: MNN crashed or hung on it.
         """
         del program
-        refuse_native(part.model(), self.name, part.name)
-        lowered = onnx_form(part, context, folder)
+        model, signature = part.model(), part.signature
+        refuse_native(model, self.name, part.name)
+        if context.static and signature.symbols:
+            pin_sizes(model, context.sizes)
+            signature = signature.pinned(context.sizes)
+        ready(model, part.name)
+        lowered = Lowered(part.name, "onnx", save(model, folder, part.name), signature)
         with tempfile.TemporaryDirectory(prefix="edgepack-mnn-") as scratch:
             convert(lowered, context, Path(scratch) / "model.mnn", ())
         return lowered

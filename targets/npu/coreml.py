@@ -105,6 +105,8 @@ class CoreMl(Target):
             answer = coreml.ask(request, Path(scratch), context.time_limit_s)
             if answer.get("unsupported"):
                 raise _unsupported(answer["unsupported"], lowered.part)
+            if answer.get("refused"):
+                raise _refused(answer["refused"], lowered.part)
             files = self._checked(graph, answer, made)
             shutil.move(made, package)
         host = folder / f"{lowered.part}_host-check.onnx"
@@ -148,6 +150,14 @@ class CoreMl(Target):
 def _narrowed(lowered: Lowered) -> tuple[str, ...]:
     wide = [spec.name for spec in lowered.signature.inputs if spec.dtype == "int64"]
     return (f"64-bit integer inputs are 32-bit in the file: {', '.join(wide)}",) if wide else ()
+
+
+def _refused(found: Mapping[str, str], part: str) -> TargetError:
+    return TargetError(
+        f"npu:coreml cannot say {found['node']} ({found['op']}) in Core ML's language: {found['why']}",
+        where=f"part {part}",
+        todo="Export without this operator, or use another target",
+    )
 
 
 def _unsupported(found: Sequence[Mapping[str, str]], part: str) -> TargetError:

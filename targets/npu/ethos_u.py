@@ -3,10 +3,12 @@
 There is no Ethos-U here: the numerics are those of the quantized TFLite file that goes into Vela, run
 on the host, and the time is Vela's estimate. Ethos-U computes with integers only, so there is no fp32.
 
-Two precisions are offered. `int8-static` runs everything on the NPU and ruins transformers: a residual
-stream has outliers that 8 bits per tensor cannot hold. `int16x8-static` keeps them. For both the graph
-is first rewritten into operators that the NPU has at that width (`toolchain.rewrites`); what comes as a
-TFLite file of another converter's, for 16 bits, by the quantizer (`quantize`).
+Three precisions are offered. `int8-static` runs everything on the NPU and ruins transformers: a residual
+stream has outliers that 8 bits per tensor cannot hold. `int16x8-static` keeps them, but for products of two
+activations on Ethos-U55 and U65, which have 8 bits there. Where that is not enough, `int16-static` computes
+these by elements, in 16 bits and in more time. For all of them the graph is first rewritten into operators
+that the NPU has at that width (`toolchain.rewrites`); what comes as a TFLite file of another converter's,
+for 16 bits, by the quantizer (`quantize`).
 """
 
 from __future__ import annotations
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 VELA = Requirement("ethos-u-vela", lowering.INSTALL)
 DEDICATED = "Dedicated_Sram"
 """How the memory modes begin whose activations lie in DRAM, with a memory beside the NPU."""
+WIDE, WIDEST = "int16x8-static", "int16-static"
+"""Activations of 16 bits; in the second form in products of two activations too, on every NPU."""
 VELA_COMMAND = (sys.executable, "-m", "ethosu.vela")
 
 
@@ -131,12 +135,16 @@ class EthosU(Target):
 
     def rewrites_for(self, precision: str, sizes: Mapping[str, int]) -> rewriting.Device:
         """What rewrites may know of it."""
-        bits = 16 if precision == "int16x8-static" else 8
+        bits = 16 if precision in {WIDE, WIDEST} else 8
         wide = bits == 8 or self.accelerator.wide_matmul  # noqa: PLR2004
-        return rewriting.Device(bits, wide, sizes, cache_bytes(self.accelerator.memory))
+        fast = cache_bytes(self.accelerator.memory)
+        return rewriting.Device(bits, wide, sizes, fast, element_products=precision == WIDEST)
 
     def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:
-        """8 bits, and 16-bit activations in operators that the NPU has."""
+        """8 bits, and 16-bit activations in operators that the NPU has.
+
+        Where it multiplies two activations in 8 bits only, such products are computed by elements last of all.
+        """
         del rows
         if lowered.precision == AS_GIVEN:
             return (Offer(AS_GIVEN),)
@@ -144,7 +152,10 @@ class EthosU(Target):
         if not self.accelerator.wide_matmul:
             wide["matmul_bits"] = 8
         narrow = {"ends": "int16"}  # the NPU has that width too, at half the speed, for a few layers
-        return (Offer("int8-static", "litert-static", narrow), Offer("int16x8-static", "litert-static", wide))
+        offers = (Offer("int8-static", "litert-static", narrow), Offer(WIDE, "litert-static", wide))
+        if self.accelerator.wide_matmul or not _multiplies_activations(lowered):
+            return offers
+        return (*offers, Offer(WIDEST, "litert-static", wide, fallback=True))
 
     def compile(self, lowered: Lowered, context: Context, folder: Path) -> Compiled:
         """Compile with Vela, and read its estimate, memory, and what it left on the CPU.
@@ -153,7 +164,7 @@ class EthosU(Target):
             TargetError: The model is not quantized.
             ToolchainFailedError: Vela crashed, hung, wrote nothing or nonsense, or placed nothing.
         """
-        if lowered.precision not in {"int8-static", "int16x8-static", AS_GIVEN}:
+        if lowered.precision not in {"int8-static", WIDE, WIDEST, AS_GIVEN}:
             raise TargetError(
                 f"{self.name} computes with integers only, and the model is {lowered.precision}",
                 where=f"part {lowered.part}",
@@ -255,6 +266,11 @@ class EthosU(Target):
         summary = vela_report.read_summary(summaries[0])
         layers = read_layers(sorted(work.glob("*_per-layer.csv")), summary.clock_hz, tool)
         return _Estimated(source, compiled, placement, summary, layers)
+
+
+def _multiplies_activations(lowered: Lowered) -> bool:
+    """Whether a float file has products of two matrices that are computed."""
+    return any(operator.op == "BATCH_MATMUL" for operator in tflite.operators(tflite.read(lowered.path)))
 
 
 def _register(accelerator: Accelerator) -> type[EthosU]:

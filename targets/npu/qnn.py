@@ -40,6 +40,11 @@ unsmoothed 0.987 and 0.978, int8 weights 0.998 and 0.995. Levelling outliers onl
 scale per channel, moves them into the weights: 0.784 and 0.523."""
 _HAS = ("LayerNormalization", "Gelu", "Div")
 """What needs no rewriting before it is refused."""
+_WRONG: Mapping[int, tuple[str, ...]] = {8: ("Reciprocal",), 16: ("Reciprocal", "Log")}
+"""What the HTP takes without a word and computes wrongly, by the width of activations (onnxruntime-qnn 2.7.0, v75, in
+its simulator, one operator between its pairs against the same file on the CPU). 1/x of values up to 0.27 came out as
+0.27/x, right only where values beyond 1 are among the range; the logarithm of 16 bits as one and the same number for
+all of them. Quotients and logarithms of 8 bits were right."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ class QnnHtp(Target):
         """What rewrites may know of it; sizes are fixed when it lowers, whatever is rewritten."""
         del sizes
         bits = 8 if precision == "int8-static" else 16
-        return rewriting.Device(bits, has=_HAS)
+        return rewriting.Device(bits, has=_HAS, lacks=_WRONG[bits])
 
     def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:
         """Activations of 8 and of 16 bits; for matrix products smoothed channels, or weights of 16 bits too."""

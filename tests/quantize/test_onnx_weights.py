@@ -222,6 +222,24 @@ def test_weights_beyond_float16_stay(tmp_path):
     assert OnnxFloat16().quantize(base, "b", None, tmp_path / "b", storage="bfloat16").changed_nodes == 4
 
 
+def test_the_size_that_a_resize_makes_is_known_in_float16(tmp_path):
+    scales = numpy_helper.from_array(np.array([1, 1, 2, 3], np.float32), "scales")
+    nodes = [helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Resize", ["r", "", "scales"], ["y"])]
+    sides = ([1, 2, 4, 4], [1, 2, 8, 12])
+    values = [
+        helper.make_tensor_value_info(*one) for one in zip("xy", [TensorProto.FLOAT] * 2, sides, strict=True)
+    ]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], [scales])
+    path = tmp_path / "main.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), path)
+    base = Lowered("main", "onnx", path, Signature((), ()))
+    made = OnnxFloat16().quantize(base, "fp16", None, tmp_path / "made", compute="float16")
+    model = ir.load(made.path)
+    (resize,) = [node for node in model.graph if node.op_type == "Resize"]
+    assert resize.inputs[2].const_value.numpy().tolist() == [1, 1, 2, 3]
+    assert resize.inputs[2].dtype == ir.DataType.FLOAT
+
+
 def test_nothing_to_store_in_sixteen_bits(tmp_path):
     base = decoder_like(tmp_path / "float")
     made = OnnxFloat16().quantize(base, "fp16-weights", None, tmp_path / "made")

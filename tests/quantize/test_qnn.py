@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from edgepack.quantize.base import quantizers
+from edgepack.quantize.base import CalibrationData, quantizers
 from edgepack.quantize.qnn import QnnQdq
 from edgepack.toolchain import onnx_sessions
 from edgepack.toolchain.errors import TargetError, UsageError
-from edgepack.toolchain.program import Lowered
+from edgepack.toolchain.program import Lowered, Signature, TensorSpec
 from tests.qnn_models import network, samples
 
 
@@ -22,8 +23,6 @@ def quantize(folder: Path, precision: str, **options: object) -> Lowered:
 
 
 def results(path: Path) -> np.ndarray:
-    import onnxruntime
-
     session = onnx_sessions.opened(path, onnxruntime.SessionOptions())
     return np.concatenate([session.run(None, dict(feed))[0] for feed in samples(8).samples])
 
@@ -89,3 +88,76 @@ def test_products_with_weights_of_16_bits(tmp_path: Path) -> None:
     assert not points["w3_quantized"].any()  # symmetric
     with pytest.raises(UsageError, match="Weights of 16 bits are those of int16-static"):
         quantize(tmp_path / "narrow", "int8-static", weights="int16")
+
+
+def written(text: str, folder: Path, precision: str, *, seed: int = 3) -> tuple[onnx.ModelProto, Path]:
+    """A model in ONNX's text form, quantized with random samples."""
+    proto = onnx.parser.parse_model('<ir_version: 9, opset_import: ["": 20]>\n' + text)
+    onnx.save(proto, folder / "main.onnx")
+    shapes = {
+        one.name: tuple(dim.dim_value for dim in one.type.tensor_type.shape.dim) for one in proto.graph.input
+    }
+    face = Signature(
+        tuple(TensorSpec(name, "float32", shape) for name, shape in shapes.items()),
+        (TensorSpec("y", "float32", ()),),
+    )
+    rng = np.random.default_rng(seed)
+    feeds = [
+        {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+        for _ in range(4)
+    ]
+    data = CalibrationData(samples().facts, feeds, feeds, "")
+    lowered = Lowered("main", "onnx", folder / "main.onnx", face)
+    path = QnnQdq().quantize(lowered, precision, data, folder / "quantized").path
+    return onnx.load(path), path
+
+
+@pytest.mark.parametrize("precision", ["int8-static", "int16x8-static"])
+def test_a_scatter_has_one_range_for_what_it_moves(precision: str, tmp_path: Path) -> None:
+    model, _ = written(
+        """g (float[1,2,4] u, float[1,2,8] v) => (float[1,8,4] y, float[1,2,4] z)
+        <float[1,8,4] zeros = {0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0},
+         int64[1,2,4] low = {0,0,0,0,1,1,1,1}, int64[1,2,4] high = {6,6,6,6,7,7,7,7}, float[1] three = {3}>
+        { t = Mul(v, three)  w, z = Split<axis = 2, num_outputs = 2>(t)
+          a = ScatterElements<axis = 1>(zeros, low, u)  y = ScatterElements<axis = 1>(a, high, w)
+        }""",
+        tmp_path,
+        precision,
+    )
+    values = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    made = {name: node for node in model.graph.node for name in node.output}
+    seen = set()
+    for node in model.graph.node:
+        if node.op_type != "ScatterElements":
+            continue
+        for name in (node.input[0], node.input[2]):
+            pair = made[name]
+            assert pair.op_type == "DequantizeLinear"
+            seen.add((values[pair.input[1]].item(), values[pair.input[2]].item()))
+        (reader,) = (one for one in model.graph.node if node.output[0] in one.input)
+        seen.add((values[reader.input[1]].item(), values[reader.input[2]].item()))
+    assert len(seen) == 1
+
+
+def test_a_shared_bias_is_copied_under_a_free_name(tmp_path: Path) -> None:
+    # ONNX Runtime's quantizer would call the second bias "b1", which is a product's result
+    model, path = written(
+        """g (float[1,2,4] x) => (float[1,2,4] y)
+        <float[2] s = {1,2}, float[2] b = {0.5,-0.5}, float[4,4] b0 = {1,2,3,4,2,1,0,1,3,1,1,2,1,0,2,1}>
+        { b1 = MatMul(x, b0)  m = InstanceNormalization(b1, s, b)  y = InstanceNormalization(m, s, b) }""",
+        tmp_path,
+        "int8-static",
+    )
+    outputs = [name for node in model.graph.node for name in node.output]
+    assert len(outputs) == len(set(outputs))
+    results = onnx_sessions.opened(path, onnxruntime.SessionOptions()).run(
+        None, {"x": np.ones((1, 2, 4), np.float32)}
+    )
+    assert results[0].shape == (1, 2, 4)
+
+
+def test_scales_of_layer_norms_are_unsigned(tmp_path: Path) -> None:
+    text = """g (float[2,4] x) => (float[2,4] y) <float[4] s = {1,2,0.5,1}, float[4] b = {0,1,2,3}>
+        { y = LayerNormalization(x, s, b) }"""
+    written(text, tmp_path, "int8-static")
+    assert zero_points(tmp_path / "quantized" / "main.onnx")["s_quantized"].dtype == np.uint8

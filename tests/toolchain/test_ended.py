@@ -90,6 +90,25 @@ def test_a_second_signal_ends_at_once():
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
 
 
+def test_a_signal_in_a_finalizer_is_not_lost():
+    seen: list[str] = []
+
+    class Finalized:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            self.after = time.monotonic()  # the handler runs before this
+
+    def wait():
+        with signals_raised():
+            Finalized()
+            seen.append("went on")
+            time.sleep(30)
+
+    with pytest.raises(Ended, match="SIGTERM"):
+        wait()
+    assert seen == ["went on"]
+
+
 def test_what_is_ignored_stays_so():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

@@ -82,8 +82,12 @@ def join(
             (name for name, ladder in ladders.items() if ladder), key=lambda name: cosine(chosen[name])
         )
         why = f"with {chosen[part].offer.precision} the parts together failed: {'; '.join(rollout.failed)}"
-        chosen[part] = ladders[part].pop(0)
-        next(entry for entry in entries if entry.builder.part.name == part).choose(chosen[part], why)
+        entry = next(entry for entry in entries if entry.builder.part.name == part)
+        rung = entry.built(ladders[part].pop(0))
+        if rung is None:
+            continue
+        chosen[part] = rung
+        entry.choose(rung, why)
         rollout = _play(bench, program, folder, entries, chosen, meter)
     joined.rollout = rollout
     if rollout is not None and not rollout.passed:

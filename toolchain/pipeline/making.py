@@ -16,6 +16,8 @@ from edgepack.toolchain.pipeline.known import Known
 from edgepack.toolchain.pipeline.workbench import Workbench
 from edgepack.toolchain.results import CandidateResult, Comparison, Environment, Failure
 
+FALLBACK = "it costs more than the others, and one of them passed its gate"
+
 
 @dataclass
 class Made:
@@ -46,7 +48,7 @@ class Made:
         """What the part can step down to from what was chosen: slower forms that still gain, then fp32.
 
         On a device that is not here nothing was timed, and some have no fp32: there it is what passed and is nearer to
-        floating point than what was chosen, the least near first.
+        floating point than what was chosen, the least near first, and then what is built only now (`Offer.fallback`).
         """
 
         def faster(candidate: Candidate) -> bool:
@@ -58,8 +60,20 @@ class Made:
         floats = [c for c in others if c.offer.quantizer is None]
         if self.chosen is not None and not self.chosen.target.runs_here:
             nearer = [c for c in quantized if cosine(c) > cosine(self.chosen)]
-            return sorted(nearer, key=cosine) + floats
+            waiting = [c for c in self.candidates if c.offer.not_built == FALLBACK]
+            return sorted(nearer, key=cosine) + waiting + floats
         return sorted(filter(faster, quantized), key=planning.p50) + floats
+
+    def built(self, candidate: Candidate) -> Candidate | None:
+        """A rung of the ladder, built where that had been put off; None where it does not pass."""
+        if candidate.offer.not_built is None:
+            return candidate
+        target, place = candidate.target, self.candidates.index(candidate)
+        lowered, folder = self.builder.lower(target)
+        made = self.builder.build(target, replace(candidate.offer, not_built=None), lowered, folder)
+        made.latency = made.compiled.estimate if made.compiled else None
+        self.candidates[place] = made
+        return made if made.passed else None
 
     def failures(self) -> list[Failure]:
         """The failure of a part without an artifact: rejected by its gate, or every candidate failed."""
@@ -126,7 +140,8 @@ def build_part(bench: Workbench, builder: Builder, target: Target, turn: Turn, k
     for offer in _in_building_order(offers):
         key = (target.name, part, offer.precision)
         over = turn.over and target.name not in known.targets and any(c.parity for c in candidates.values())
-        why = offer.not_built or known.not_built.get(key) or (turn.reason if over else None)
+        enough = FALLBACK if offer.fallback and any(c.passed for c in candidates.values()) else None
+        why = offer.not_built or known.not_built.get(key) or (turn.reason if over else None) or enough
         if why:
             candidates[offer.precision] = Candidate(target, replace(offer, not_built=why))
         elif key in known.errors:
@@ -159,8 +174,11 @@ def make_part(
 
 
 def _in_building_order(offers: Sequence[Offer]) -> list[Offer]:
-    """The float form first: whatever happens to the time budget, it is there to ship and to compare with."""
-    return sorted(offers, key=lambda offer: offer.quantizer is not None)
+    """The float form first: whatever happens to the time budget, it is there to ship and to compare with.
+
+    Last what is built only where the others fail.
+    """
+    return sorted(offers, key=lambda offer: (offer.fallback, offer.quantizer is not None))
 
 
 def _judged(

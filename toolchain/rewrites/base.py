@@ -37,6 +37,10 @@ class Device:
         fast_bytes: Memory beside the accelerator for activations; 0 where it is not known.
         has: Standard operators that it computes as they are, and well, at that width: no rewrite of them is wanted
             before they are refused.
+        lacks: Standard operators that it does not have, that its compiler fails on, or that it takes and computes
+            wrongly, so that no placement names them: what says them in others is wanted from the start.
+        element_products: Whether products of two activations are to be computed by elements, which it multiplies in
+            more bits than matrices (`products_by_elements`).
     """
 
     activation_bits: int = 8
@@ -44,6 +48,8 @@ class Device:
     sizes: Mapping[str, int] = field(default_factory=dict)
     fast_bytes: int = 0
     has: tuple[str, ...] = ()
+    lacks: tuple[str, ...] = ()
+    element_products: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,6 +112,7 @@ class Applied:
 ORDER = (
     "static shapes",
     "known lookups",
+    "cache writes",
     "early casts",
     "additive masks",
     "free scale",
@@ -113,9 +120,12 @@ ORDER = (
     "root mean square norm",
     "gelu",
     "root division",
+    "logarithm of a sum",
+    "reciprocal",
     "attention heads",
     "pixel scores",
     "query blocks",
+    "products by elements",
 )
 """The built-in ones in the order in which they are applied; others follow by name."""
 

@@ -15,6 +15,10 @@ from coremltools.converters.mil import Builder
 from coremltools.converters.mil.mil import types
 
 
+class Untranslated(Exception):  # noqa: N818 - a case, not a fault
+    """A case that has no translation, in words."""
+
+
 class Node:
     """One node of the graph.
 
@@ -42,17 +46,16 @@ class Node:
         if value is None:
             return None
         if value.val is None:
-            msg = f"input {index} of {self.name} must be a constant"
-            raise ValueError(msg)
+            raise self.refuse(f"its input {index} is computed, and Core ML has a constant there")
         return np.asarray(value.val)
 
     def attribute(self, name: str, default: Any = None) -> Any:
         """An attribute."""
         return self.attributes.get(name, default)
 
-    def refuse(self, why: str) -> ValueError:
+    def refuse(self, why: str) -> Untranslated:
         """The error for a case that is not translated."""
-        return ValueError(f"{self.name}: {why}")
+        return Untranslated(why)
 
 
 Translation = Callable[[Node], Any]
@@ -207,7 +210,10 @@ def _gelu(n: Node) -> Any:
 
 @on("Where")
 def _where(n: Node) -> Any:
-    return Builder.select(cond=n.input(0), a=n.input(1), b=n.input(2))
+    # coremltools takes a selection's shape from the two choices alone: a mask that decides between two numbers would
+    # have none. All three are of one shape here.
+    cond, a, b = (spread(n.input(index), n.shape) for index in range(3))
+    return Builder.select(cond=cond, a=a, b=b)
 
 
 _CASTS = {1: "fp32", 10: "fp16", 6: "int32", 7: "int32", 9: "bool"}  # numbers of onnx.TensorProto
@@ -231,13 +237,20 @@ def _transpose(n: Node) -> Any:
     return Builder.transpose(x=n.input(0), perm=n.attribute("perm", list(range(n.input(0).rank))[::-1]))
 
 
+def spread(x: Any, shape: Sequence[int]) -> Any:
+    """A value repeated to a shape that it can be broadcast to."""
+    if x.val is not None:
+        same = np.broadcast_to(np.asarray(x.val), shape)
+        return x if list(x.shape) == list(shape) else Builder.const(val=np.ascontiguousarray(same))
+    sizes = [1] * (len(shape) - x.rank) + list(x.shape)
+    wide = Builder.reshape(x=x, shape=sizes) if len(sizes) != x.rank else x
+    reps = [size // have for size, have in zip(shape, sizes, strict=True)]
+    return Builder.tile(x=wide, reps=reps) if any(rep != 1 for rep in reps) else wide
+
+
 @on("Expand")
 def _expand(n: Node) -> Any:
-    x = n.input(0)
-    sizes = [1] * (len(n.shape) - x.rank) + list(x.shape)
-    wide = Builder.reshape(x=x, shape=sizes) if len(sizes) != x.rank else x
-    reps = [size // have for size, have in zip(n.shape, sizes, strict=True)]
-    return Builder.tile(x=wide, reps=reps) if any(rep != 1 for rep in reps) else Builder.identity(x=wide)
+    return Builder.identity(x=spread(n.input(0), n.shape))
 
 
 @on("Concat")

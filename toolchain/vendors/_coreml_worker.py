@@ -11,9 +11,9 @@ coremltools itself computes of them are the answer: its own reading of every ope
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
-import runpy
 import sys
 import warnings
 from collections.abc import Mapping
@@ -21,7 +21,20 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-_OPERATORS = runpy.run_path(str(Path(__file__).with_name("_coreml_operators.py")))
+
+def beside(name: str) -> Any:
+    """A module of this folder by its own name: the folder itself is no place to import from, with its other names."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None  # noqa: S101
+    assert spec.loader is not None  # noqa: S101
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+_OPERATORS = beside("_coreml_operators")
+beside("_coreml_places")  # files more translations, and imports the first by its name
+beside("_coreml_images")
 
 
 def main(what: str, request_file: str) -> None:
@@ -34,6 +47,8 @@ def main(what: str, request_file: str) -> None:
     warnings.filterwarnings("ignore")
     try:
         answer: dict[str, Any] = {"ok": True, "versions": versions(), **work(request)}
+    except Refused as refused:
+        answer = {"ok": True, "versions": versions(), "refused": refused.answer}
     except Exception as error:  # noqa: BLE001 - coremltools raises anything; the parent gets its words
         answer = {"ok": False, "error": f"{type(error).__name__}: {' '.join(str(error).split())}"[:600]}
     part = Path(f"{request['answer']}.part")
@@ -42,7 +57,7 @@ def main(what: str, request_file: str) -> None:
 
 
 def work(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the package, or fold constants; what cannot be translated is the answer's "unsupported"."""
+    """Write the package, or fold constants; operators without a translation are the answer's "unsupported"."""
     import numpy as np
 
     graph = request["graph"]
@@ -51,7 +66,7 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
     missing = [
         {"node": node["name"], "op": node["op"]}
         for node in graph["nodes"]
-        if node["op"] not in _OPERATORS["TRANSLATIONS"]
+        if node["op"] not in _OPERATORS.TRANSLATIONS
     ]
     if missing:
         return {"unsupported": missing}
@@ -118,7 +133,6 @@ def built(graph: Mapping[str, Any], known: Mapping[str, Any], constant: Any) -> 
     import numpy as np
 
     values: dict[str, Any] = {}
-    node_of = _OPERATORS["Node"]
 
     def value(name: str) -> Any:
         if name not in values:
@@ -127,10 +141,30 @@ def built(graph: Mapping[str, Any], known: Mapping[str, Any], constant: Any) -> 
 
     for node in graph["nodes"]:
         inputs = [value(name) if name else None for name in node["inputs"]]
-        made = _OPERATORS["TRANSLATIONS"][node["op"]](node_of(node, inputs, graph["shapes"]))
-        made = made if isinstance(made, (list, tuple)) else [made]
-        values |= dict(zip(node["outputs"], made, strict=False))
+        translated = _OPERATORS.Node(node, inputs, graph["shapes"])
+        try:
+            made = _OPERATORS.TRANSLATIONS[node["op"]](translated)
+            made = made if isinstance(made, (list, tuple)) else [made]
+            for name, one in zip(node["outputs"], made, strict=False):
+                wanted = graph["shapes"][name]
+                if list(one.shape or [1]) != [int(size) for size in wanted or [1]]:  # Core ML has no rank 0
+                    raise translated.refuse(
+                        f"coremltools makes a tensor {one.shape} of it, and it is {wanted}"
+                    )
+                values[name] = one
+        except _OPERATORS.Untranslated as error:
+            raise Refused(node, str(error)) from error
+        except Exception as error:
+            raise Refused(node, f"coremltools says {' '.join(str(error).split())[:400]!r}") from error
     return values
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not a fault
+    """A node that cannot be said in Core ML's language, with the reason."""
+
+    def __init__(self, node: Mapping[str, Any], why: str) -> None:
+        super().__init__(why)
+        self.answer = {"node": node["name"], "op": node["op"], "why": why}
 
 
 def versions() -> dict[str, str]:

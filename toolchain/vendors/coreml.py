@@ -25,7 +25,8 @@ def ask(request: Mapping[str, Any], scratch: Path, time_limit_s: float) -> dict[
         time_limit_s: Limit, in seconds.
 
     Returns:
-        The worker's answer: "operations" and more, or "unsupported".
+        The worker's answer: "operations" and more, "unsupported" (operators without a translation), or "refused" (a
+        node whose translation does not hold, with "why").
 
     Raises:
         ToolchainFailedError: The worker crashed, hung, failed, answered with what is no answer, or is of another

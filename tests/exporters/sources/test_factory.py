@@ -174,6 +174,20 @@ def test_a_file_named_like_another_module_leaves_it_alone(tmp_path, monkeypatch,
         assert not hasattr(importlib.import_module(name), "make")
 
 
+def test_scores_that_exclude_are_no_broken_weights(write):
+    body = """
+        class Banning(Net):
+            def forward(self, x):
+                y = super().forward(x)
+                return torch.where(torch.arange(y.shape[-1]) == 1, float("-inf"), y)
+        def make():
+            return Banning(), (torch.randn(2, 6),)
+    """
+    cases, _ = recorded(write(textwrap.dedent(body)))
+    (values,) = cases[0].outputs.values()
+    assert np.isneginf(values[..., 1]).all()
+
+
 def test_a_scalar_example_stays_an_array(write):
     source = write("def make():\n    return Net(), (torch.randn(2, 6), torch.tensor(3.0))")
     cases, _ = recorded(source)

@@ -98,6 +98,17 @@ def test_an_operator_without_translation_is_named(target, tmp_path: Path, monkey
         target.compile(network(tmp_path / "model", foreign=True), CONTEXT, tmp_path / "out")
 
 
+def test_a_node_whose_case_has_no_translation_is_named_with_the_reason(
+    target, tmp_path: Path, monkeypatch
+) -> None:
+    refused = {"node": "conv", "op": "Conv", "why": "a padding of that kind"}
+    pretend(monkeypatch, tmp_path, f"good(refused={refused!r})\n")
+    with pytest.raises(
+        TargetError, match=r"cannot say conv \(Conv\) in Core ML's language: a padding of that kind"
+    ):
+        target.compile(network(tmp_path / "model"), CONTEXT, tmp_path / "out")
+
+
 def test_constants_that_do_not_fit_into_32_bits() -> None:
     ends = np.array([np.iinfo(np.int64).max, -5, np.iinfo(np.int64).min])
     assert graphs._fitting(ends, "ends", "t").tolist() == [2**31 - 1, -5, -(2**31)]

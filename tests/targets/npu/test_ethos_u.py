@@ -36,7 +36,7 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Lowered]:
         "cnn": [{"image": random.standard_normal((1, 3, 8, 8)).astype(np.float32)} for _ in range(8)],
         "block": [{"ids": random.integers(0, 32, (1, 16))} for _ in range(8)],
     }
-    made = {"float": models["cnn"]}
+    made = {"float": models["cnn"], "attention": models["block"]}
     narrow, wide = targets.get("npu:ethos-u55-128")().offers(models["cnn"])
     for name, offer in (("cnn", narrow), ("block", wide)):
         assert offer.quantizer is not None
@@ -83,6 +83,11 @@ def test_facts(name: str, quantized: dict[str, Lowered]) -> None:
         "int8-static",
         "int16x8-static",
     ]
+    last = target.offers(quantized["attention"])[2:]
+    narrow = not name.startswith("npu:ethos-u85")  # of two activations each
+    assert [(offer.precision, offer.fallback) for offer in last] == [("int16-static", True)] * narrow
+    assert target.rewrites_for("int16-static", {}).element_products is True
+    assert target.rewrites_for("int16x8-static", {}).element_products is False
     assert not target.missing()
     assert {r.distribution for r in target.requirements()} >= {"ethos-u-vela", "ai-edge-quantizer"}
 

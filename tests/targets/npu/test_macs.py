@@ -1,5 +1,7 @@
 """The share of multiply-accumulates on an NPU, counted by hand."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -65,3 +67,15 @@ def test_the_share_is_of_macs_and_not_of_operators(path):
     (some,) = of_onnx(path, placement(("Gemm", "gemm"), ("Reshape", "flatten")), TOOL)
     assert some.value == pytest.approx(1 - 1120 / total)
     assert of_onnx(path, placement(("MatMul", "fused_by_the_runtime")), TOOL) == ()
+
+
+def test_pairs_of_16_bits_hide_no_product(tmp_path: Path) -> None:
+    text = """<ir_version: 9, opset_import: ["": 18, "com.microsoft": 1]>
+        g (float[2,4] x) => (float[2,3] y)
+        <float scale = {0.1}, uint16 zero = {0}, float[4,3] w = {1,2,3,4,5,6,7,8,9,10,11,12}>
+        { q = com.microsoft.QuantizeLinear(x, scale, zero)  d = com.microsoft.DequantizeLinear(q, scale, zero)
+          y = MatMul(d, w) }"""
+    model = onnx.parser.parse_model(text)
+    model.graph.node[-1].name = "product"
+    onnx.save(model, tmp_path / "wide.onnx")
+    assert onnx_macs(tmp_path / "wide.onnx") == {"product": 24}

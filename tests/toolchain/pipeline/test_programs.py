@@ -184,6 +184,44 @@ def test_parts_that_fail_in_company_step_to_wider_integers(tmp_path, cache, add_
     assert bundle.manifest.programs[0].rollout.passed
 
 
+class LastResort(IntegersOnly):
+    """Has a third form that costs more than the others."""
+
+    name = "cpu:last-resort"
+    second = "drift"
+
+    def offers(self, lowered, rows=None):  # noqa: ARG002 - the interface
+        from edgepack.targets.base import Offer
+
+        return [
+            Offer("int16-static", "less-drift", fallback=True),
+            Offer("int8-static", "drift"),
+            Offer("int16x8-static", self.second),
+        ]
+
+
+class NotNeeded(LastResort):
+    """Whose second form does."""
+
+    name = "cpu:not-needed"
+    second = "less-drift"
+
+
+@pytest.mark.parametrize("target", [LastResort, NotNeeded])
+def test_what_costs_more_is_built_when_nothing_else_holds(target, tmp_path, cache, add_target, monkeypatch):
+    monkeypatch.setitem(quantizers._members, "drift", Drift)
+    monkeypatch.setitem(quantizers._members, "less-drift", LessDrift)
+    bundle = exported("streaming", tmp_path, cache, add_target(target), gate={"cosine": 0.98})
+    (artifact,) = bundle.artifacts
+    (last,) = (c for c in bundle.manifest.candidates if c.precision == "int16-static")
+    if target is NotNeeded:
+        assert (artifact.precision, last.outcome) == ("int16x8-static", "not-built")
+        assert "costs more than the others" in last.why
+    else:
+        assert (artifact.precision, last.outcome) == ("int16-static", "chosen")
+    assert bundle.manifest.programs[0].rollout.passed
+
+
 def test_links_are_checked_in_company_too(tmp_path, cache):
     path = tmp_path / "crossed.py"
     path.write_text(

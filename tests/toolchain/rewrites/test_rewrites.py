@@ -57,7 +57,8 @@ def test_registry() -> None:
     assert [member.name for member in in_order()][: len(ORDER)] == list(ORDER)
     for name, member in rewrites.items():
         assert member.why, name
-        assert member.cures or member.first(WIDE) or member.trial(Device(fast_bytes=1)), name
+        wanted = any(member.first(device) for device in (WIDE, Device(element_products=True)))
+        assert member.cures or wanted or member.trial(Device(fast_bytes=1)), name
         assert len(member.version) == 16
         assert versions([name]) == {name: member.version}
     with pytest.raises(UnknownNameError, match="Did you mean 'gelu'"):
@@ -301,3 +302,79 @@ def test_pixel_scores(tail: str, shapes: tuple[tuple[int, ...], tuple[int, ...] 
 def test_other_products_are_no_pixel_scores(tail: str) -> None:
     model = build(POOLED.replace("TAIL", tail), w=np.ones((6, 5), np.float32))
     assert apply(model, ["pixel scores"], Device()) == []
+
+
+ELEMENTS = Device(activation_bits=16, wide_products=False, element_products=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "operators"),
+    [
+        (  # keys that come transposed are not transposed twice
+            """g (float[1,2,3,4] a, float[1,5,2,4] b) => (float[1,2,3,5] y) {
+              t = Transpose<perm=[0,2,3,1]>(b)
+              y = MatMul(a, t)
+            }""",
+            ["Transpose", "Reshape", "Reshape", "Mul", "MatMul", "Reshape"],
+        ),
+        (
+            "g (float[2,3,4] a, float[4,5] b) => (float[2,3,5] y) { y = MatMul(a, b) }",
+            ["Reshape", "Transpose", "Reshape", "Mul", "MatMul", "Reshape"],
+        ),
+        (
+            """g (float[3,4] a, float[5,4] b) => (float[3,5] y) {
+              t = Transpose<perm=[1,0]>(b)
+              y = MatMul(a, t)
+            }""",
+            ["Reshape", "Reshape", "Mul", "MatMul", "Reshape"],
+        ),
+    ],
+)
+def test_products_by_elements(text: str, operators: list[str]) -> None:
+    model = build(text)
+    random = np.random.default_rng(0)
+    feeds = {
+        str(value.name): random.standard_normal(tuple(value.shape or ()), np.float32)
+        for value in model.graph.inputs
+    }
+    made = rewritten(model, "products by elements", ELEMENTS, feeds, 1e-5)
+    assert sorted(made) == sorted(operators)
+
+
+def test_other_products_stay_whole() -> None:
+    text = "g (float[2,1,3,4] a, float[1,2,4,5] b) => (float[2,2,3,5] y) { y = MatMul(a, b) }"
+    crossed = build(text)  # neither batch is the other's
+    assert apply(crossed, ["products by elements"], ELEMENTS) == []
+    large = build("g (float[512,512] a, float[512,512] b) => (float[512,512] y) { y = MatMul(a, b) }")
+    assert apply(large, ["products by elements"], ELEMENTS) == []
+    text = "g (float[3,4] a) => (float[3,5] y) { y = MatMul(a, w) }"
+    constant = build(text, w=np.ones((4, 5), np.float32))
+    assert apply(constant, ["products by elements"], ELEMENTS) == []
+    product = build("g (float[3,4] a, float[4,5] b) => (float[3,5] y) { y = MatMul(a, b) }")
+    assert apply(product, ["products by elements"], NARROW) == []
+
+
+def test_reciprocal() -> None:
+    model = build("g (float[2,3] x) => (float[2,3] y) { r = Sqrt(x)  y = Reciprocal(r) }")
+    feeds = {"x": np.random.default_rng(0).random((2, 3), np.float32) + np.float32(0.01)}
+    assert rewritten(model, "reciprocal", WIDE, feeds, 1e-6) == ["Sqrt", "Div"]
+    member = rewrites.get("reciprocal")
+    assert member.first(Device(lacks=("Reciprocal",)))
+    assert not member.first(WIDE)
+
+
+def test_logarithm_of_a_sum() -> None:
+    text = """g (float[41] x) => (float[41] y)
+        <float[1] one = {1}, float[1] none = {0}>
+        { a = Abs(x)  n = Neg(a)  t = Exp(n)  s = Add(one, t)  l = Log(s)  p = Max(x, none)  y = Add(p, l) }"""
+    feeds = {"x": np.linspace(-20, 20, 41, dtype=np.float32)}
+    ops = rewritten(build(text), "logarithm of a sum", WIDE, feeds, 3e-6)
+    assert "Log" not in ops
+    assert ops.count("Div") == 1
+    other = build(
+        "g (float[3] x) => (float[3] y) <float[1] one = {1}> { t = Exp(x)  s = Add(t, one)  y = Log(s) }"
+    )
+    assert apply(other, ["logarithm of a sum"], WIDE) == []  # t may be anything: there is no bound on z
+    member = rewrites.get("logarithm of a sum")
+    assert member.first(Device(16, lacks=("Log",)))
+    assert not member.first(WIDE)
