@@ -2,7 +2,8 @@
 
     python -m edgepack.targets.mobile._ncnn_worker request.json
 
-Answers (`toolchain.answers`) with {"shapes": of the outputs, by name}.
+Answers (`toolchain.answers`) with {"shapes": of the outputs, by name}; the outputs themselves are written where the
+request says ("made"), for the inputs that are there ("given").
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def main(request_file: str) -> None:
 
 
 def work(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Load a network, and call it with zeros.
+    """Load a network, and call it with what is given, or with zeros.
 
     Raises:
         SourceError: ncnn does not load it, or fails.
@@ -35,8 +36,15 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
 
     path = Path(request["param"])
     net = ncnn.open_net(path, request["threads"])
-    inputs = {name: np.zeros(shape, np.int8) for name, shape in request["inputs"].items()}
+    inputs: dict[str, np.ndarray] = {
+        name: np.zeros(shape, np.int8) for name, shape in request["inputs"].items()
+    }
+    if "given" in request:
+        with np.load(request["given"], allow_pickle=False) as given:
+            inputs = {name: given[str(index)] for index, name in enumerate(inputs)}
     made = ncnn.call(net, ncnn.Blobs.of(path), inputs)
+    if "given" in request:
+        np.savez(request["made"], **{str(index): value for index, value in enumerate(made.values())})  # type: ignore[arg-type]
     return {"shapes": {name: list(value.shape) for name, value in made.items()}}
 
 

@@ -4,8 +4,9 @@ The network in floating point is what quantizers start from (`quantize/ncnn.py`)
 
 pnnx comes first: it knows whole patterns, such as an attention or a convolution with what follows it, as one layer. It
 ends with exit code 0 whatever it met, and writes layers that ncnn does not have under their own names. So every layer
-of what it wrote is looked up in the runtime, and the network is called once, in a process of its own. What it makes no
-network of that runs is translated operator by operator (`_ncnn/`), with what ncnn has no layer for in arithmetic.
+of what it wrote is looked up in the runtime, and the network is called once, in a process of its own, and gives the
+graph's numbers or is not kept. What it makes no such network of is translated operator by operator (`_ncnn/`), with
+what ncnn has no layer for in arithmetic.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
 from edgepack.targets.cpu.onnxruntime import multiplications
@@ -27,6 +29,7 @@ from edgepack.targets.fixed import fixed
 from edgepack.targets.mobile._litert_lowering import refuse_growing
 from edgepack.targets.mobile._ncnn.network import write
 from edgepack.targets.mobile._ncnn_graph import ready
+from edgepack.targets.mobile._ncnn_numbers import example, other_numbers
 from edgepack.toolchain.answers import ANSWER_FILE, error_in, read_answer
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError
 from edgepack.toolchain.native_operators import refuse_native
@@ -36,6 +39,9 @@ from edgepack.toolchain.results import Placement, Tool
 from edgepack.toolchain.subprocesses import run_tool
 from edgepack.toolchain.vendors import ncnn
 from edgepack.toolchain.vendors.ncnn_network import read_layers
+
+if TYPE_CHECKING:
+    import numpy as np
 
 RUNTIME = Requirement(ncnn.DISTRIBUTION, ncnn.INSTALL)
 CONVERTER = Requirement(ncnn.CONVERTER, ncnn.INSTALL)
@@ -91,14 +97,15 @@ class Ncnn(Target):
             form = _form(part, context, Path(scratch) / "onnx")
             notes: tuple[str, ...] = ()
             try:
-                param = self._convert(form, context, Path(scratch).resolve())
+                param = self._convert(form, context, Path(scratch).resolve(), example(part, form))
             except TargetError as error:
                 try:
                     param = _translated(form, context, Path(scratch).resolve())
                 except TargetError as own:
                     both = f"{own.what}. And with pnnx: {error.what}"
                     raise type(own)(both, where=f"part {part.name}", todo=_INSTEAD) from error
-                notes = (f"translated by edgepack, operator by operator, because with pnnx: {error.what}",)
+                why = error.what.split(" Its last words:")[0]
+                notes = (f"translated by edgepack, operator by operator, because with pnnx: {why}",)
             for file in files_of(param):
                 shutil.copyfile(file, folder / file.name)
         return Lowered(part.name, ncnn.FORMAT, folder / param.name, form.signature, notes=notes)
@@ -149,8 +156,10 @@ class Ncnn(Target):
             ),
         )
 
-    def _convert(self, form: Lowered, context: Context, folder: Path) -> Path:
-        """Convert and try a part in ONNX; the `.param` file."""
+    def _convert(
+        self, form: Lowered, context: Context, folder: Path, given: Mapping[str, np.ndarray] | None
+    ) -> Path:
+        """Convert a part in ONNX, and try it with inputs, where there are some; the `.param` file."""
         inputs, counts = _whole(form, folder / "model.onnx")
         shapes = {spec.name: spec.shape for spec in form.signature.inputs}
         told = ",".join(
@@ -187,7 +196,10 @@ class Ncnn(Target):
         blobs = blobs_of(script.read_text(), inputs, outputs, form.part)
         blobs = replace(blobs, multiplications=counts)
         param.with_suffix(".json").write_text(json.dumps(blobs.to_json(), indent=1))
-        _try(form, context, param)
+        results = _try(form, context, param, given)
+        wrong = other_numbers(form, given, results) if given is not None else None
+        if wrong is not None:
+            raise TargetError(wrong, where=f"part {form.part}", todo=_INSTEAD)
         return param
 
 
@@ -307,18 +319,34 @@ def _refuse_unknown(layers: Counter[str], part: str) -> None:
         )
 
 
-def _try(lowered: Lowered, context: Context, param: Path) -> None:
-    """Call the network once with zeros, in a process of its own.
+def _try(
+    lowered: Lowered, context: Context, param: Path, given: Mapping[str, np.ndarray] | None = None
+) -> dict[str, np.ndarray]:
+    """Call the network once, in a process of its own.
+
+    Args:
+        lowered: The part.
+        context: Of the run.
+        param: The `.param` file.
+        given: Inputs; None: zeros.
+
+    Returns:
+        The outputs for `given`; for zeros nothing.
 
     Raises:
         TargetError: Its outputs have other shapes than the part's.
         ToolchainFailedError: It crashed or hung.
     """
+    import numpy as np
+
     request, answer = param.with_name("request.json"), param.with_name(ANSWER_FILE)
     inputs = {spec.name: list(spec.shape) for spec in lowered.signature.inputs}
-    request.write_text(
-        json.dumps({"param": str(param), "inputs": inputs, "threads": context.threads, "answer": str(answer)})
-    )
+    asked = {"param": str(param), "inputs": inputs, "threads": context.threads, "answer": str(answer)}
+    made = param.with_name("made.npz")
+    if given is not None:
+        asked |= {"given": str(param.with_name("given.npz")), "made": str(made)}
+        np.savez(str(asked["given"]), **{str(index): given[name] for index, name in enumerate(inputs)})  # type: ignore[arg-type]
+    request.write_text(json.dumps(asked))
     run_tool(
         "ncnn",
         [sys.executable, "-m", WORKER, str(request)],
@@ -344,3 +372,7 @@ def _try(lowered: Lowered, context: Context, param: Path) -> None:
                 where=f"part {lowered.part}",
                 todo=_INSTEAD,
             )
+    if given is None:
+        return {}
+    with np.load(made, allow_pickle=False) as results:
+        return {spec.name: results[str(index)] for index, spec in enumerate(lowered.signature.outputs)}

@@ -16,6 +16,7 @@ from edgepack.quantize.base import quantizers
 from edgepack.runtime.sessions.ncnn import NcnnSession
 from edgepack.targets.base import Context, targets
 from edgepack.targets.mobile import ncnn as module
+from edgepack.targets.mobile._ncnn_numbers import example, other_numbers
 from edgepack.toolchain.errors import (
     EdgepackError,
     SourceError,
@@ -23,7 +24,7 @@ from edgepack.toolchain.errors import (
     ToolchainFailedError,
     UsageError,
 )
-from edgepack.toolchain.program import Lowered, Part, Program, Signature, StateLink, TensorSpec
+from edgepack.toolchain.program import Case, Lowered, Part, Program, Signature, StateLink, TensorSpec
 from edgepack.toolchain.vendors import ncnn
 
 CONTEXT = Context(source={}, sizes={"n": 1, "s": 4}, time_limit_s=120)
@@ -260,7 +261,8 @@ def test_converts_and_runs(precision: str, error: float, tmp_path: Path) -> None
 @needs_ncnn
 def test_without_what_pnnx_wrote_the_graph_is_translated(tmp_path: Path) -> None:
     lowered = lower(faked("print('no')", tmp_path / "fake"), model(tmp_path), CONTEXT, tmp_path / "out")
-    assert ["translated by edgepack" in note and "words: no" in note for note in lowered.notes] == [True]
+    (note,) = lowered.notes
+    assert note.endswith("because with pnnx: pnnx ended with exit code 0 and wrote no network.")
     assert module.layers_of(lowered.path) == {
         "Convolution": 1,
         "Embed": 1,
@@ -268,6 +270,38 @@ def test_without_what_pnnx_wrote_the_graph_is_translated(tmp_path: Path) -> None
         "Reshape": 4,
         "Noop": 2,
     }
+
+
+@needs_ncnn
+def test_a_network_of_other_numbers_is_not_kept(tmp_path: Path) -> None:
+    """The same graph with another matrix stands in for a network that pnnx got wrong."""
+    part = model(tmp_path / "model")
+    random = np.random.default_rng(2)
+    given = {
+        "image": random.standard_normal((1, 3, 8, 8)).astype(np.float32),
+        "ids": np.array([[0, 1]]),
+        "unused": np.zeros(2, np.float32),
+    }
+    part = Part("main", part.path, SIGNATURE, [Case("first", given, {})])
+    right = lower(module.Ncnn(), part, CONTEXT, tmp_path / "right")
+    assert right.notes == ()
+    code = (
+        "import onnx, subprocess\n"
+        "proto = onnx.load('model.onnx')\n"
+        "matrix = next(one for one in proto.graph.initializer if one.name == 'm')\n"
+        "other = -onnx.numpy_helper.to_array(matrix)\n"
+        "matrix.CopyFrom(onnx.numpy_helper.from_array(other, 'm'))\n"
+        "onnx.save(proto, 'model.onnx')\n"
+        f"subprocess.run([{str(module._program())!r}, *sys.argv[1:]], check=True)"
+    )
+    lowered = lower(faked(code, tmp_path / "fake"), part, CONTEXT, tmp_path / "out")
+    assert "pnnx: the output 'rows' has other numbers than the graph's (cosine -1.0000)" in lowered.notes[0]
+    form = Lowered("main", "onnx", part.path, SIGNATURE)
+    inputs = example(part, form)
+    assert inputs is not None
+    assert inputs["ids"].tolist() == [[0, 1, 0, 1]]
+    with NcnnSession(lowered.path, SIGNATURE) as session:
+        assert other_numbers(form, inputs, session.run(inputs)) is None
 
 
 @needs_ncnn
