@@ -74,25 +74,45 @@ def run_tool(
         stdout, stderr = process.communicate(timeout=time_limit_s)
     except subprocess.TimeoutExpired as error:
         _end(process)
-        raise ToolchainStoppedError(
-            f"{name} did not finish within {time_limit_s:g} s and was stopped",
-            todo="Give it more with --time-limit, or look at the model with --debug",
-        ) from error
+        raise not_finished(name, time_limit_s) from error
     except BaseException:
         _end(process)
         raise
-    if process.returncode != 0:
-        how = f"signal {-process.returncode}" if process.returncode < 0 else f"exit code {process.returncode}"
+    check_ended(name, process.returncode, stderr or stdout, expect)
+    return ToolRun(stdout, stderr)
+
+
+def not_finished(name: str, time_limit_s: float) -> ToolchainStoppedError:
+    """What to raise of a tool that was killed after so many seconds."""
+    return ToolchainStoppedError(
+        f"{name} did not finish within {time_limit_s:g} s and was stopped",
+        todo="Give it more with --time-limit, or look at the model with --debug",
+    )
+
+
+def check_ended(name: str, code: int, words: str, expect: Sequence[Path]) -> None:
+    """Raise unless a tool ended well and wrote its files.
+
+    Args:
+        name: The tool's name for messages.
+        code: Its exit code, or the negative number of the signal that ended it.
+        words: What it printed.
+        expect: Files that must exist and not be empty.
+
+    Raises:
+        ToolchainFailedError: It crashed, or did not write its files.
+        ToolchainStoppedError: It was killed.
+    """
+    if code != 0:
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
         # SIGKILL comes from outside: of memory that ran out, for one.
-        kind = ToolchainStoppedError if process.returncode == -signal.SIGKILL else ToolchainFailedError
-        raise kind(f"{name} failed with {how}. Its last words: {_tail(stderr or stdout)}")
+        kind = ToolchainStoppedError if code == -signal.SIGKILL else ToolchainFailedError
+        raise kind(f"{name} failed with {how}. Its last words: {_tail(words)}")
     for path in expect:
         if not path.is_file() or path.stat().st_size == 0:
             raise ToolchainFailedError(
-                f"{name} ended with exit code 0 and did not write {path.name}. "
-                f"Its last words: {_tail(stderr or stdout)}"
+                f"{name} ended with exit code 0 and did not write {path.name}. Its last words: {_tail(words)}"
             )
-    return ToolRun(stdout, stderr)
 
 
 def _end(process: subprocess.Popen[str]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -118,6 +118,21 @@ def operators(model: Any) -> Iterator[Operator]:
             tuple(tensors[i] if i >= 0 else None for i in _ids(operator.inputs)),
             tuple(tensors[i] for i in _ids(operator.outputs)),
         )
+
+
+def output_shapes(model: Any, names: Sequence[str]) -> list[list[int | None]]:
+    """Sizes of the outputs of these names in the file's signature, None where one is open."""
+    entry, graph = model.signatureDefs[0], model.subgraphs[0]
+    found = {
+        item.name.decode() if isinstance(item.name, bytes) else item.name: graph.tensors[item.tensorIndex]
+        for item in entry.outputs
+    }
+    shapes = []
+    for name in names:
+        tensor = found[name]
+        given = tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature
+        shapes.append([int(size) if size >= 0 else None for size in given])
+    return shapes
 
 
 def convolution_share(model: Any) -> float | None:

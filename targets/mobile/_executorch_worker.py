@@ -9,12 +9,16 @@ It writes `model.pte` and `model.pt2` into the request's folder, and answers (`t
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from edgepack.targets.fixed import decided_by_values
 from edgepack.toolchain.errors import EdgepackError, TargetError
 from edgepack.toolchain.vendors.executorch import EXPORTED_FILE, INSTEAD, METHOD, PROGRAM_FILE, answer
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
 
 
 def work(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,7 +31,7 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
     import torch
 
     from edgepack.toolchain.torch_source import torch_program
-    from edgepack.toolchain.vendors import executorch_lowering
+    from edgepack.toolchain.vendors import executorch_constants, executorch_lowering
 
     torch.set_num_threads(max(1, request["threads"]))
     folder, part = Path(request["folder"]), request["part"]
@@ -42,8 +46,20 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
             where=f"part {part}",
             todo=INSTEAD,
         ) from error
+    _refuse_undecided(exported, request["outputs"], part)
+    exported = executorch_constants.folded(exported)
     torch.export.save(exported, folder / EXPORTED_FILE)
     return executorch_lowering.write({METHOD: exported}, folder / PROGRAM_FILE, part)
+
+
+def _refuse_undecided(exported: ExportedProgram, names: Sequence[str], part: str) -> None:
+    """Raise TargetError for an output whose size the values of the inputs decide, not their sizes."""
+    values = {node.name: node.meta.get("val") for node in exported.graph_module.graph.nodes}
+    for name, made in zip(names, exported.graph_signature.user_outputs, strict=True):
+        shape = getattr(values.get(str(made)), "shape", ())
+        for axis, size in enumerate(shape):
+            if not isinstance(size, int):
+                raise decided_by_values(name, axis, "mobile:executorch", f"part {part}")
 
 
 if __name__ == "__main__":

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from edgepack.targets.base import Context, Requirement
-from edgepack.targets.fixed import decided_by_values
+from edgepack.targets.fixed import settled
 from edgepack.targets.mobile import _onnx_lowering, _open_sizes, _torch_lowering
 from edgepack.targets.mobile._tflite.base import NotServed
+from edgepack.toolchain import tflite
 from edgepack.toolchain.errors import TargetError, UsageError
 from edgepack.toolchain.native_operators import refuse_native
 from edgepack.toolchain.program import Lowered, Part, Program, Signature, TensorSpec
@@ -74,9 +75,12 @@ def lower(
             raise
         if SECOND.version is None:
             raise _with_second(refusal) from refusal
-        return _torch_lowering.lower(
-            part, pin(part.signature, context.sizes, target), context, folder, refusal.what
-        )
+        pinned = pin(part.signature, context.sizes, target)
+        made = _torch_lowering.lower(part, pinned, context, folder, refusal.what)
+        if all(isinstance(dim, int) for spec in pinned.outputs for dim in spec.shape):
+            return made
+        shapes = tflite.output_shapes(tflite.read(made.path), [spec.name for spec in pinned.outputs])
+        return replace(made, signature=settled(pinned, shapes, target, f"part {part.name}"))
 
 
 def _lower_open(
@@ -124,9 +128,10 @@ def converter(model: Any) -> Tool:
 def pin(signature: Signature, sizes: Any, where: str) -> Signature:
     """The signature with every named dimension replaced by its size.
 
+    An output's dimension keeps its name where only the graph tells its size: `fixed.settled` is for those.
+
     Raises:
-        UsageError: A dimension has no size.
-        TargetError: An output's size is known only when the model runs.
+        UsageError: An input's dimension has no size.
     """
 
     def fixed(spec: TensorSpec) -> TensorSpec:
@@ -138,12 +143,7 @@ def pin(signature: Signature, sizes: Any, where: str) -> Signature:
                 todo=f"Give one, for example: --size {error.args[0]}=128",
             ) from None
 
-    pinned = Signature(tuple(map(fixed, signature.inputs)), signature.outputs).pinned(sizes)
-    for spec in pinned.outputs:
-        for axis, dim in enumerate(spec.shape):
-            if isinstance(dim, str):
-                raise decided_by_values(spec, axis, where)
-    return pinned
+    return Signature(tuple(map(fixed, signature.inputs)), signature.outputs).pinned(sizes)
 
 
 def refuse_growing(target: str, program: Program, part: Part) -> None:

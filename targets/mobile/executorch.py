@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
+from edgepack.targets.fixed import settled
 from edgepack.targets.mobile._litert_lowering import pin, refuse_growing
 from edgepack.targets.mobile.phases import Phase, Phases, Quantize, as_lowered, lower_each
 from edgepack.toolchain.errors import TargetError
@@ -80,10 +81,12 @@ class ExecuTorch(Target):
         request = {
             "source": dict(context.source),
             "part": part.origin,
+            "outputs": [spec.name for spec in signature.outputs],
             "sizes": dict(context.sizes),
             "threads": context.threads,
         }
-        executorch.ask(WORKER, request, part.name, folder, context.time_limit_s)
+        facts = executorch.ask(WORKER, request, part.name, folder, context.time_limit_s)
+        signature = settled(signature, facts.outputs, self.name, f"part {part.name}")
         return Lowered(part.name, executorch.FORMAT, folder / executorch.PROGRAM_FILE, signature)
 
     def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:

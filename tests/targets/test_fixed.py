@@ -4,7 +4,7 @@ import onnx
 import onnx.parser
 import pytest
 
-from edgepack.targets.fixed import fixed
+from edgepack.targets.fixed import fixed, settled
 from edgepack.targets.mobile._litert_lowering import pin
 from edgepack.toolchain.errors import TargetError, UsageError
 from edgepack.toolchain.program import Part, Signature, TensorSpec
@@ -36,9 +36,20 @@ def test_what_values_decide_is_refused(tmp_path):
     one = part(tmp_path, "(float[batch,4] x) => (int64[2,found] y) { y = NonZero(x) }", found)
     with pytest.raises(TargetError, match=r"npu:one plans .* axis 1 of the output 'y' .* \(part main\)"):
         fixed(one, one.model(), {"batch": 3}, "npu:one")
+    pinned = pin(one.signature, {"batch": 3}, "mobile:one")
     with pytest.raises(TargetError, match=r"mobile:one plans .* axis 1 of the output 'y'"):
-        pin(one.signature, {"batch": 3}, "mobile:one")
+        settled(pinned, [(2, None)], "mobile:one")
     assert one.signature.pinned({"batch": 3}).outputs == (found,)
+
+
+def test_what_follows_from_a_size_has_the_number_that_the_compiler_found():
+    frames = TensorSpec("x", "float32", ("batch", "frames"))
+    half = TensorSpec("y", "float32", ("batch", "y_1", 4))
+    pinned = pin(Signature((frames,), (half, frames)), {"batch": 1, "frames": 7}, "mobile:one")
+    assert pinned.outputs[0].shape == (1, "y_1", 4)
+    found = settled(pinned, [(1, 4, 4), (1, 7)], "mobile:one")
+    assert [spec.shape for spec in found.outputs] == [(1, 4, 4), (1, 7)]
+    assert found.inputs == pinned.inputs
 
 
 def test_a_size_that_nobody_gave_is_asked_for():

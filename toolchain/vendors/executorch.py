@@ -12,7 +12,6 @@ import ctypes
 import io
 import json
 import os
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -23,8 +22,8 @@ from typing import Any
 
 from edgepack.toolchain.answers import ANSWER_FILE, error_in, read_answer, write_answer
 from edgepack.toolchain.errors import TargetError, ToolchainFailedError, ToolchainMissingError
+from edgepack.toolchain.forked import Forked
 from edgepack.toolchain.results import NodeReason
-from edgepack.toolchain.subprocesses import run_tool
 
 DISTRIBUTION = "executorch"
 QUANTIZER = "torchao"
@@ -37,6 +36,7 @@ EXPORTED_FILE = "model.pt2"
 METHOD = "forward"
 DELEGATE = "XNNPACK"
 INSTEAD = "Use --target cpu:onnxruntime or mobile:litert for this model"
+WORKERS = Forked("edgepack.toolchain.vendors._executorch_warm")
 _runtime: tuple[Any, Any] | None = None
 _MARK, _MARK_AT = b"ET", 4  # a flatbuffer's identifier follows its first offset: ET and two digits
 
@@ -53,6 +53,7 @@ class Facts:
         portable: The operators left, each with the reason.
         convolutions: Multiplications of convolutions in one call.
         products: Those of products with constant matrices.
+        outputs: Shapes of what its methods give, one after the other, as they came of a call.
     """
 
     version: str
@@ -62,6 +63,7 @@ class Facts:
     portable: tuple[NodeReason, ...]
     convolutions: int
     products: int
+    outputs: tuple[tuple[int, ...], ...]
 
     @property
     def convolution_share(self) -> float:
@@ -72,7 +74,14 @@ class Facts:
     def of(program: Path) -> Facts:
         """The facts that lie beside a program."""
         data = json.loads(program.with_suffix(".json").read_text())
-        return Facts(**{**data, "portable": tuple(NodeReason(**row) for row in data["portable"])})
+        return Facts.from_json(data)
+
+    @staticmethod
+    def from_json(data: Mapping[str, Any]) -> Facts:
+        """From what a worker answers, and a file holds."""
+        portable = tuple(NodeReason(**row) for row in data["portable"])
+        outputs = tuple(tuple(int(size) for size in shape) for shape in data["outputs"])
+        return Facts(**{**data, "portable": portable, "outputs": outputs})
 
     def save(self, program: Path) -> None:
         """Write them beside a program."""
@@ -123,12 +132,8 @@ def ask(worker: str, request: Mapping[str, Any], part: str, folder: Path, time_l
         made, answer, asked = (Path(scratch) / name for name in ("made", ANSWER_FILE, "request.json"))
         made.mkdir()
         asked.write_text(json.dumps({**request, "folder": str(made), "answer": str(answer)}))
-        run_tool(
-            "executorch",
-            [sys.executable, "-m", worker, str(asked)],
-            time_limit_s=time_limit_s,
-            cwd=Path(scratch),
-            expect=[answer],
+        WORKERS.run(
+            "executorch", worker, str(asked), time_limit_s=time_limit_s, cwd=Path(scratch), expect=[answer]
         )
         error, facts = _read(answer, part)
         if error is not None:
@@ -180,9 +185,8 @@ def _read(answer: Path, part: str) -> tuple[Exception | None, Facts]:
         found = read_answer(answer)
         error = error_in(found)
         if error is not None:
-            return error, Facts("", 0, 0, 0, (), 0, 0)
-        facts = dict(found["facts"])
-        return None, Facts(**{**facts, "portable": tuple(NodeReason(**row) for row in facts["portable"])})
+            return error, Facts("", 0, 0, 0, (), 0, 0, ())
+        return None, Facts.from_json(found["facts"])
     except (ValueError, KeyError, TypeError) as error:
         raise ToolchainFailedError(
             f"executorch's worker gave an answer that is none: {type(error).__name__}: {error}",

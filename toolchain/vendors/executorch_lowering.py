@@ -87,15 +87,18 @@ def write(methods: Mapping[str, ExportedProgram], path: Path, part: str) -> dict
     """
     from importlib import metadata
 
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
+    from edgepack.toolchain.vendors._executorch_partitioner import Partitioner
+
     counts = [multiplications(exported.graph_module) for exported in methods.values()]
-    partitioner = XnnpackPartitioner()
-    known = frozenset(partitioner.target_partitioner_configs)
+    partitioners = {name: Partitioner(exported) for name, exported in methods.items()}
+    known = frozenset(name for one in partitioners.values() for name in one.target_partitioner_configs)
     try:
         with Refusals() as refusals:
-            edge = to_edge_transform_and_lower(dict(methods), partitioner=[partitioner])
+            edge = to_edge_transform_and_lower(
+                dict(methods), partitioner={name: [one] for name, one in partitioners.items()}
+            )
         graphs = [edge.exported_program(name).graph_module for name in methods]
         delegates = [inner for graph in graphs for inner in _delegates(graph)]
         inside = [node for inner in delegates for node in _computing(inner)]
@@ -105,19 +108,21 @@ def write(methods: Mapping[str, ExportedProgram], path: Path, part: str) -> dict
             subgraphs=len(delegates),
             integer=sum(reads_quantized(node) for node in inside),
             portable=tuple(
-                _reason(node, refusals.reasons, known) for graph in graphs for node in _calls(graph)
+                _reason(node, refusals.reasons, partitioners[name].left, known)
+                for name, graph in zip(methods, graphs, strict=True)
+                for node in _calls(graph)
             ),
             convolutions=sum(convolutions for convolutions, _ in counts),
             products=sum(products for _, products in counts),
+            outputs=(),
         )
         made = edge.to_executorch()  # changes the graph: memory is planned, operators write into it
     except Exception as error:
         raise refused(error, part) from error
     _refuse_lacking(made, part)
     path.write_bytes(made.buffer)
-    for name, exported in methods.items():
-        _try(path, name, exported, part)
-    return {**asdict(facts), "portable": [row.model_dump() for row in facts.portable]}
+    outputs = [shape for name, exported in methods.items() for shape in _try(path, name, exported, part)]
+    return {**asdict(facts), "portable": [row.model_dump() for row in facts.portable], "outputs": outputs}
 
 
 def multiplications(graph: GraphModule) -> tuple[int, int]:
@@ -188,10 +193,14 @@ def _constant(node: Any) -> bool:
     return getattr(node, "op", None) == "placeholder" and node.name.startswith(("p_", "b_", "c_"))
 
 
-def _reason(node: Node, reasons: dict[str, str], known: frozenset[str]) -> NodeReason:
+def _reason(
+    node: Node, reasons: Mapping[str, str], left: Mapping[str, str], known: frozenset[str]
+) -> NodeReason:
     kind, target = kind_of(node), str(getattr(node.target, "__name__", node.target))
     plain = target.partition(".")[2] if target.count(".") > 1 else target
-    if node.name in reasons:
+    if node.name in left:
+        why = left[node.name]
+    elif node.name in reasons:
         why = f"XNNPACK's partitioner: {reasons[node.name]}"
     elif plain in known:
         why = "XNNPACK takes it only among quantized neighbours, or joined to one that it takes"
@@ -221,8 +230,11 @@ def _kernels(made: Any) -> Iterator[str]:
             yield f"{operator.name}.{operator.overload}" if operator.overload else operator.name
 
 
-def _try(path: Path, method: str, exported: ExportedProgram, part: str) -> None:
+def _try(path: Path, method: str, exported: ExportedProgram, part: str) -> list[list[int]]:
     """Load a method and call it with the example: whatever the runtime lacks shows here, in this process.
+
+    Returns:
+        The outputs' shapes.
 
     Raises:
         TargetError: The runtime does not load or run it, or its outputs have other shapes.
@@ -245,6 +257,7 @@ def _try(path: Path, method: str, exported: ExportedProgram, part: str) -> None:
             where=f"part {part}",
             todo=INSTEAD,
         )
+    return found
 
 
 def refused(error: Exception, part: str) -> TargetError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from edgepack.toolchain.errors import (
     ToolchainMissingError,
     UsageError,
 )
+from edgepack.toolchain.forked import Forked
 from edgepack.toolchain.program import Lowered, Part, Program, Signature, StateLink, TensorSpec
 from edgepack.toolchain.results import Calibration
 from edgepack.toolchain.vendors import executorch
@@ -40,6 +42,7 @@ PIECES = {
     "portable": [{"node": "e", "op": "embedding.default", "reason": "why", "cure": "how"}],
     "convolutions": 0,
     "products": 24,
+    "outputs": [[2, 4]],
 }
 HEAD = f"""
 import json, os, pathlib, sys, time
@@ -58,17 +61,21 @@ def good(**other):
 def worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Puts a script in the workers' places, on a machine where ExecuTorch seems to be installed."""
     known = {"executorch": VERSION, "torchao": "0.18.0"}
+    workers = Forked("fake_executorch_warm")
     monkeypatch.setattr("importlib.metadata.version", known.__getitem__)
 
     def make(code: str) -> None:
         folder = tmp_path / "fake"
         folder.mkdir()
         (folder / "fake_executorch_worker.py").write_text(f"{HEAD}\n{code}\n")
-        monkeypatch.setenv("PYTHONPATH", str(folder))
+        (folder / "fake_executorch_warm.py").write_text("def prepare():\n    pass\n")
+        monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+        monkeypatch.setattr(executorch, "WORKERS", workers)
         monkeypatch.setattr(module, "WORKER", "fake_executorch_worker")
         monkeypatch.setattr(quantizing, "WORKER", "fake_executorch_worker")
 
-    return make
+    yield make
+    workers.close()
 
 
 def program(folder: Path, kind: str = "factory", signature: Signature = SIGNATURE) -> tuple[Program, Part]:
@@ -132,6 +139,13 @@ def test_what_is_asked_and_what_ships(worker, tmp_path: Path) -> None:
         ("embedding.default", "why", "how")
     ]
     assert (compiled.tool.name, compiled.tool.version) == ("executorch", VERSION)
+
+
+def test_a_size_that_follows_from_anothers_is_the_compilers(worker, tmp_path: Path) -> None:
+    halved = Signature(SIGNATURE.inputs, (TensorSpec("y", "float32", ("n", "y_1")),))
+    worker("program()\ngood(outputs=[[2, 7]])")
+    lowered = module.ExecuTorch().lower(*program(tmp_path, signature=halved), CONTEXT, tmp_path / "out")
+    assert lowered.signature.outputs[0].shape == (2, 7)
 
 
 FAILURES = [

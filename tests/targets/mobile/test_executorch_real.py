@@ -47,6 +47,24 @@ class Network(torch.nn.Module):
 def make():
     return Network().eval()
 """
+TIED = """
+import torch
+
+class Tied(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.dictionary = torch.nn.Parameter(torch.randn(8, 8))
+        self.weights = torch.nn.Parameter(torch.randn(8, 8))
+
+    def forward(self, x):
+        linear = torch.nn.functional.linear
+        codes = torch.relu(linear(linear(x, self.dictionary), self.dictionary.t()))
+        return (linear(codes, self.weights)[:2] @ (self.weights * codes.sum()))
+
+def make():
+    return Tied().eval()
+"""
 INPUTS = ("image:float32[batch=2,3,8,8]", "ids:int64[batch=2,6]", "unused:float32[batch=2]")
 SIGNATURE = Signature(
     (
@@ -128,6 +146,32 @@ def test_computes_what_torch_computes(plain: Lowered, script: Path, capfd) -> No
         np.testing.assert_allclose(session.run(feeds(0))["scores"], kept["scores"], atol=1e-4)
     said = capfd.readouterr()
     assert (said.out, said.err) == ("", "")
+
+
+def test_weights_that_are_read_twice(tmp_path: Path) -> None:
+    """XNNPACK lets go of a product's weights: what reads them beside it ended in a segmentation fault."""
+    import torch
+
+    script = tmp_path / "tied.py"
+    script.write_text(TIED)
+    signature = Signature(
+        (TensorSpec("x", "float32", ("rows", 8)),), (TensorSpec("y", "float32", ("y_0", 8)),)
+    )
+    part = Part("main", empty_model(tmp_path / "main.onnx"), signature)
+    asked = context(script)
+    asked = Context({**asked.source, "inputs": ["x:float32[rows=4,8]"]}, {"rows": 4}, time_limit_s=300)
+    lowered = ExecuTorch().lower(
+        Program({"main": part}, source={"kind": "factory"}), part, asked, tmp_path / "o"
+    )
+    assert lowered.signature.outputs[0].shape == (2, 8)
+    facts = Facts.of(lowered.path)
+    reasons = {row.op: row.reason for row in facts.portable}
+    assert "packs and lets go of" in reasons["mul.Tensor"]
+    assert not {"mm.default", "permute_copy.default", "linear.default"} & set(reasons)
+    x = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
+    with torch.no_grad(), ExecuTorchSession(lowered.path, lowered.signature) as session:
+        wanted = runpy.run_path(str(script))["make"]()(torch.from_numpy(x)).numpy()
+        np.testing.assert_allclose(session.run({"x": x})["y"], wanted, atol=1e-5)
 
 
 def test_every_operator_has_its_place_and_a_reason(plain: Lowered, tmp_path: Path) -> None:
