@@ -111,6 +111,7 @@ ORDER = (
     "known lookups",
     "early casts",
     "additive masks",
+    "written rows",
     "free scale",
     "layer norm",
     "root mean square norm",
