@@ -115,6 +115,7 @@ ORDER = (
     "cache writes",
     "early casts",
     "additive masks",
+    "written rows",
     "free scale",
     "layer norm",
     "root mean square norm",
