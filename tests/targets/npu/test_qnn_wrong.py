@@ -42,7 +42,8 @@ def test_reciprocal_softplus_and_scatter(precision: str, bound: float, tmp_path:
     shapes = {one.name: [d.dim_value for d in one.type.tensor_type.shape.dim] for one in proto.graph.input}
     rng = np.random.default_rng(5)
     feeds = [
-        {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()} for _ in range(4)
+        {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+        for _ in range(4)
     ]
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
