@@ -19,6 +19,7 @@ from pydantic import Field
 from edgepack.quantize._calibrating import required
 from edgepack.quantize._keep import kept_in_graph, named_kept, read_float, with_activations
 from edgepack.quantize._onnx_bias import correct_biases
+from edgepack.quantize._onnx_bounds import with_extent
 from edgepack.quantize._onnx_copies import own_constants
 from edgepack.quantize._onnx_found import refuse_quantized
 from edgepack.quantize._onnx_headroom import with_headroom
@@ -120,8 +121,7 @@ class QnnQdq(Quantizer):
                 )
             how = asked.ranges or ("min-max" if wide else "middle")
             found = ranges(source, tensors, data, how)
-            if wide:
-                found = with_headroom(model, found)
+            found = with_extent(model, with_headroom(model, found) if wide else found)
             kept = with_activations(model, kept)
             exclude = named_kept(model, kept)
             corrected = 0

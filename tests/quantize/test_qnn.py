@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
+from edgepack.quantize._onnx_bounds import with_extent
 from edgepack.quantize._onnx_headroom import with_headroom
 from edgepack.quantize.base import CalibrationData, quantizers
 from edgepack.quantize.qnn import QnnQdq
@@ -183,3 +184,15 @@ def test_16_bits_have_headroom_for_what_the_samples_did_not_show() -> None:
     }
     model.graph.node[8].output[0] = model.graph.node[9].input[1] = "i"
     assert with_headroom(model, {"i": (np.float32(0), np.float32(1))})["i"] == (0, 4)
+
+
+def test_what_is_bounded_keeps_an_extent() -> None:
+    model = onnx.parser.parse_model(
+        """<ir_version: 9, opset_import: ["": 20]>
+        g (float[1,4] x) => (float[1,4] y) <float none = {0}>
+        { a = Relu(x)  b = Min(x, none)  c = Max(a, b)  y = Add(c, a) }"""
+    )
+    flat, wide = (np.float32(0), np.float32(0)), (np.float32(-16), np.float32(0))
+    made = with_extent(model, {"x": wide, "a": flat, "b": wide, "c": flat, "y": flat})
+    assert made == {"x": wide, "a": (0, 1), "b": wide, "c": flat, "y": flat}
+    assert with_extent(model, {"x": (np.float32(0), np.float32(32)), "b": flat})["b"] == (-2, 0)
