@@ -19,8 +19,10 @@ from pydantic import Field
 from edgepack.quantize._calibrating import required
 from edgepack.quantize._keep import kept_in_graph, named_kept, read_float, with_activations
 from edgepack.quantize._onnx_bias import correct_biases
+from edgepack.quantize._onnx_bounds import with_extent
 from edgepack.quantize._onnx_copies import own_constants
 from edgepack.quantize._onnx_found import refuse_quantized
+from edgepack.quantize._onnx_headroom import with_headroom
 from edgepack.quantize._onnx_one_range import SCATTERS, converted, one_range
 from edgepack.quantize._onnx_qdq import fed_by_dequantize, quiet
 from edgepack.quantize._onnx_ranges import FOR_STATES, ranges
@@ -119,6 +121,7 @@ class QnnQdq(Quantizer):
                 )
             how = asked.ranges or ("min-max" if wide else "middle")
             found = ranges(source, tensors, data, how)
+            found = with_extent(model, with_headroom(model, found) if wide else found)
             kept = with_activations(model, kept)
             exclude = named_kept(model, kept)
             corrected = 0
@@ -138,6 +141,7 @@ class QnnQdq(Quantizer):
         done = (
             f"by ONNX Runtime's configuration for QNN: activations uint{16 if wide else 8}, weights "
             f"{asked.weights}, ranges by {how} over {len(data.samples)} samples"
+            + ", with headroom" * wide
             + f", {corrected} biases corrected" * bool(corrected)
             + f", {len(exclude)} nodes left float" * bool(exclude)
         )

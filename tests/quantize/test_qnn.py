@@ -10,6 +10,8 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
+from edgepack.quantize._onnx_bounds import with_extent
+from edgepack.quantize._onnx_headroom import with_headroom
 from edgepack.quantize.base import CalibrationData, quantizers
 from edgepack.quantize.qnn import QnnQdq
 from edgepack.toolchain import onnx_sessions
@@ -161,3 +163,36 @@ def test_scales_of_layer_norms_are_unsigned(tmp_path: Path) -> None:
         { y = LayerNormalization(x, s, b) }"""
     written(text, tmp_path, "int8-static")
     assert zero_points(tmp_path / "quantized" / "main.onnx")["s_quantized"].dtype == np.uint8
+
+
+def test_16_bits_have_headroom_for_what_the_samples_did_not_show() -> None:
+    model = onnx.parser.parse_model(
+        """<ir_version: 9, opset_import: ["": 20]>
+        g (float[1,4] x) => (float[1,4] y) <float least = {0.01}, float three = {3}, float one = {1}>
+        { a = Mul(x, three)  s = Mul(a, a)  m = ReduceMean(s)  n = Add(m, least)  o = Sqrt(n)  p = Reciprocal(o)
+          e = Abs(a)  r = Sqrt(e)  i = Div(one, r)  h = Mul(a, i)  f = Mul(h, p)  y = Add(a, f) }"""
+    )
+    model.graph.node[8].output[0] = model.graph.node[9].input[1] = "norm/first"
+    names = [name for node in model.graph.node for name in node.output]
+    seen = {name: (np.float32(-1), np.float32(3)) for name in ["x", *names]}
+    made = with_headroom(model, seen)
+    # inputs of the graph and a norm's squares up to 1/sqrt keep what was seen; a first guess gets little
+    kept = dict.fromkeys(("x", "s", "m", "n", "o", "p"), 1.0)
+    factors = {name: kept.get(name, 1.5 if name == "norm/first" else 2.0) for name in seen}
+    assert {name: (low, high) for name, (low, high) in made.items()} == {
+        name: (-factor, 3 * factor) for name, factor in factors.items()
+    }
+    model.graph.node[8].output[0] = model.graph.node[9].input[1] = "i"
+    assert with_headroom(model, {"i": (np.float32(0), np.float32(1))})["i"] == (0, 4)
+
+
+def test_what_is_bounded_keeps_an_extent() -> None:
+    model = onnx.parser.parse_model(
+        """<ir_version: 9, opset_import: ["": 20]>
+        g (float[1,4] x) => (float[1,4] y) <float none = {0}>
+        { a = Relu(x)  b = Min(x, none)  c = Max(a, b)  y = Add(c, a) }"""
+    )
+    flat, wide = (np.float32(0), np.float32(0)), (np.float32(-16), np.float32(0))
+    made = with_extent(model, {"x": wide, "a": flat, "b": wide, "c": flat, "y": flat})
+    assert made == {"x": wide, "a": (0, 1), "b": wide, "c": flat, "y": flat}
+    assert with_extent(model, {"x": (np.float32(0), np.float32(32)), "b": flat})["b"] == (-2, 0)
