@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _MOVED = (0, 2)
 """Inputs of a scatter whose values it moves: data and updates."""
+_LAYOUTS = frozenset(
+    {"Transpose", "Reshape", "Split", "Squeeze", "Unsqueeze", "Slice", "Flatten", "Identity"}
+)
 SCATTERS: Mapping[str, tuple[int, ...]] = {"ScatterElements": _MOVED, "ScatterND": _MOVED}
 
 
@@ -33,6 +36,7 @@ def one_range(
     from onnx import numpy_helper
 
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    producers = {name: node for node in model.graph.node for name in node.output}
     group: dict[str, set[str]] = {}
     for node in model.graph.node:
         if node.op_type not in SCATTERS:
@@ -40,6 +44,7 @@ def one_range(
         moved = {node.output[0], *(node.input[place] for place in SCATTERS[node.op_type])}
         if not moved <= {*found, *constants}:
             continue  # integers, which have no range
+        moved |= {origin for name in moved for origin in _laid_out(name, producers) if origin in found}
         joined = set().union(*(group.get(name, {name}) for name in moved))
         group |= dict.fromkeys(joined, joined)
     ranges = dict(found)
@@ -57,6 +62,16 @@ def one_range(
         else:
             ranges[name] = (np.float32(low).reshape(()), np.float32(high).reshape(()))
     return ranges, fixed
+
+
+def _laid_out(name: str, producers: Mapping[str, onnx.NodeProto]) -> list[str]:
+    """The tensors that one was laid out from."""
+    found: list[str] = []
+    node = producers.get(name)
+    while node is not None and node.op_type in _LAYOUTS:
+        found.append(node.input[0])
+        node = producers.get(node.input[0])
+    return found
 
 
 def converted(model: onnx.ModelProto) -> int:

@@ -138,6 +138,8 @@ def test_a_scatter_has_one_range_for_what_it_moves(precision: str, tmp_path: Pat
             seen.add((values[pair.input[1]].item(), values[pair.input[2]].item()))
         (reader,) = (one for one in model.graph.node if node.output[0] in one.input)
         seen.add((values[reader.input[1]].item(), values[reader.input[2]].item()))
+    (whole,) = (one for one in model.graph.node if one.op_type == "QuantizeLinear" and one.input[0] == "t")
+    seen.add((values[whole.input[1]].item(), values[whole.input[2]].item()))  # in front of the split
     assert len(seen) == 1
 
 
