@@ -104,7 +104,9 @@ def _executorch(path: Path) -> None:
     from edgepack.toolchain.vendors.executorch import Facts
 
     path.touch()
-    Facts("", delegated=1, subgraphs=1, integer=0, portable=(), convolutions=0, products=16).save(path)
+    Facts("", delegated=1, subgraphs=1, integer=0, portable=(), convolutions=0, products=16, outputs=()).save(
+        path
+    )
 
 
 def _ncnn(path: Path) -> None:
