@@ -19,10 +19,17 @@ process (`docs/mnn.md` has the list, `tests/targets/mobile/test_mnn_graph.py` as
     MaxPool, AveragePool, LpPool               =  the same with strides = 1: without them, a division by zero
     ConstantOfShape                            =  the same with value = 0: without it, what the memory holds
     a last Conv of sequences                   =  Reshape(Conv, [0, 0, -1]): it gives out a fourth axis
+
+MNN's Gelu is an approximation, off by up to 5e-4, and its tanh form by 2e-4: seven times as fast as this on x86-64, and
+good enough where weights have 8 bits. Where floating point was asked for it is written out (`exact`):
+
+    Gelu(x)                                    =  x / 2 (1 + erf(x / sqrt 2))
+    Gelu<approximate = "tanh">(x)              =  x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -58,6 +65,14 @@ def ready(model: ir.Model, part: str) -> None:
         mend = _MENDS.get(node.op_type)
         if mend is not None and standard(node, node.op_type):
             mend(node)
+
+
+def exact(model: ir.Model) -> int:
+    """Write out in place what MNN only approximates; returns how many."""
+    found = [node for node in model.graph.all_nodes() if standard(node, "Gelu")]
+    for node in found:
+        _gelu(node)
+    return len(found)
 
 
 def _build(node: ir.Node) -> Build:
@@ -158,6 +173,27 @@ def _cast(node: ir.Node) -> None:
     size = new.op("Abs", [value], "size")
     size.type = value.type
     new.finish("Greater", [size, new.number(0.0, "nothing")])
+
+
+def _gelu(node: ir.Node) -> None:
+    import numpy as np
+
+    dtype = node.outputs[0].dtype
+    value, new = node.inputs[0], _build(node)
+
+    def number(of: float, what: str) -> ir.Value:
+        return new.number(np.array(of, dtype.numpy() if dtype else np.float32), what)
+
+    if node.attributes.get_string("approximate", "none") == "tanh":
+        cube = new.op("Mul", [new.op("Mul", [value, value], "square"), value], "cube")
+        bent = new.op("Add", [value, new.op("Mul", [cube, number(0.044715, "share")], "bend")], "bent")
+        step = new.op(
+            "Tanh", [new.op("Mul", [bent, number(math.sqrt(2 / math.pi), "slope")], "steep")], "step"
+        )
+    else:
+        step = new.op("Erf", [new.op("Mul", [value, number(math.sqrt(0.5), "slope")], "steep")], "step")
+    half = new.op("Mul", [value, number(0.5, "half")], "halved")
+    new.finish("Mul", [half, new.op("Add", [step, number(1.0, "one")], "raised")])
 
 
 def _gemm(node: ir.Node) -> None:

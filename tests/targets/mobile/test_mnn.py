@@ -41,10 +41,10 @@ needs_mnn = pytest.mark.skipif(
 )
 
 
-def model(folder: Path, operator: str = "Relu") -> Lowered:
+def model(folder: Path, operator: str = "Relu", opset: int = 17) -> Lowered:
     """y = f(x W) + table[ids], and results of other types."""
     proto = onnx.parser.parse_model(f"""
-        <ir_version: 9, opset_import: ["" : 17]>
+        <ir_version: 9, opset_import: ["" : {opset}]>
         net (float[n, s, 32] x, int64[n, s] ids, float[2] unused, bool[n, s] mask)
             => (float[n, s, 32] y, int64[n, s] more, bool[n, s] not)
         {{
@@ -140,6 +140,22 @@ def test_what_the_converter_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert words == "--bizCode edgepack --weightQuantBits 4 --weightQuantBlock 32"
     assert json.loads((tmp_path / "out" / "main.json").read_text()) == mnn.INTEGER
     assert compiled.placement.cpu == 6
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16-weights", "int8-weights"])
+def test_an_approximated_operator_is_written_out_for_floats(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = (
+        "    import onnx; open(words[6], 'w').write(str([n.op_type for n in onnx.load(words[4]).graph.node]))"
+    )
+    fake(tmp_path / "fake", code, monkeypatch)
+    lowered = model(tmp_path / "model", "Gelu", opset=20)
+    module.Mnn().compile(lowered.quantized(lowered.path, precision, 1), CONTEXT, tmp_path / "out")
+    told = (tmp_path / "out" / "main.mnn").read_text()
+    assert ("Erf" in told, "Gelu" in told) == (
+        (False, True) if precision == "int8-weights" else (True, False)
+    )
 
 
 @needs_mnn

@@ -21,7 +21,7 @@ import pytest
 
 from edgepack.runtime.sessions.mnn import MnnSession
 from edgepack.targets.mobile import _mnn_worker
-from edgepack.targets.mobile._mnn_graph import ready
+from edgepack.targets.mobile._mnn_graph import exact, ready
 from edgepack.toolchain.errors import EdgepackError, TargetError
 from edgepack.toolchain.program import Signature, TensorSpec
 from edgepack.toolchain.vendors.no_sockets import forbid_sockets
@@ -39,6 +39,7 @@ SLOTS = np.broadcast_to(np.array([3, 1])[:, None], (1, 2, 2, 4)).copy()
 SQUARE = RANDOM.standard_normal((4, 4, 3, 3)).astype(np.float32)
 LINE = RANDOM.standard_normal((4, 3, 3)).astype(np.float32)
 GRID = RANDOM.uniform(-1.2, 1.2, (2, 3, 3, 2)).astype(np.float32)
+CURVE = np.linspace(-6, 6, 200, dtype=np.float32)
 LAST, SIZES = np.array([-1]), np.array([2, 4, 9, 8])
 SCATTER = {"x": CACHE, "i": SLOTS, "u": CACHE[:, :, :2]}
 Case = tuple[str, Mapping[str, np.ndarray], Mapping[str, np.ndarray]]
@@ -58,6 +59,8 @@ MENDED: Mapping[str, Case] = MappingProxyType({
     "ReduceLogSumExp, kept": ("y = ReduceLogSumExp (x, axes)", {"x": 90 * ROWS}, {"axes": LAST}),
     "ReduceLogSum": ("y = ReduceLogSum (x, axes)", {"x": np.exp(ROWS)}, {"axes": LAST}),
     "Cast": ("c = Cast <to = 9> (x) y = Where (c, z, x)", {"x": np.round(ROWS) / 4, "z": ROWS}, {}),
+    "Gelu": ("y = Gelu (x)", {"x": CURVE}, {}),
+    "Gelu, tanh": ('y = Gelu <approximate = "tanh"> (x)', {"x": CURVE}, {}),
     "Gemm": (
         "y = Gemm <transA = 1, transB = 1, alpha = 0.5> (x, w)", {"x": ROWS[0]}, {"w": LINE[:, :, 0].copy()}
     ),
@@ -192,6 +195,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for mended in (False, True)[: 1 + (name in MENDED)]:
             if mended:
                 ready(model, "main")
+                exact(model)
             file = made / f"{name}{', mended' * mended}.onnx"
             ir.save(model, file)
             values = {f"in/{k}": v for k, v in case[1].items()} | {f"to/{k}": v for k, v in to.items()}
@@ -231,6 +235,7 @@ def test_is_right_when_written_otherwise(name: str, folder: Path) -> None:
     model = graph(case)
     before = wanted(case, model)
     ready(model, "main")
+    assert exact(model) == name.startswith("Gelu")
     onnx.checker.check_model(ir.serde.serialize_model(model), full_check=True)
     for key, value in wanted(case, model).items():
         np.testing.assert_allclose(value, before[key], rtol=1e-5, atol=1e-6)
