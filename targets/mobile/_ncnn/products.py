@@ -36,20 +36,27 @@ def _weights(array: np.ndarray, *, marked: bool) -> Weight:
 
 
 def linear(t: Translation, x: Tensor, weight: np.ndarray, bias: np.ndarray | None) -> Tensor:
-    """X W^T + b for x [M, K], W [N, K], b [N]; of one row as ncnn's product of a vector."""
+    """X W^T + b for x [M, K], W [N, K], b [N].
+
+    Of a single row too: ncnn has a layer of its own for that, whose int8 form needs the input's range beforehand, where
+    `Gemm` finds it at every call, and rounded decoding steps with larger errors.
+    """
     rows, depth = x.shape
-    width = len(weight)
-    vector = rows == 1
-    held = [_weights(weight, marked=True)]
-    if bias is not None:
-        held.append(_weights(bias, marked=not vector))
-    has = int(bias is not None)
-    if vector:
-        flat = t.layers.reshape(x, (depth,))
-        params: dict[int, int | float | Sequence[int]] = {0: width, 1: has, 2: weight.size}
-        made = t.layers.add("InnerProduct", [flat], [(width,)], params, held)[0]
-        return t.layers.reshape(made, (1, width))
-    params = {0: 1.0, 1: 1.0, 2: 0, 3: 1, 4: 0, 5: 1, 6: has, 7: 0, 8: width, 9: depth, 10: 4 if has else -1}
+    width, has = len(weight), int(bias is not None)
+    held = [_weights(one, marked=True) for one in (weight, bias) if one is not None]
+    params: dict[int, int | float | Sequence[int]] = {
+        0: 1.0,
+        1: 1.0,
+        2: 0,
+        3: 1,
+        4: 0,
+        5: 1,
+        6: has,
+        7: 0,
+        8: width,
+        9: depth,
+        10: 4 if has else -1,
+    }
     return t.layers.add("Gemm", [x], [(rows, width)], params, held)[0]
 
 
