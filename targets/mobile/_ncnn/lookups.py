@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 from edgepack.targets.mobile._ncnn.arithmetic import above, reverse
 from edgepack.targets.mobile._ncnn.layers import Tensor, merge
 from edgepack.targets.mobile._ncnn.moves import along
-from edgepack.targets.mobile._ncnn.translation import Translation, finite, operator, shape_of
-from edgepack.toolchain.vendors.ncnn_network import Weight
+from edgepack.targets.mobile._ncnn.translation import Translation, held_as, operator, shape_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +47,6 @@ def same_place(t: Translation, places: Tensor, count: int, *, outer: bool) -> Te
 
 
 def _embed(t: Translation, table: np.ndarray, rows: Tensor) -> Tensor:
-    import numpy as np
 
     count, width = table.shape
     return t.layers.add(
@@ -56,7 +54,7 @@ def _embed(t: Translation, table: np.ndarray, rows: Tensor) -> Tensor:
         [t.layers.reshape(rows, (rows.size,))],
         [(rows.size, width)],
         {0: width, 1: count, 2: 0, 3: table.size},
-        [Weight(np.ascontiguousarray(finite(table)).ravel(), marked=True)],
+        [held_as(table, marked=True)],
     )[0]
 
 

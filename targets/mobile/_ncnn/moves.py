@@ -61,20 +61,19 @@ def _transpose(t: Translation, node: ir.Node) -> list[Tensor]:
     return [transpose(t, t.number(node.inputs[0]), shape, order)]
 
 
-def along(t: Translation, value: ir.Value | None, axis: int, *, edge: bool = False) -> tuple[Tensor, int]:
+def along(t: Translation, value: ir.Value | None, axis: int) -> tuple[Tensor, int]:
     """A value laid so that an axis of its shape is one of the tensor's, and which.
 
     Args:
         t: The translation.
         value: The value.
         axis: Of its shape.
-        edge: Whether an inner axis of length 1 may be dropped, so that the axis is the last.
     """
     shape = shape_of(value)
     short = lay(shape)
     gone = len(shape) - len(short)
     axis %= len(shape)
-    if not edge and axis >= gone and tuple(shape[gone:]) == short:
+    if axis >= gone and tuple(shape[gone:]) == short:
         return t.number(value, short), axis - gone
     outer, length, inner = merge(shape, axis)
     if inner == 1:

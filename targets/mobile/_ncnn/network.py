@@ -5,7 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from edgepack.targets.mobile._ncnn import arithmetic, lookups, moves, products  # noqa: F401 - they file operators
+from edgepack.targets.mobile._ncnn import (  # noqa: F401 - they file operators
+    arithmetic,
+    lookups,
+    moves,
+    norms,
+    pictures,
+    products,
+)
 from edgepack.targets.mobile._ncnn.layers import MOST
 from edgepack.targets.mobile._ncnn.translation import Translation, shape_of
 from edgepack.toolchain.vendors import ncnn

@@ -5,7 +5,8 @@ are looked up by integers, and so an input that says which is given to the netwo
 it too: as int32, and as float32 (its `twin`). Infinite constants, which arithmetic in the place of a choice would make
 NaN of, become +-1e30: nothing that a float16 holds is beyond it, and a sum of several does not overflow.
 
-What every operator becomes stands in `arithmetic`, `moves`, `lookups` and `products`; all are under `OPERATORS`.
+What every operator becomes stands in `arithmetic`, `moves`, `lookups`, `products`, `norms` and `pictures`, and is filed
+under `OPERATORS`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from edgepack.targets.mobile._ncnn.layers import MOST, Layers, Tensor
 from edgepack.toolchain.errors import TargetError
 from edgepack.toolchain.passes.graphs import constant
 from edgepack.toolchain.rewrites.building import known_shape
+from edgepack.toolchain.vendors.ncnn_network import Weight
 
 if TYPE_CHECKING:
     import numpy as np
@@ -198,3 +200,8 @@ def laid(shape: Sequence[int]) -> tuple[int, ...]:
             todo="Give it with fewer axes, or use --target cpu:onnxruntime",
         )
     return tuple(axes) or (1,)
+
+
+def held_as(array: np.ndarray, *, marked: bool) -> Weight:
+    """A layer's weight as the file holds it: float32, of one dimension."""
+    return Weight(finite(array).ravel(), marked=marked)
