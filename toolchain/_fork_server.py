@@ -14,6 +14,7 @@ when it forks: of those, a fork has a copy of their locks and not of them.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -126,6 +127,8 @@ def main(module: str) -> None:
     for stream in (0, 1):
         os.dup2(nothing, stream)
     importlib.import_module(module).prepare()
+    gc.collect()
+    gc.freeze()  # what is loaded stays: no fork needs to look through it again, and copy its pages for that
     asker.tell(ready=True)
     with contextlib.suppress(BrokenPipeError):
         serve(asker)

