@@ -39,6 +39,7 @@ class Device:
             before they are refused.
         element_products: Whether products of two activations are to be computed by elements, which it multiplies in
             more bits than matrices (`products_by_elements`).
+        most_padded_stride: Largest step of a convolution that pads its input; 0 where any will do.
     """
 
     activation_bits: int = 8
@@ -47,6 +48,7 @@ class Device:
     fast_bytes: int = 0
     has: tuple[str, ...] = ()
     element_products: bool = False
+    most_padded_stride: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,7 @@ ORDER = (
     "gelu",
     "root division",
     "attention heads",
+    "padded strides",
     "pixel scores",
     "query blocks",
     "products by elements",
