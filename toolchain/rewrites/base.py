@@ -121,6 +121,7 @@ ORDER = (
     "root division",
     "attention heads",
     "padded strides",
+    "transposed steps",
     "pixel scores",
     "query blocks",
     "products by elements",

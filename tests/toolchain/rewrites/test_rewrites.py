@@ -424,3 +424,19 @@ def test_padded_strides() -> None:
     assert apply(build(STRIDED, **weights), ["padded strides"], Device()) == []
     short = build(STRIDED, **weights)
     assert apply(short, ["padded strides"], Device(most_padded_stride=4)) == []
+
+
+BLOCKS = "g (float[1,3,2,5] x) => (float[1,2,8,20] y) { y = ConvTranspose<strides=[4,4]>(x, w, b) }"
+
+
+def test_transposed_steps() -> None:
+    random = np.random.default_rng(0)
+    weights = {
+        "w": random.standard_normal((3, 2, 4, 4), np.float32),
+        "b": random.standard_normal(2, np.float32),
+    }
+    feeds = {"x": random.standard_normal((1, 3, 2, 5), np.float32)}
+    made = rewritten(build(BLOCKS, **weights), "transposed steps", Device(), feeds, 1e-5)
+    assert made == ["ConvTranspose", "ConvTranspose"]
+    overlapping = build(BLOCKS.replace("strides=[4,4]", "strides=[4,4], pads=[1,1,1,1]"), **weights)
+    assert apply(overlapping, ["transposed steps"], Device()) == []
