@@ -57,6 +57,7 @@ class Accelerator:
         memory: Which memory holds weights and activations.
         title: For people.
         wide_matmul: Whether it multiplies two activations of 16 bits (Ethos-U85 does).
+        most_padded_stride: Largest step of a convolution that pads, by Vela's report of what it supports; 0: any.
     """
 
     config: str
@@ -64,6 +65,7 @@ class Accelerator:
     memory: str
     title: str
     wide_matmul: bool = False
+    most_padded_stride: int = 3
 
 
 ACCELERATORS = (
@@ -77,6 +79,7 @@ ACCELERATORS = (
         "Dedicated_Sram_512KB",
         "Arm Ethos-U85, 512 MACs, 1 GHz",
         wide_matmul=True,
+        most_padded_stride=0,
     ),
 )
 
@@ -138,7 +141,14 @@ class EthosU(Target):
         bits = 16 if precision in {WIDE, WIDEST} else 8
         wide = bits == 8 or self.accelerator.wide_matmul  # noqa: PLR2004
         fast = cache_bytes(self.accelerator.memory)
-        return rewriting.Device(bits, wide, sizes, fast, element_products=precision == WIDEST)
+        return rewriting.Device(
+            bits,
+            wide,
+            sizes,
+            fast,
+            element_products=precision == WIDEST,
+            most_padded_stride=self.accelerator.most_padded_stride,
+        )
 
     def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:
         """8 bits, and 16-bit activations in operators that the NPU has.

@@ -41,6 +41,7 @@ class Device:
             wrongly, so that no placement names them: what says them in others is wanted from the start.
         element_products: Whether products of two activations are to be computed by elements, which it multiplies in
             more bits than matrices (`products_by_elements`).
+        most_padded_stride: Largest step of a convolution that pads its input; 0 where any will do.
     """
 
     activation_bits: int = 8
@@ -50,6 +51,7 @@ class Device:
     has: tuple[str, ...] = ()
     lacks: tuple[str, ...] = ()
     element_products: bool = False
+    most_padded_stride: int = 0
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,8 @@ ORDER = (
     "logarithm of a sum",
     "reciprocal",
     "attention heads",
+    "padded strides",
+    "transposed steps",
     "pixel scores",
     "query blocks",
     "products by elements",

@@ -58,7 +58,7 @@ class Build:
         return node.outputs[0]
 
     def finish(
-        self, op: str, inputs: Sequence[ir.Value | None], **attributes: float | str | Sequence[int]
+        self, op: str, inputs: Sequence[ir.Value | None], **attributes: float | str | Sequence[int] | ir.Attr
     ) -> None:
         """The node whose result takes the old one's place and name; the old node goes."""
         import onnx_ir as ir

@@ -16,6 +16,7 @@ from edgepack.toolchain.rewrites.base import ORDER, Cure, Device, apply, in_orde
 
 WIDE = Device(activation_bits=16)
 NARROW = Device(activation_bits=16, wide_products=False)
+SPECIAL = Device(element_products=True, most_padded_stride=3)
 HEADER = '<ir_version: 9, opset_import: ["": 20]>\n'
 
 
@@ -57,7 +58,7 @@ def test_registry() -> None:
     assert [member.name for member in in_order()][: len(ORDER)] == list(ORDER)
     for name, member in rewrites.items():
         assert member.why, name
-        wanted = any(member.first(device) for device in (WIDE, Device(element_products=True)))
+        wanted = any(member.first(device) for device in (WIDE, SPECIAL))
         assert member.cures or wanted or member.trial(Device(fast_bytes=1)), name
         assert len(member.version) == 16
         assert versions([name]) == {name: member.version}
@@ -432,3 +433,36 @@ def test_other_writes_stay() -> None:
     assert apply(build(added, s=np.array([1, 2, 1, 4])), ["written rows"], WIDE) == []
     each = one.replace("int64[1] p", "int64[1,2,1,4] p")
     assert apply(build(each, s=np.array([1, 2, 1, 4])), ["written rows"], WIDE) == []
+
+
+STRIDED = "g (float[1,2,11,13] x) => (float[1,3,3,3] y) { y = Conv<strides=[4,4], pads=[1,0,2,1]>(x, w, b) }"
+
+
+def test_padded_strides() -> None:
+    random = np.random.default_rng(0)
+    weights = {
+        "w": random.standard_normal((3, 2, 5, 5), np.float32),
+        "b": random.standard_normal(3, np.float32),
+    }
+    feeds = {"x": random.standard_normal((1, 2, 11, 13), np.float32)}
+    made = rewritten(build(STRIDED, **weights), "padded strides", SPECIAL, feeds, 1e-5)
+    assert made == ["Concat", "Concat", "Conv"]
+    assert apply(build(STRIDED, **weights), ["padded strides"], Device()) == []
+    short = build(STRIDED, **weights)
+    assert apply(short, ["padded strides"], Device(most_padded_stride=4)) == []
+
+
+BLOCKS = "g (float[1,3,2,5] x) => (float[1,2,8,20] y) { y = ConvTranspose<strides=[4,4]>(x, w, b) }"
+
+
+def test_transposed_steps() -> None:
+    random = np.random.default_rng(0)
+    weights = {
+        "w": random.standard_normal((3, 2, 4, 4), np.float32),
+        "b": random.standard_normal(2, np.float32),
+    }
+    feeds = {"x": random.standard_normal((1, 3, 2, 5), np.float32)}
+    made = rewritten(build(BLOCKS, **weights), "transposed steps", Device(), feeds, 1e-5)
+    assert made == ["ConvTranspose", "ConvTranspose"]
+    overlapping = build(BLOCKS.replace("strides=[4,4]", "strides=[4,4], pads=[1,1,1,1]"), **weights)
+    assert apply(overlapping, ["transposed steps"], Device()) == []
