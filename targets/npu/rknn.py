@@ -32,9 +32,9 @@ from edgepack.toolchain.rewrites import base as rewriting
 from edgepack.toolchain.vendors import rknn
 
 FLOAT = "fp16"
-_HAS = ("LayerNormalization", "Div")
+_HAS = ("LayerNormalization", "RMSNormalization", "Div")
 """What needs no rewriting before it is refused. Erf is the CPU's in every type; Div is with integers, and so is what it
-could be written with (Sqrt, Max)."""
+could be written with (Sqrt, Max). A root mean square norm the toolkit finds in the operators that it is made of."""
 _TYPES: Mapping[str | None, str] = {"w8a8": "INT8", "w16a16i_dfp": "INT16", None: "FLOAT16"}
 
 
@@ -93,6 +93,7 @@ class Rockchip(Target):
         Raises:
             TargetError: The model has native operators, came quantized, or is of a newer operator set for good.
         """
+        from edgepack.targets.npu._rknn_forms import known_forms
         from edgepack.targets.npu._rknn_lowering import older
         from edgepack.toolchain.native_operators import refuse_native
         from edgepack.toolchain.passes.storage import save
@@ -111,7 +112,9 @@ class Rockchip(Target):
         done = rewriting.apply(
             model, context.rewrites, self.rewrites_for(context.precision or "", context.sizes)
         )
-        path = save(older(model, part.name), folder, part.name)
+        model = older(model, part.name)
+        known_forms(model)
+        path = save(model, folder, part.name)
         return Lowered(part.name, "onnx", path, signature, notes=tuple(map(str, done)))
 
     def rewrites_for(self, precision: str, sizes: Mapping[str, int]) -> rewriting.Device:
@@ -178,6 +181,9 @@ class Rockchip(Target):
                 todo="Use a smaller --size, another --precision or another target",
             )
         rknn.WORKER.check_version(answer)
+        without = tuple(str(rule) for rule in answer.get("without", ()))
+        if without:  # for the simulator, which builds the same again
+            facts["config"] = {**config["config"], "disable_rules": list(without)}
         if not made.is_file() or made.read_bytes()[: len(_MAGIC)] != _MAGIC:
             raise ToolchainFailedError(f"{rknn.DISTRIBUTION} wrote no .rknn file", where=self.chip.platform)
         layers = tables.read_layers(answer["log"])
@@ -204,7 +210,15 @@ class Rockchip(Target):
             tool=tool,
             metrics=_metrics(layers, tool),
             notes=tuple(
-                filter(None, (*_notes(layers, where, wanted, right), *ends.notes, accuracy.worst(errors)))
+                filter(
+                    None,
+                    (
+                        *_notes(layers, where, wanted, right),
+                        *_switched_off(without),
+                        *ends.notes,
+                        accuracy.worst(errors),
+                    ),
+                )
             ),
         )
 
@@ -273,6 +287,13 @@ def _notes(layers: Sequence[tables.Layer], where: Placement, wanted: str, right:
         f"{right} of {len(layers)} layers compute in {wanted}" + f"; others: {others}" * bool(others),
         f"no latency: there is no chip here, and cycles, of {estimated} of {len(layers)} layers, come without a clock",
         "numerics are those of the simulator, of the graph that the .rknn was written from, not of the hardware",
+    )
+
+
+def _switched_off(without: Sequence[str]) -> tuple[str, ...]:
+    return tuple(
+        f"{rknn.DISTRIBUTION} optimized without its rule {rule}, which fails on this graph"
+        for rule in without
     )
 
 

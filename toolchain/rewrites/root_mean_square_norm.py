@@ -32,7 +32,7 @@ _SQUARE = 2.0
 @rewrite(
     "root mean square norm",
     why="in 16 bits small rows lie where 1/sqrt is steep; divided by their mean size first, all lie where it is flat",
-    first=lambda device: device.activation_bits == _WIDE,
+    first=lambda device: device.activation_bits == _WIDE and "RMSNormalization" not in device.has,
 )
 def root_mean_square_norm(model: ir.Model, device: Device) -> int:
     """Rewrite products of x and 1 / sqrt(mean(x^2) + eps), over the last axis of known length; returns how many."""

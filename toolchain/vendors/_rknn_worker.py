@@ -6,70 +6,29 @@
 A simulator of the toolkit runs a model that was built in the same process, never an `.rknn` file: "run" builds what
 "compile" built, from the same file and the same samples.
 
-The toolkit imports torch and OpenCV, of which its path from ONNX uses nothing: 900 MB and 90 MB that the environment
-does without. Stand-ins take their places, which raise an error that says so when anything of theirs is called.
+What the toolkit imports and its environment does without has stand-ins (`_rknn_standins.py`, loaded by its path).
+
+The toolkit's optimizer fuses and moves operators by several hundred rules, some of which fail on graphs that they were
+not tried on. It then logs which one, with the advice to switch it off (`disable_rules`, 2.5.0). A build that fails so
+is begun again without that rule, until no other one fails: a rule only makes a graph faster, and numerics are judged.
+To help such a rule along is no cure: `fuse_multihead_attention_reshape_to_gather_split`, which writes into constants
+that onnx does not let it write, computes something else where they can be written.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
+import re
 import sys
-import types
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import metadata
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
-LEFT_OUT = {"torch": "2.4.0", "cv2": "4.11.0"}
-"""Packages that are not there, and the newest version of each that the toolkit takes."""
-
-
-class StandIn(types.ModuleType):
-    """A module that is not there: it can be imported, subclassed and used as a decorator, and does nothing."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.__path__ = []  # a package: anything can be imported from it
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        if name == "no_grad":  # a decorator of functions that are never called here
-            return _decorator
-        if name[0].isupper():
-            return type(name, (), {})
-        return StandIn(f"{self.__name__}.{name}")
-
-    def __call__(self, *_: object, **__: object) -> Any:
-        raise RuntimeError(f"the toolkit needs {self.__name__} here, which its environment was made without")
-
-
-def _decorator(*_: object, **__: object) -> Callable[[Any], Any]:
-    return lambda function: function
-
-
-class Finder(MetaPathFinder, Loader):
-    """Finds stand-ins for what is left out and not installed."""
-
-    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """A stand-in for a module of a package that is left out."""
-        del path, target
-        if fullname.partition(".")[0] not in LEFT_OUT:
-            return None
-        return ModuleSpec(fullname, self, is_package=True)
-
-    def create_module(self, spec: ModuleSpec) -> types.ModuleType:
-        """The stand-in, with a version where it is asked for one."""
-        made = StandIn(spec.name)
-        if spec.name in LEFT_OUT:
-            made.__dict__["__version__"] = LEFT_OUT[spec.name]
-        return made
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        """Nothing to run."""
+_STAND_INS = Path(__file__).with_name("_rknn_standins.py")
+_ADVICE = re.compile(r"disable_rules=\['([^']+)'\]")
 
 
 def main(what: str, request_file: str) -> None:
@@ -80,16 +39,16 @@ def main(what: str, request_file: str) -> None:
     log = os.open(request["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    sys.meta_path.append(Finder())
     toolkit = None
     answer: dict[str, Any]
     try:
-        toolkit = built(request)
+        stand_in()
+        toolkit, without = built(request)
         if what == "compile":
             compiled(toolkit, request)
         else:
             done("init_runtime", toolkit.init_runtime())
-        answer = {"ok": True, "versions": versions()}
+        answer = {"ok": True, "versions": versions(), "without": without}
     except BaseException as error:  # noqa: BLE001 - the toolkit raises anything, exits included
         toolkit, answer = None, {"ok": False, "error": words(error)}
     sys.stdout.flush()
@@ -106,24 +65,53 @@ def main(what: str, request_file: str) -> None:
     os._exit(0)
 
 
-def built(request: Mapping[str, Any]) -> Any:
-    """The toolkit with the model built.
+def stand_in() -> None:
+    """Fill the gaps of the environment."""
+    spec = importlib.util.spec_from_file_location("_rknn_standins", _STAND_INS)
+    if spec is None or spec.loader is None:
+        raise RuntimeError(f"{_STAND_INS.name} cannot be loaded")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.install()
+
+
+def built(request: Mapping[str, Any]) -> tuple[Any, list[str]]:
+    """The toolkit with the model built, and the rules of its optimizer that had to be switched off for it.
 
     Args:
         request: "model", "platform", "dtype" (None: float16), "algorithm", "samples" (an `.npz` file whose arrays are
-            [samples, *shape], or None), "inputs" (their names in the model's order) and the "config" that is passed on.
+            [samples, *shape], or None), "inputs" (their names in the model's order) and the "config" that is passed
+            on; its "disable_rules" are off from the beginning.
     """
+    quantized = request["dtype"] is not None
+    log = Path(request["log"])
+    dataset = listed(request, log.parent) if quantized else None
+    without = [str(rule) for rule in request["config"].get("disable_rules", ())]
+    while True:
+        read = log.stat().st_size
+        try:
+            return attempted(request, without, dataset), without
+        except Exception:
+            sys.stdout.flush()
+            advice = _ADVICE.findall(log.read_bytes()[read:].decode(errors="replace"))
+            if not advice or advice[-1] in without:
+                raise
+            without.append(advice[-1])
+
+
+def attempted(request: Mapping[str, Any], without: list[str], dataset: str | None) -> Any:
+    """The toolkit with the model built, without some of its rules."""
     from rknn.api import RKNN
 
     toolkit = RKNN(verbose=True)
     config = dict(request["config"])
     if request["dtype"]:
         config["quantized_dtype"] = request["dtype"]
+    if without:
+        config["disable_rules"] = list(without)
     done("config", toolkit.config(target_platform=request["platform"], **config))
     done("load_onnx", toolkit.load_onnx(request["model"]))
-    quantized = request["dtype"] is not None
-    dataset = listed(request, Path(request["log"]).parent) if quantized else None
-    done("build", toolkit.build(do_quantization=quantized, dataset=dataset))
+    done("build", toolkit.build(do_quantization=dataset is not None, dataset=dataset))
     return toolkit
 
 

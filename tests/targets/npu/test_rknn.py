@@ -105,6 +105,18 @@ def test_float16_needs_no_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert not any("own analysis" in note for note in compiled.notes)
 
 
+def test_rules_that_were_switched_off_are_told_and_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [row.replace("INT8 ", "FLOAT16") for row in TABLE]
+    pretend(monkeypatch, tmp_path, f"wrote({table(*rows)!r}); answer(GOOD | {{'without': ['fuse_a']}})\n")
+    out = tmp_path / "out"
+    compiled = targets.get("npu:rk3588")().compile(network(tmp_path / "m"), CONTEXT, out)
+    assert "rknn-toolkit2 optimized without its rule fuse_a, which fails on this graph" in compiled.notes
+    facts = rknn.unpack(out / compiled.run_file, tmp_path / "unpacked")
+    assert rknn.request(facts, tmp_path)["config"] == {"disable_rules": ["fuse_a"]}
+
+
 @pytest.mark.parametrize(
     ("worker", "said"),
     [

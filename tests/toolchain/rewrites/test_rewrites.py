@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -64,6 +66,21 @@ def test_registry() -> None:
         assert versions([name]) == {name: member.version}
     with pytest.raises(UnknownNameError, match="Did you mean 'gelu'"):
         apply(build("g (float[2] x) => (float[2] y) { y = Relu(x) }"), ["gelo"], WIDE)
+
+
+@pytest.mark.parametrize(
+    ("name", "operator"),
+    [
+        ("layer norm", "LayerNormalization"),
+        ("root mean square norm", "RMSNormalization"),
+        ("gelu", "Gelu"),
+        ("root division", "Div"),
+    ],
+)
+def test_what_a_device_has_is_not_rewritten_before_it_is_refused(name: str, operator: str) -> None:
+    member = rewrites.get(name)
+    assert member.first(WIDE)
+    assert not member.first(replace(WIDE, has=(operator,)))
 
 
 def test_a_cure_reads_operator_and_reason() -> None:
