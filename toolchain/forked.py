@@ -45,6 +45,7 @@ class _Server:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            cwd=os.sep,  # Python 3.10 imports from where it is started, whatever SAFE_PATH says
             env={**environment, **SAFE_PATH},
             start_new_session=True,
         )

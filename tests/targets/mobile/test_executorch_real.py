@@ -14,7 +14,7 @@ from edgepack.quantize.base import CalibrationData, quantizers
 from edgepack.runtime.sessions.executorch import ExecuTorchSession
 from edgepack.targets.base import Context
 from edgepack.targets.mobile.executorch import ExecuTorch
-from edgepack.toolchain.errors import GateError, SourceError, UsageError
+from edgepack.toolchain.errors import GateError, SourceError, TargetError, UsageError
 from edgepack.toolchain.pipeline.lowered import check_lowered
 from edgepack.toolchain.program import Case, Lowered, Part, Program, Signature, TensorSpec
 from edgepack.toolchain.results import Calibration, StageRecord
@@ -64,6 +64,16 @@ class Tied(torch.nn.Module):
 
 def make():
     return Tied().eval()
+"""
+FOUND = """
+import torch
+
+class Found(torch.nn.Module):
+    def forward(self, x):
+        return torch.relu(x[x[:, 0] > 0])
+
+def make():
+    return Found().eval()
 """
 INPUTS = ("image:float32[batch=2,3,8,8]", "ids:int64[batch=2,6]", "unused:float32[batch=2]")
 SIGNATURE = Signature(
@@ -173,6 +183,19 @@ def test_weights_that_are_read_twice(tmp_path: Path) -> None:
     with torch.no_grad(), ExecuTorchSession(lowered.path, lowered.signature) as session:
         wanted = runpy.run_path(str(script))["make"]()(torch.from_numpy(x)).numpy()
         np.testing.assert_allclose(session.run({"x": x})["y"], wanted, atol=1e-5)
+
+
+def test_a_length_that_values_decide_is_refused(tmp_path: Path) -> None:
+    script = tmp_path / "found.py"
+    script.write_text(FOUND)
+    signature = Signature(
+        (TensorSpec("x", "float32", ("rows", 8)),), (TensorSpec("y", "float32", ("y_0", 8)),)
+    )
+    part = Part("main", empty_model(tmp_path / "main.onnx"), signature)
+    asked = context(script)
+    asked = Context({**asked.source, "inputs": ["x:float32[rows=4,8]"]}, {"rows": 4}, time_limit_s=300)
+    with pytest.raises(TargetError, match="axis 0 of the output 'y' is depends on the values of the inputs"):
+        ExecuTorch().lower(Program({"main": part}, source={"kind": "factory"}), part, asked, tmp_path / "o")
 
 
 def test_every_operator_has_its_place_and_a_reason(plain: Lowered, tmp_path: Path) -> None:
