@@ -117,7 +117,6 @@ ORDER = (
     "cache writes",
     "early casts",
     "additive masks",
-    "written rows",
     "free scale",
     "layer norm",
     "root mean square norm",

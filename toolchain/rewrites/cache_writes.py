@@ -7,13 +7,16 @@ decoder writes its keys and values with. One slice needs no sum, and spreads by 
 the 0/1 matrix [p_s = c], whose sums have one term that is not 0. Places that are known and follow one another are cut
 out and put together instead.
 
-    [p = c]           a comparison of integers, or 1 - min(|p - c|, 1) for a compiler that lacks it (`Device.lacks`)
-    where(m, a, b)    as it is where the device has it (`Device.has`), else b (1 - m) + a m
+    [p = c]           a comparison of integers, or 1 - min(|p - c|, 1) for a compiler that lacks it
+    where(m, u, x)    as it is, or x + m (u - x) where the device has none
 
-The matrix and the choice are made once for all caches that are written at the same places. Exact for finite numbers
-(but for the sign of 0), with places that are not negative and none of them twice. Arithmetic with places is exact below
-2^24 in float32 and 2^11 in float16, and not at all where activations are rounded to a scale, so that a comparison that
-an accelerator refuses is better left to the CPU: it is of one number a slot.
+The matrix and the choice are made once for all caches that are written at the same places. The arithmetic in the form
+of the comparison is exact for places below 2^24 in float32, and 2^11 in float16; that in the form of the choice leaves
+x where m is 0, so that nothing adds up from call to call, and rounds u twice where it is 1. All else is exact for
+finite numbers (but for the sign of 0), with places that are not negative and none of them twice.
+
+What a device leaves to the CPU is worth it in 16 bits only: 8 would round a cache anew at every write. So is a product
+with the matrix, where two activations of 16 bits are multiplied by one another.
 
 GatherND and ScatterND come under it as well where their numbers count slices of the first axis: such a GatherND is a
 Gather.
@@ -29,9 +32,9 @@ from edgepack.toolchain.rewrites.base import Cure, Device, rewrite
 from edgepack.toolchain.rewrites.building import Build, known_shape
 
 if TYPE_CHECKING:
-    import numpy as np
     import onnx_ir as ir
 
+_NARROW = 8
 _KNOWN = 1 << 16
 _OPS = ("ScatterElements", "ScatterND", "GatherND")
 
@@ -57,17 +60,15 @@ class _Write(NamedTuple):
 
 
 class _Choice(NamedTuple):
-    """Where an axis is written, as the device can use it, [C, 1, ..]: `written`, and the share of the old, 1 - written.
+    """Where an axis is written, as the device can use it, [C, 1, ..].
 
     Attributes:
         matrix: float32 [C, S], what goes where.
         written: Truth values, or a number where there is no Where.
-        kept: 1 - written; None where there is a Where.
     """
 
     matrix: ir.Value | None
     written: ir.Value
-    kept: ir.Value | None
 
 
 @rewrite(
@@ -79,20 +80,24 @@ class _Choice(NamedTuple):
 def cache_writes(model: ir.Model, device: Device) -> int:
     """Rewrite scatters along one axis, of known shapes, and lookups of slices; returns how many."""
     made: dict[tuple[ir.Value | None, int, int, int, bool], _Choice] = {}
+    forced = any(op in device.lacks for op in _OPS)
+    worth_it = forced or device.activation_bits > _NARROW
     count = 0
     for node in list(model.graph):
         if standard(node, "GatherND"):
             count += _look_up(model, node)
             continue
-        found = _write(node)
+        found = _write(node) if worth_it else None
         if found is None:
             continue
         new = Build(model.graph, node)
-        known = constant(found.places, limit=_KNOWN)
-        if known is not None and _follow(known.ravel(), found.shape[found.axis]):
-            _join(new, found, int(known.flat[0]))
-        else:
+        begin = _begin(found)
+        if begin is not None:
+            _join(new, found, begin)
+        elif forced or device.wide_products or found.steps == 1:
             _choose(new, found, device, made)
+        else:
+            continue
         count += 1
     return count
 
@@ -165,14 +170,17 @@ def _constant_line(value: ir.Value, axis: int) -> ir.Value | None:
     )
 
 
-def _follow(places: np.ndarray, capacity: int) -> bool:
-    """Whether they are numbers of slots one after the other."""
+def _begin(write: _Write) -> int | None:
+    """The first of known places that follow one another; None where they are computed, or do not."""
     import numpy as np
 
+    known, capacity = constant(write.places, limit=_KNOWN), write.shape[write.axis]
+    if known is None:
+        return None
+    places = np.where(known < 0, known + capacity, known).ravel()
     first = int(places[0])
-    return 0 <= first <= capacity - len(places) and bool(
-        (places == np.arange(first, first + len(places))).all()
-    )
+    follow = 0 <= first <= capacity - len(places) and (places == np.arange(first, first + len(places))).all()
+    return first if follow else None
 
 
 def _join(new: Build, write: _Write, first: int) -> None:
@@ -182,7 +190,12 @@ def _join(new: Build, write: _Write, first: int) -> None:
     capacity, behind = write.shape[write.axis], first + write.steps
     axes = new.number(np.array([write.axis]), "axis")
 
+    known = constant(write.data, limit=_KNOWN)
+
     def cut(start: int, end: int, what: str) -> ir.Value:
+        if known is not None:
+            piece = np.take(known, np.arange(start, end), write.axis)
+            return new.number(np.ascontiguousarray(piece), what)
         bounds = [new.number(np.array([at]), f"{what}-{name}") for at, name in ((start, "from"), (end, "to"))]
         return new.op("Slice", [write.data, *bounds, axes], what)
 
@@ -224,13 +237,15 @@ def _choose(
         slices = new.op("MatMul", [choice.matrix, slices], "placed")
         if not plain or behind == 0:
             slices = new.op("Reshape", [slices, new.number(np.array(write.shape), "shape")], "slices")
-    if choice.kept is None:
+    if chosen:
         new.finish("Where", [choice.written, slices, write.data])
-        return
-    old = new.op("Mul", [write.data, choice.kept], "old")
-    # The product with the matrix is 0 wherever nothing is written already.
-    fresh = slices if choice.matrix is not None else new.op("Mul", [slices, choice.written], "fresh")
-    new.finish("Add", [old, fresh])
+    elif choice.matrix is None:
+        difference = new.op("Sub", [slices, write.data], "difference")
+        change = new.op("Mul", [difference, choice.written], "change")
+        new.finish("Add", [write.data, change])
+    else:  # the product with the matrix is 0 wherever nothing is written already
+        replaced = new.op("Mul", [write.data, choice.written], "replaced")
+        new.finish("Add", [write.data, new.op("Sub", [slices, replaced], "change")])
 
 
 def _choice(new: Build, write: _Write, device: Device, behind: int, *, chosen: bool) -> _Choice:
@@ -279,11 +294,9 @@ def _choice(new: Build, write: _Write, device: Device, behind: int, *, chosen: b
             written = op("Reshape", [same, column], "written", truth)
         else:
             written = op("Cast", [share], "written", truth, to=int(ir.DataType.BOOL))
-        kept = None
     else:
         written = share
-        kept = op("Sub", [new.number(1.0, "whole"), share], "kept", number)
-    return _Choice(matrix if several else None, written, kept)
+    return _Choice(matrix if several else None, written)
 
 
 def _look_up(model: ir.Model, node: ir.Node) -> int:

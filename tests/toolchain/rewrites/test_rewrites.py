@@ -398,60 +398,6 @@ def test_logarithm_of_a_sum() -> None:
     assert not member.first(WIDE)
 
 
-WRITTEN = """g (float[1,2,6,4] x, float[1,2,L,4] u, int64[1] p) => (float[1,2,6,4] y) {
-  i = Expand(p, s)
-  y = ScatterElements<axis=2>(x, i, u)
-}"""
-
-
-@pytest.mark.parametrize("place", [0, 3, 5])
-def test_a_row_that_is_written(place: int) -> None:
-    model = build(WRITTEN.replace("L", "1"), s=np.array([1, 2, 1, 4]))
-    random = np.random.default_rng(0)
-    feeds: dict[str, np.ndarray] = {
-        "x": random.standard_normal((1, 2, 6, 4), np.float32),
-        "u": random.standard_normal((1, 2, 1, 4), np.float32),
-        "p": np.array([place]),
-    }
-    made = rewritten(model, "written rows", WIDE, feeds, 1e-6)
-    assert sorted(made) == ["Add", "Cast", "Equal", "Mul", "Reshape", "Sub"]
-
-
-def test_writes_at_one_place_share_their_mask() -> None:
-    text = """g (float[1,6,4] x, float[1,6,4] z, float[1,1,4] u, int64[1] p) => (float[1,6,4] y, float[1,6,4] w) {
-      i = Expand(p, s)
-      y = ScatterElements<axis=1>(x, i, u)
-      w = ScatterElements<axis=1>(z, i, u)
-    }"""
-    model = build(text, s=np.array([1, 1, 4]))
-    assert apply(model, ["written rows"], WIDE)[0].count == 2
-    assert [node.op_type for node in model.graph].count("Equal") == 1
-
-
-@pytest.mark.parametrize("first", [0, 2, 3, -3])
-def test_known_rows_that_are_written(first: int) -> None:
-    places = np.broadcast_to(np.arange(first, first + 3)[None, None, :, None], (1, 2, 3, 4))
-    text = WRITTEN.replace("L", "3").replace("  i = Expand(p, s)\n", "").replace(", int64[1] p", "")
-    model = build(text, i=np.ascontiguousarray(places))
-    random = np.random.default_rng(0)
-    feeds = {
-        "x": random.standard_normal((1, 2, 6, 4), np.float32),
-        "u": random.standard_normal((1, 2, 3, 4), np.float32),
-    }
-    assert set(rewritten(model, "written rows", WIDE, feeds, 0.0)) <= {"Concat", "Slice"}
-
-
-def test_other_writes_stay() -> None:
-    several = WRITTEN.replace("L", "3").replace("int64[1] p", "int64[1,2,3,4] p")
-    assert apply(build(several, s=np.array([1, 2, 3, 4])), ["written rows"], WIDE) == []
-    one = WRITTEN.replace("L", "1")
-    assert apply(build(one, s=np.array([1, 2, 1, 4])), ["written rows"], Device()) == []
-    added = one.replace("axis=2", 'axis=2, reduction="add"')
-    assert apply(build(added, s=np.array([1, 2, 1, 4])), ["written rows"], WIDE) == []
-    each = one.replace("int64[1] p", "int64[1,2,1,4] p")
-    assert apply(build(each, s=np.array([1, 2, 1, 4])), ["written rows"], WIDE) == []
-
-
 STRIDED = "g (float[1,2,11,13] x) => (float[1,3,3,3] y) { y = Conv<strides=[4,4], pads=[1,0,2,1]>(x, w, b) }"
 
 
