@@ -15,7 +15,7 @@ from pathlib import Path
 
 from edgepack.targets.base import Compiled, Context, Offer, Requirement, Target, targets
 from edgepack.targets.cpu.onnxruntime import multiplications
-from edgepack.targets.mobile._mnn_graph import exact, ready
+from edgepack.targets.mobile._mnn_graph import nearer, ready
 from edgepack.toolchain.answers import ANSWER_FILE, error_in, read_answer
 from edgepack.toolchain.errors import ToolchainFailedError
 from edgepack.toolchain.native_operators import refuse_native
@@ -112,7 +112,7 @@ class Mnn(Target):
         with tempfile.TemporaryDirectory(prefix="edgepack-mnn-") as scratch:
             model = ir.load(lowered.path)
             # Beside weights of 8 bits what MNN approximates is exact enough, and faster.
-            if mnn.settings(lowered.precision) == mnn.FLOAT and exact(model):
+            if mnn.settings(lowered.precision) == mnn.FLOAT and nearer(model):
                 lowered = replace(lowered, path=save(model, Path(scratch), lowered.part))
             convert(lowered, context, path, OPTIONS[lowered.precision])
         config = folder / f"{lowered.part}.json"

@@ -43,16 +43,21 @@ def gelu(model: ir.Model, device: Device) -> int:
     join_gelus(model.graph)
     found = [node for node in model.graph if standard(node, "Gelu")]
     for node in found:
-        (x,) = node.inputs
-        new = Build(model.graph, node)
-        scaled = new.op("Mul", [x, new.number(1 / BOUND, "scale")], "scaled")
-        u = new.op("Clip", [scaled, new.number(-1.0, "low"), new.number(1.0, "high")], "bounded")
-        square = new.op("Mul", [u, u], "square")
-        k0, k1, k2 = COEFFICIENTS
-        bend = new.op("Mul", [square, new.number(k2, "k2")], "bend")
-        slope = new.op("Add", [bend, new.number(k1, "k1")], "slope")
-        curve = new.op("Mul", [slope, square], "curve")
-        factor = new.op("Add", [curve, new.number(k0, "k0")], "factor")
-        v = new.op("Mul", [factor, u], "argument")
-        new.finish("Mul", [x, new.op("Sigmoid", [v], "logistic")])
+        by_logistic(model.graph, node)
     return len(found)
+
+
+def by_logistic(graph: ir.Graph, node: ir.Node) -> None:
+    """Replace one Gelu by the formula."""
+    (x,) = node.inputs
+    new = Build(graph, node)
+    scaled = new.op("Mul", [x, new.number(1 / BOUND, "scale")], "scaled")
+    u = new.op("Clip", [scaled, new.number(-1.0, "low"), new.number(1.0, "high")], "bounded")
+    square = new.op("Mul", [u, u], "square")
+    k0, k1, k2 = COEFFICIENTS
+    bend = new.op("Mul", [square, new.number(k2, "k2")], "bend")
+    slope = new.op("Add", [bend, new.number(k1, "k1")], "slope")
+    curve = new.op("Mul", [slope, square], "curve")
+    factor = new.op("Add", [curve, new.number(k0, "k0")], "factor")
+    v = new.op("Mul", [factor, u], "argument")
+    new.finish("Mul", [x, new.op("Sigmoid", [v], "logistic")])

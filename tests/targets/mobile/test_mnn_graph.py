@@ -21,7 +21,7 @@ import pytest
 
 from edgepack.runtime.sessions.mnn import MnnSession
 from edgepack.targets.mobile import _mnn_worker
-from edgepack.targets.mobile._mnn_graph import exact, ready
+from edgepack.targets.mobile._mnn_graph import nearer, ready
 from edgepack.toolchain.errors import EdgepackError, TargetError
 from edgepack.toolchain.program import Signature, TensorSpec
 from edgepack.toolchain.vendors.no_sockets import forbid_sockets
@@ -195,7 +195,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for mended in (False, True)[: 1 + (name in MENDED)]:
             if mended:
                 ready(model, "main")
-                exact(model)
+                nearer(model)
             file = made / f"{name}{', mended' * mended}.onnx"
             ir.save(model, file)
             values = {f"in/{k}": v for k, v in case[1].items()} | {f"to/{k}": v for k, v in to.items()}
@@ -235,10 +235,10 @@ def test_is_right_when_written_otherwise(name: str, folder: Path) -> None:
     model = graph(case)
     before = wanted(case, model)
     ready(model, "main")
-    assert exact(model) == name.startswith("Gelu")
+    assert nearer(model) == name.startswith("Gelu")
     onnx.checker.check_model(ir.serde.serialize_model(model), full_check=True)
     for key, value in wanted(case, model).items():
-        np.testing.assert_allclose(value, before[key], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(value, before[key], rtol=1e-5, atol=3e-5 if name == "Gelu" else 1e-6)
 
 
 @pytest.mark.parametrize("name", REFUSED)
