@@ -121,7 +121,7 @@ class QnnQdq(Quantizer):
                 )
             how = asked.ranges or ("min-max" if wide else "middle")
             found = ranges(source, tensors, data, how)
-            found = with_extent(model, with_headroom(model, found) if wide else found)
+            found = with_extent(model, with_headroom(model, found) if wide else found, wide=wide)
             kept = with_activations(model, kept)
             exclude = named_kept(model, kept)
             corrected = 0

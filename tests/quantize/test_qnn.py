@@ -195,6 +195,8 @@ def test_what_is_bounded_keeps_an_extent() -> None:
         { a = Relu(x)  b = Min(x, none)  c = Max(a, b)  y = Add(c, a) }"""
     )
     flat, wide = (np.float32(0), np.float32(0)), (np.float32(-16), np.float32(0))
-    made = with_extent(model, {"x": wide, "a": flat, "b": wide, "c": flat, "y": flat})
+    made = with_extent(model, {"x": wide, "a": flat, "b": wide, "c": flat, "y": flat}, wide=True)
     assert made == {"x": wide, "a": (0, 1), "b": wide, "c": flat, "y": flat}
-    assert with_extent(model, {"x": (np.float32(0), np.float32(32)), "b": flat})["b"] == (-2, 0)
+    assert with_extent(model, {"x": (np.float32(0), np.float32(32)), "b": flat}, wide=True)["b"] == (-2, 0)
+    bounded = (np.float32(0), np.float32(1))
+    assert with_extent(model, {"x": wide, "a": bounded}, wide=False)["a"] == bounded
