@@ -63,6 +63,9 @@ class QnnOptions(Options):
     smooth: Smooth | None = Field(
         None, description="exponent of SmoothQuant from 0 to 1, or levelling of outliers only"
     )
+    headroom: bool = Field(
+        default=True, description="whether ranges of 16-bit activations are wider than what calibration saw"
+    )
     keep: Names = Field((), description="nodes that stay float, by name")
 
 
@@ -121,7 +124,8 @@ class QnnQdq(Quantizer):
                 )
             how = asked.ranges or ("min-max" if wide else "middle")
             found = ranges(source, tensors, data, how)
-            found = with_extent(model, with_headroom(model, found) if wide else found, wide=wide)
+            wider = wide and asked.headroom
+            found = with_extent(model, with_headroom(model, found) if wider else found, wide=wide)
             kept = with_activations(model, kept)
             exclude = named_kept(model, kept)
             corrected = 0
@@ -141,7 +145,7 @@ class QnnQdq(Quantizer):
         done = (
             f"by ONNX Runtime's configuration for QNN: activations uint{16 if wide else 8}, weights "
             f"{asked.weights}, ranges by {how} over {len(data.samples)} samples"
-            + ", with headroom" * wide
+            + ", with headroom" * wider
             + f", {corrected} biases corrected" * bool(corrected)
             + f", {len(exclude)} nodes left float" * bool(exclude)
         )

@@ -142,7 +142,9 @@ class QnnHtp(Target):
         if already_quantized(model):
             return (Offer(AS_GIVEN),)
         options = _PRODUCTS if _has_linears(model) else {}
-        found = [Offer("int8-static", "qnn-qdq", options), Offer("int16x8-static", "qnn-qdq", options)]
+        # What computes with fewer bits than 16 has none to give away.
+        wide = options if self.chip.wide_weights else {**options, "headroom": False}
+        found = [Offer("int8-static", "qnn-qdq", options), Offer("int16x8-static", "qnn-qdq", wide)]
         if options and self.chip.wide_weights:
             found.append(Offer("int16-static", "qnn-qdq", {"weights": "int16"}))
         return tuple(found)

@@ -12,9 +12,10 @@ import pytest
 
 from edgepack.toolchain.ended import Ended, signals_raised
 
-# A shell's background job ignores SIGINT, and so do its children: the tests may run in one.
+# A shell's background job ignores SIGINT, what nohup started SIGHUP, and so do their children: the tests may be some.
 COMMAND = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "signal.signal(signal.SIGHUP, signal.SIG_DFL); "
     "from edgepack.toolchain.cli import main; main()"
 )
 SLEEPER = """
@@ -23,6 +24,14 @@ def make():
     pathlib.Path(__file__).with_name("begun").touch()
     time.sleep(600)
 """
+
+
+@pytest.fixture(autouse=True)
+def hang_up():
+    """SIGHUP as by default, whatever the tests were started by."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 def stopped(words, number, begun):

@@ -2,15 +2,19 @@
 
 from pathlib import Path
 
+import onnx
+import onnx.parser
 import pytest
 
 from edgepack.quantize.base import quantizers
 from edgepack.targets.base import Offer
+from edgepack.toolchain.metrics import read_metric
 from edgepack.toolchain.pipeline.asked import asked_options, gate_of
 from edgepack.toolchain.program import Part, Program, Signature, StateLink, TensorSpec
 from edgepack.toolchain.recipe import make
 
 STATIC = Offer("int8-static", "onnx-static")
+OWN = read_metric("perplexity")
 
 
 @pytest.mark.parametrize(
@@ -18,11 +22,11 @@ STATIC = Offer("int8-static", "onnx-static")
     [
         (TensorSpec("logits", "float32", ("batch", 10)), "image-classification", STATIC, True),
         (TensorSpec("noise", "float32", ("batch", 4, 8, 8)), "image-classification", STATIC, False),
-        (TensorSpec("ids", "int64", ("batch", 10)), "image-classification", STATIC, False),
+        (TensorSpec("seen", "bool", ("batch", 10)), "image-classification", STATIC, False),
         (TensorSpec("logits", "float32", ("batch", 10)), "video-decoding", STATIC, False),
         (TensorSpec("logits", "float32", ("batch", 10)), "image-classification", Offer("fp32"), False),
     ],
-    ids=["classes", "map", "integers", "other-task", "float"],
+    ids=["classes", "map", "truth", "other-task", "float"],
 )
 def test_the_largest_class_is_asked_of_scores_of_classes(output, task, offer, bounded):
     part = Part("main", Path("main.onnx"), Signature((), (output,)))
@@ -31,6 +35,27 @@ def test_the_largest_class_is_asked_of_scores_of_classes(output, task, offer, bo
     assert gate.get("top1") == (0.95 if bounded else None)
     asked = gate_of(make(model="m", gate={"top1": 0.5}), program, part, None, offer)
     assert asked.get("top1") == (0.5 if offer.quantizer else None), "what the user asks holds for every part"
+
+
+CHOOSING = """<ir_version: 8, opset_import: ["" : 17]> g (float[batch,10] x) => (int64[batch,1] ids, int64[2] sizes) {
+  ids = ArgMax <axis = 1> (x)
+  sizes = Shape (x)
+}"""
+
+
+def test_indices_that_the_part_chooses_are_asked_for_as_choices(tmp_path):
+    onnx.save(onnx.parser.parse_model(CHOOSING), tmp_path / "main.onnx")
+    outputs = (TensorSpec("ids", "int64", ("batch", 1)), TensorSpec("sizes", "int64", (2,)))
+    part = Part("main", tmp_path / "main.onnx", Signature((), outputs))
+    program = Program({"main": part}, source={})
+    for metric, asked, bound in (
+        (None, {}, 0.95),
+        (None, {"argmax:ids": 0.8, "topk:other": 1.0}, 0.8),
+        (OWN, {}, 0.0),
+    ):
+        gate = gate_of(make(model="m", gate=asked), program, part, metric, STATIC)
+        assert {name: limit for name, limit in gate.items() if ":" in name} == {"argmax:ids": bound}
+    assert "argmax:ids" not in gate_of(make(model="m"), program, part, None, Offer("fp32"))
 
 
 @pytest.mark.parametrize("quantizer", ["onnx-static", "qnn-qdq"])
