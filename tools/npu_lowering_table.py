@@ -71,7 +71,7 @@ def isolated_rows(folder: Path) -> Iterator[Row]:
     """Measure both models on the targets whose compilers live in isolated environments."""
     known = {subject.name: subject for subject in subjects(folder)}
     for name, target, precision in ISOLATED_FORMS:
-        yield known[name].on(precision).row(target, folder / name)
+        yield known[name].on(precision).row(target, folder / f"{name}-{precision}")
 
 
 def isolated_table(found: list[Row]) -> str:
