@@ -52,7 +52,9 @@ def side_by_side(
         "environment": environment.fingerprint(env),
         "threads": bench.recipe.threads,
         "sizes": builder.sizes,
-        "versions": versions(*(r.distribution for c in chosen for r in c.target.requirements())),
+        "versions": versions(
+            *(r.distribution for c in chosen for r in c.target.requirements()), of=[c.target for c in chosen]
+        ),
     }
 
     def build(folder: Path, record: StageRecord) -> None:

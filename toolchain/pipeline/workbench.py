@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import edgepack
 from edgepack.runtime.environment import usable_cores
 from edgepack.toolchain import files
 from edgepack.toolchain.cache import Cache
 from edgepack.toolchain.events import Log
+from edgepack.toolchain.pipeline.own_code import own_code
 from edgepack.toolchain.recipe import Recipe
 from edgepack.toolchain.results import StageRecord
 
@@ -102,20 +100,14 @@ class Workbench:
         return self._digests[folder]
 
 
-@cache
-def own_code() -> str:
-    """Hash over edgepack's own source: a changed quantizer or judge makes old results stale at once."""
-    digest = hashlib.sha256()
-    root = Path(edgepack.__file__).parent
-    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-        for file in sorted(folder.rglob("*.py")):
-            digest.update(f"{file.relative_to(folder).as_posix()}\0".encode() + file.read_bytes())
-    return digest.hexdigest()
+def versions(*distributions: str, of: Iterable[Target] = ()) -> dict[str, str]:
+    """Installed versions and edgepack's own code; "" for what is not installed. Part of every key.
 
-
-def versions(*distributions: str) -> dict[str, str]:
-    """Installed versions and edgepack's own code; "" for what is not installed. Part of every key."""
-    found = {"edgepack": own_code()}
+    Args:
+        distributions: Names.
+        of: The targets that take part: only their code counts, besides what is no single target's (`own_code`).
+    """
+    found = {"edgepack": own_code(*(type(target).__module__ for target in of))}
     for name in distributions:
         try:
             found[name] = metadata.version(name)
@@ -127,7 +119,7 @@ def versions(*distributions: str) -> dict[str, str]:
 def target_versions(target: Target, *distributions: str) -> dict[str, str]:
     """`versions` of what a target needs, wherever it is installed, and of other distributions."""
     found = {need.distribution: need.version or "" for need in target.requirements()}
-    return versions(*distributions) | found
+    return versions(*distributions, of=[target]) | found
 
 
 def read_json(path: Path) -> Any:

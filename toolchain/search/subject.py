@@ -147,7 +147,7 @@ def open_subject(
     identity = {
         "lowered": bench.digest(base_folder),
         "data": builder.data.fingerprint,
-        "versions": versions("onnxruntime", *(r.distribution for r in target.requirements())),
+        "versions": versions("onnxruntime", *(r.distribution for r in target.requirements()), of=[target]),
     }
     return Subject(builder, target, base, meter if meter is not None else None, identity)
 
