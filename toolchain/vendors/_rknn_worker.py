@@ -116,7 +116,10 @@ def attempted(request: Mapping[str, Any], without: list[str], dataset: str | Non
 
 
 def listed(request: Mapping[str, Any], folder: Path) -> str:
-    """The samples as the toolkit takes them: a list of files, one line a sample and one file an input."""
+    """The samples as the toolkit takes them: a list of files, one line a sample and one file an input.
+
+    Files are named without their folder, which is the list's: the toolkit ends a name at a space.
+    """
     import numpy as np
 
     lines = []
@@ -126,7 +129,7 @@ def listed(request: Mapping[str, Any], folder: Path) -> str:
         files = [folder / f"sample_{row}_{index}.npy" for index in range(len(columns))]
         for file, column in zip(files, columns, strict=True):
             np.save(file, column[row])
-        lines.append(" ".join(map(str, files)))
+        lines.append(" ".join(file.name for file in files))
     path = folder / "samples.txt"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return str(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,7 +65,13 @@ def worst(a: np.ndarray, b: np.ndarray) -> float:
         ("rv1106", "int8-static", 5e-2),
     ],
 )
-def test_a_network_compiled_and_simulated(chip: str, precision: str, error: float, tmp_path: Path) -> None:
+def test_a_network_compiled_and_simulated(
+    chip: str, precision: str, error: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The toolkit ends files' names at a space.
+    tmp_path /= "in a folder"
+    tmp_path.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     model = network(tmp_path) if precision == "fp16" else quantized(tmp_path, precision)
     out = tmp_path / "out"
     compiled = targets.get(f"npu:{chip}")().compile(old(model), CONTEXT, out)
