@@ -123,15 +123,12 @@ class Run:
         Raises:
             DeviceError: A file cannot be sent or placed.
         """
-        hashes = {name: files.hash_file(file).sha256 for name, file in wanted.items()}
-        by_hash = {hashes[name]: file for name, file in wanted.items()}
-        sent = store.send(self.transport, self.device.base, self.number, by_hash, self.device.tell)
-        words = [word for name in wanted for word in (hashes[name], name)]
-        self.insist("place", *words, what="Files cannot be put into the run's folder")
+        hashed = {name: (files.hash_file(file).sha256, file) for name, file in wanted.items()}
+        where = (self.transport, self.device.base, self.number)
+        sent = store.place(*where, hashed, self.device.tell)
         for name, file in (own or {}).items():
-            sha256 = files.hash_file(file).sha256
-            store.send_one(self.transport, self.device.base, self.number, sha256, file, name)
-        return {name for name in wanted if hashes[name] in sent} | set(own or {})
+            store.send_own(*where, files.hash_file(file).sha256, file, name)
+        return {name for name, (sha256, _) in hashed.items() if sha256 in sent} | set(own or {})
 
     def start(self, words: Sequence[str], *, patience_s: float = PATIENCE_S) -> Job:
         """Start a command in the run's folder; it must write `result.json` there."""

@@ -6,6 +6,9 @@
 A file arrives in the run's folder, is hashed there by the device, and only then takes its place in the store,
 by a rename. A link that breaks on the way is taken up again behind what had arrived. What is in the store is
 hashed again before it is believed: a device may have lost power while it wrote, or somebody may have changed it.
+
+Calls are few, as each starts the account's shell, which may take longer than a file: one for all that is there,
+and for a file that is not, a transfer and one more.
 """
 
 from __future__ import annotations
@@ -22,54 +25,66 @@ from edgepack.toolchain.errors import DeviceError, LinkLostError
 _TRIES = 2
 _PAUSES_S = (0.0, 0.5, 1.0, 2.0, 5.0)
 """Seconds before a link that broke while a file was sent is tried again."""
-_UNEQUAL = 2  # exit code of keep.sh
+_UNEQUAL = 2  # exit code of keep.sh and own.sh
 
 
-def send(
+def place(
     transport: Transport,
     base: str,
     run: str,
-    wanted: Mapping[str, Path],
+    wanted: Mapping[str, tuple[str, Path]],
     tell: Callable[[str], object] = lambda _: None,
 ) -> set[str]:
-    """Bring files into the device's store.
+    """Put files into a run's folder, and those that the device does not have into its store first.
 
     Args:
         transport: Connected.
         base: edgepack's folder on the device.
-        run: Number of the run in whose folder they arrive.
-        wanted: SHA-256 (hexadecimal) -> file here.
+        run: Number of the run.
+        wanted: Name in the run's folder -> SHA-256 (hexadecimal), file here.
         tell: Called with a sentence before a file is sent.
 
     Returns:
         The hashes that had to be sent.
 
     Raises:
-        DeviceError: A file cannot be sent, or arrives as another one, twice.
+        DeviceError: A file cannot be sent or placed, or arrives as another one, twice.
     """
-    held = transport.run("held", base, *wanted, limit_s=LONG_S).stdout.split()
-    missing = {sha256: file for sha256, file in wanted.items() if sha256 not in held}
+    words = [word for name, (sha256, _) in wanted.items() for word in (sha256, name)]
+    answer = transport.run("place", base, run, *words, limit_s=LONG_S)
+    if answer.code != 0:
+        raise DeviceError(
+            f"Files cannot be put into the run's folder: {answer.stderr or f'exit code {answer.code}'}",
+            where=str(transport.address),
+        )
+    said = answer.stdout.split()
+    missing = {sha256: file for sha256, file in wanted.values() if sha256 in said}
     for sha256, file in missing.items():
         tell(f"sending {file.name} ({file.stat().st_size / 1e6:.1f} MB)")
-        send_one(transport, base, run, sha256, file)
+        names = [name for name, (other, _) in wanted.items() if other == sha256]
+        _send(transport, base, run, file, ("keep", sha256, *names))
     return set(missing)
 
 
-def send_one(
-    transport: Transport, base: str, run: str, sha256: str, file: Path, name: str | None = None
-) -> None:
-    """Send a file into the store or, with a name, into the run's folder alone, where it goes with it.
+def send_own(transport: Transport, base: str, run: str, sha256: str, file: Path, name: str) -> None:
+    """Send a file into a run's folder alone, with which it goes.
 
     Raises:
         DeviceError: It cannot be sent, or arrives as another one, twice.
     """
+    _send(transport, base, run, file, ("own", sha256, name))
+
+
+def _send(transport: Transport, base: str, run: str, file: Path, then: tuple[str, ...]) -> None:
+    """Send a file, and run a script with its name there before the script's other words, until it agrees."""
+    script, *words = then
     answer = Answer(_UNEQUAL, "", "")
     broken, unequal, resume = 0, 0, False
     arriving = f"incoming-{secrets.token_hex(8)}"
     while unequal < _TRIES:
         try:
             transport.push(file, f"{base}/runs/{run}/{arriving}", resume=resume)
-            answer = transport.run("keep", base, run, arriving, sha256, name or "", limit_s=LONG_S)
+            answer = transport.run(script, base, run, arriving, *words, limit_s=LONG_S)
         except LinkLostError:
             broken += 1
             if broken > len(_PAUSES_S):

@@ -66,3 +66,20 @@ name_inside() {
         *//* | */../* | */./*) echo "not a name inside the run's folder: $1" >&2; return 1 ;;
     esac
 }
+
+# Puts a file of the store into a run's folder: $1 is edgepack's, $2 the hash, $3 the run's, $4 the name there.
+# A hard link costs nothing; where the system forbids it, a copy. No symbolic link: ONNX Runtime refuses
+# weights that lie outside of the model's folder.
+put_under() {
+    name_inside "$4" || return 1
+    case "$4" in
+        */*) mkdir -p "$3/${4%/*}" || return 1 ;;
+    esac
+    ln "$1/store/$2" "$3/$4" 2>/dev/null || cp "$1/store/$2" "$3/$4"
+}
+
+# Whether a file that arrived is what it should be: $1 is the file, $2 its hash. 2: it is another one, 3: who knows?
+arrived_whole() {
+    arrived=$(sha256_of "$1") || { echo "no tool for SHA-256" >&2; return 3; }
+    [ "$arrived" = "$2" ] || { printf 'arrived %s\n' "$arrived"; return 2; }
+}
