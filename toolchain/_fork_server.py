@@ -31,6 +31,9 @@ IDLE_S = 120.0
 _TICK_S = 0.02
 _CHUNK = 1 << 16
 
+_SELDOM = (200_000, 50, 50)
+"""When a fork looks for garbage: compilers make many objects and keep most, and looking was a seventh of the time."""
+
 
 class _Asker:
     """The two pipes to who asks."""
@@ -129,6 +132,7 @@ def main(module: str) -> None:
     importlib.import_module(module).prepare()
     gc.collect()
     gc.freeze()  # what is loaded stays: no fork needs to look through it again, and copy its pages for that
+    gc.set_threshold(*_SELDOM)
     asker.tell(ready=True)
     with contextlib.suppress(BrokenPipeError):
         serve(asker)

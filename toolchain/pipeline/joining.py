@@ -97,7 +97,7 @@ def join(
         error = GateError(
             f"The parts called in a row differ from the full sequence: {'; '.join(rollout.failed)}",
             where=target.name,
-            todo="They are kept under rejected/; try --precision fp32",
+            todo="They are kept under rejected/; try another --precision of the target, or real --calibration data",
         )
         joined.failure = Failure(target=target.name, error=str(error), exit_code=error.exit_code)
         return joined

@@ -62,7 +62,7 @@ def join_whole(bench: Workbench, entries: Sequence[Made]) -> Joined:
         error = GateError(
             f"Called as one, the parts {', '.join(chosen)} differ from the program: {'; '.join(result.failed)}",
             where=target.name,
-            todo="They are kept under rejected/; try --precision fp32 or another one",
+            todo="They are kept under rejected/; try another --precision of the target, or real --calibration data",
         )
         joined.failure = Failure(target=target.name, error=str(error), exit_code=error.exit_code)
         return joined
