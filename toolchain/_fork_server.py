@@ -30,7 +30,6 @@ IDLE_S = 120.0
 """Seconds after which it gives its memory back."""
 _TICK_S = 0.02
 _CHUNK = 1 << 16
-
 _SELDOM = (200_000, 50, 50)
 """When a fork looks for garbage: compilers make many objects and keep most, and looking was a seventh of the time."""
 
