@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from edgepack.quantize._unpadded import with_padding
 from edgepack.quantize.base import CalibrationData, Feeds
 from edgepack.quantize.samples import SampleFile, Samples, fingerprint
 from edgepack.quantize.text import Tokenizer, generic_sentences
@@ -87,7 +88,10 @@ def load(
 
 
 def fit(data: CalibrationData, signature: Signature) -> CalibrationData:
-    """The same samples cut or padded with zeros to a static signature (padded tokens are masked)."""
+    """The same samples cut or padded with zeros to a static signature (padded tokens are masked).
+
+    Where none had to be padded, one that calibrates is masked in part (`_unpadded`).
+    """
     if not any(isinstance(d, int) for spec in signature.inputs for d in spec.shape):
         return data
 
@@ -97,7 +101,8 @@ def fit(data: CalibrationData, signature: Signature) -> CalibrationData:
         return [fit_feed(feed, signature) for feed in feeds]
 
     shapes = hashlib.sha256(f"{data.fingerprint} {signature.inputs}".encode()).hexdigest()
-    return CalibrationData(data.facts, cut(data.samples), cut(data.held_out), shapes)
+    fitted = CalibrationData(data.facts, cut(data.samples), cut(data.held_out), shapes)
+    return with_padding(fitted, signature)
 
 
 def fit_feed(feed: Feeds, signature: Signature) -> dict[str, np.ndarray]:

@@ -202,3 +202,39 @@ def test_an_empty_npy_is_refused(vector, tmp_path):
     (folder / "0.npy").touch()
     with pytest.raises(UsageError, match="cannot be read"):
         load(str(folder), vector, {}, "model", 4)
+
+
+IDS_AND_MASK = Signature(
+    (TensorSpec("ids", "int64", ("batch", "sequence")), TensorSpec("seen", "bool", ("batch", "sequence"))), ()
+)
+
+
+@pytest.fixture
+def masked(tmp_path):
+    ids = np.arange(6, dtype=np.int64)[None]
+    return part(IDS_AND_MASK, tmp_path, ids=ids, seen=np.ones((1, 6), bool))
+
+
+def given_lengths(tmp_path, masked, lengths):
+    seen = np.stack([np.arange(8)[None] < n for n in lengths])
+    ids = np.arange(seen.size).reshape(seen.shape)
+    np.savez(tmp_path / "d.npz", ids=ids, seen=seen)
+    return load(str(tmp_path / "d.npz"), masked, {}, "model", 4)
+
+
+def test_where_no_sample_is_padded_the_first_is_masked_in_part(masked, tmp_path):
+    data = given_lengths(tmp_path, masked, [8] * 8)
+    fitted = fit(data, IDS_AND_MASK.pinned({"batch": 1, "sequence": 8}))
+    assert [feed["seen"].sum() for feed in fitted.samples] == [6, *[8] * (len(data.samples) - 1)]
+    assert all((a["ids"] == b["ids"]).all() for a, b in zip(fitted.samples, data.samples, strict=True))
+    assert all(feed["seen"].all() for feed in fitted.held_out)
+    assert "masked" in fitted.facts.description
+    assert "masked" not in data.facts.description
+
+
+@pytest.mark.parametrize(("lengths", "size"), [([8, 8, 5, 8] * 2, 8), ([8] * 8, 12)], ids=["theirs", "ours"])
+def test_where_one_is_padded_nothing_is_masked(masked, tmp_path, lengths, size):
+    data = given_lengths(tmp_path, masked, lengths)
+    fitted = fit(data, IDS_AND_MASK.pinned({"batch": 1, "sequence": size}))
+    assert [feed["seen"].sum() for feed in fitted.samples] == lengths[: len(data.samples)]
+    assert fitted.facts == data.facts
