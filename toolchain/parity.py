@@ -3,7 +3,10 @@
 Measures, over all inputs that were tried (`a` is the reference, `b` what was got):
 
 - `cosine`, `min_cosine`: a.b / (|a| |b|) between the flattened outputs of one call, mean and lowest over
-  the calls; of several outputs the worst counts.
+  the calls; of several outputs the worst counts. A reference of zeros (a state after a first call) has no
+  direction: b is an error beside what is usual then, R / sqrt(R^2 + |b|^2) with R the root mean square of
+  |a| over the calls where it has one, which is the cosine of a usual a and a usual a with such an error
+  across it; 0 where there is none.
 - `max_abs_error`: the largest |a - b| of any element. Its gate is relative to the output's scale: with
   the limit t every element must satisfy |a - b| <= ATOL + t max|a|, max over the same output and call.
 - `top1`: share of rows (everything but the last axis) whose largest value stands at the same place, over
@@ -22,6 +25,7 @@ give every float as float32.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -110,8 +114,17 @@ class _Tally:
     """What was seen of one output over all calls."""
 
     cosines: list[float] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)
+    beside_zero: dict[int, float] = field(default_factory=dict)
+    """Which of the cosines are of a reference of zeros, and how long was what came in its place."""
     worst_abs: float = 0.0
     worst_relative: float = 0.0
+
+    def settle(self) -> None:
+        """Give calls with a reference of zeros the cosine that the module's docstring defines."""
+        usual = math.sqrt(_mean([norm**2 for norm in self.norms])) if self.norms else 0.0
+        for index, error in self.beside_zero.items():
+            self.cosines[index] = usual / math.hypot(usual, error)
 
 
 def compare(
@@ -150,6 +163,8 @@ def compare(
             trouble = _compare_one(expected, b.get(name), tally, chosen=name in chosen)
             if trouble:
                 failed.append(f"{name}: {trouble} (input {index + 1} of {len(pairs)})")
+    for tally in tallies.values():
+        tally.settle()
     sound = not failed
     wanted = {*gate, *also}
     compared = {name: tally for name, tally in tallies.items() if tally.cosines}
@@ -225,6 +240,10 @@ def _compare_one(expected: np.ndarray, got: np.ndarray | None, tally: _Tally, *,
     a, b = a[~excluded(a)], b[~excluded(b)]
     error = float(np.abs(a - b).max()) if a.size else 0.0
     scale = float(np.abs(a).max()) if a.size else 0.0
+    if scale > 0:
+        tally.norms.append(float(np.linalg.norm(a)))
+    elif error > ATOL:
+        tally.beside_zero[len(tally.cosines)] = float(np.linalg.norm(b))
     tally.cosines.append(1.0 if error <= ATOL and scale <= ATOL else cosine(a, b))
     tally.worst_abs = max(tally.worst_abs, error)
     if error > ATOL:

@@ -84,6 +84,18 @@ def test_zeros_agree_with_zeros_and_with_nothing_else():
     assert not compare([{"y": one}], [{"y": zero}], {"cosine": 0.5}).passed
 
 
+@pytest.mark.parametrize(("error", "lowest"), [(0.01, 0.99995), (1.0, 0.70711), (100.0, 0.01)])
+def test_beside_zeros_an_error_is_measured_by_what_is_usual(error, lowest):
+    zero, one = np.zeros(3, np.float32), np.ones(3, np.float32)
+    reference = [{"y": zero}, {"y": one}, {"y": -one}]
+    found = compare(reference, [{"y": one * np.float32(error)}, *reference[1:]], {"min_cosine": 0.99})
+    assert found.min_cosine == pytest.approx(lowest, abs=1e-5)
+    assert found.passed == (error < 0.1)
+    assert not compare(
+        reference, [{"y": one * np.float32(error)}, *reference[1:]], {"max_abs_error": 0.5}
+    ).passed
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("gate", [{}, {"cosine": -1.0}, FLOAT_GATE], ids=str)
 def test_nan_and_plus_infinity_always_fail(outputs, value, gate):
