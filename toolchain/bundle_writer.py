@@ -37,7 +37,7 @@ def check_out(out: Path) -> Path:
         out.parent.mkdir(parents=True, exist_ok=True)
         probe = staging.beside(out, "new")
         probe.mkdir()
-        probe.rmdir()
+        files.remove_tree(probe)  # if another run that begins has not taken it for a dead one's
         staging.recover(out)
         if out.exists():
             _check_replaceable(out)

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -350,3 +351,10 @@ def run_crashes(scenario: str, folder: Path) -> list[dict[str, Any]]:
     assert done.returncode == 0, done.stderr
     observations: list[dict[str, Any]] = json.loads(done.stdout)
     return observations
+
+
+def test_two_that_are_about_to_write_one_bundle_do_not_trip_each_other(tmp_path):
+    """Each clears away what looks like a killed run's: so does the folder that the other tries the place with."""
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda _: bundle_writer.check_out(tmp_path / "out"), range(400)))
+    assert list(tmp_path.iterdir()) == []
