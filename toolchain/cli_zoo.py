@@ -135,6 +135,12 @@ def zoo_matrix(  # noqa: PLR0913 - options of a command
     ] = None,
     time_limit: Annotated[float, typer.Option(help="Seconds that one cell may take.")] = 900.0,
     jobs: opt.Jobs = None,
+    older: Annotated[  # noqa: FBT002 - typer
+        bool,
+        typer.Option(
+            "--older", help="Take cells of earlier code where there is none of this; they are counted."
+        ),
+    ] = False,
     json_: opt.Json = False,  # noqa: FBT002 - typer
     quiet: opt.Quiet = False,  # noqa: FBT002 - typer
     debug: opt.Debug = False,  # noqa: FBT002 - typer
@@ -144,7 +150,7 @@ def zoo_matrix(  # noqa: PLR0913 - options of a command
         from edgepack.toolchain.zoo import matrix, shown
 
         names = tuple(word.strip() for word in system.split(",") if word.strip())
-        wanted = matrix.Wanted(out, tuple(opt.split(target) or ()), names, time_limit, jobs)
+        wanted = matrix.Wanted(out, tuple(opt.split(target) or ()), names, time_limit, jobs, older)
         # Before the runs, not after.
         document = markdown.read_text(encoding="utf-8") if markdown else None
         with steps(show=not quiet) as listener:

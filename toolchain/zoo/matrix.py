@@ -11,6 +11,7 @@ the next time.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import tempfile
@@ -60,6 +61,8 @@ class Wanted:
         systems: Names of architectures; all when empty.
         time_limit_s: Of one cell.
         jobs: The most cells side by side; None: one a core, as far as the memory goes.
+        older: Whether a cell that was made under another key (by other code, versions or configurations) will do where
+            there is none under this one; the newest is taken, and all such are counted.
     """
 
     out: Path
@@ -67,6 +70,7 @@ class Wanted:
     systems: tuple[str, ...] = ()
     time_limit_s: float = 900.0
     jobs: int | None = None
+    older: bool = False
 
 
 def run(wanted: Wanted, listener: Listener, runner: Runner | None = None) -> Matrix:
@@ -84,6 +88,12 @@ def run(wanted: Wanted, listener: Listener, runner: Runner | None = None) -> Mat
     workers = Workers()
     cells = _Cells(wanted, runner or workers)
     found = {index: cell for index, pair in enumerate(pairs) if (cell := cells.read(*pair)) is not None}
+    older = {
+        index: cell
+        for index, pair in enumerate(pairs)
+        if wanted.older and index not in found and (cell := cells.read_older(*pair)) is not None
+    }
+    found |= older
     todo = [index for index in range(len(pairs)) if index not in found]
     jobs, memory = _side_by_side(wanted.jobs)
     running: dict[Future[Cell], int] = {}
@@ -109,7 +119,10 @@ def run(wanted: Wanted, listener: Listener, runner: Runner | None = None) -> Mat
             workers.close()
     tell()
     return Matrix(
-        command=command(wanted), targets=list(targets), cells=[found[index] for index in range(len(pairs))]
+        command=command(wanted),
+        targets=list(targets),
+        cells=[found[index] for index in range(len(pairs))],
+        older=len(older),
     )
 
 
@@ -182,6 +195,15 @@ class _Cells:
             return Cell.model_validate_json(self._path(one, target).read_text())
         except (OSError, ValidationError):
             return None
+
+    def read_older(self, one: Architecture, target: str) -> Cell | None:
+        """The newest cell under any key, if there is one."""
+        own = self._path(one, target)
+        pattern = f"{one.card.name}.{target.replace(':', '-')}.*.json"
+        for path in sorted(own.parent.glob(pattern), key=lambda path: path.stat().st_mtime, reverse=True):
+            with contextlib.suppress(OSError, ValidationError):
+                return Cell.model_validate_json(path.read_text())
+        return None
 
     def make(self, one: Architecture, target: str, memory: int, *, more: bool) -> Cell:
         """Run a cell, and write it unless it was stopped; `more` of its system wait or not."""
@@ -261,4 +283,5 @@ def command(wanted: Wanted) -> str:
     words = ["edgepack zoo matrix"]
     words += ["--target", ",".join(wanted.targets)] if wanted.targets else []
     words += ["--system", ",".join(wanted.systems)] if wanted.systems else []
+    words += ["--older"] if wanted.older else []
     return " ".join(words)

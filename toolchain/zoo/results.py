@@ -73,3 +73,4 @@ class Matrix(Result):
     command: str
     targets: list[str]
     cells: list[Cell]
+    older: int = Field(0, description="how many of the cells an earlier state of edgepack's code made")

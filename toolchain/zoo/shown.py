@@ -107,6 +107,10 @@ def summary(matrix: Matrix) -> list[str]:
         missing = [name for name in names if name not in enough]
         if missing:
             lines.append(f"Not among them: {', '.join(missing)}.")
+    if matrix.older:
+        lines.append(
+            f"{matrix.older} of {len(matrix.cells)} cells were made by earlier states of edgepack's code."
+        )
     return lines
 
 

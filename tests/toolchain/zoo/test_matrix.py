@@ -79,8 +79,14 @@ def test_another_configuration_is_another_cell(tmp_path, monkeypatch):
     run(tmp_path, runner)
     one = architectures.get(NAME)
     monkeypatch.setitem(one.configs, one.tiny, one.configs["decoder-only-tiny"])
-    run(tmp_path, runner)
+    found, _ = run(tmp_path, runner, older=True)
+    assert len(runner.asked) == 3, "the others will do"
+    assert found.older == 3
+    assert found.command.endswith("--older")
+    assert "3 of 3 cells were made by earlier states of edgepack's code." in shown.summary(found)
+    found, _ = run(tmp_path, runner)
     assert len(runner.asked) == 6
+    assert found.older == 0
 
 
 def test_a_process_without_an_answer_is_a_stopped_cell(tmp_path):
