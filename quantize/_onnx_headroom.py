@@ -2,9 +2,10 @@
 
 The reasons, and the factors, are those of the TFLite files' (`_tflite_headroom`): some input always goes beyond what
 the samples showed, clipping costs more than one bit of sixteen, and 1 / sqrt of a row that is smaller than all others
-was has no natural end. Inputs of the graph keep what was seen, and so do the squares of a norm. In a decoder whose
-samples were single moments of a sequence one sum of a rotated key went beyond them by 0.7 of 3.1, and its logits had a
-cosine of 0.86 with float's in 16 bits (the zoo's return-of-the-encoder, tiny, the file run by ONNX Runtime).
+was has no natural end. A Clip has its ends, and no node but its range says them. Inputs of the graph keep what was
+seen, and so do the squares of a norm. In a decoder whose samples were single moments of a sequence one sum of a rotated
+key went beyond them by 0.7 of 3.1, and its logits had a cosine of 0.86 with float's in 16 bits (the zoo's
+return-of-the-encoder, tiny, the file run by ONNX Runtime).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from edgepack.quantize._onnx_clips import clip_ends, single_floats
 from edgepack.quantize._tflite_headroom import FACTOR, GUESS, GUESS_FACTOR, OWN_FACTORS
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ def with_headroom(model: onnx.ModelProto, found: Ranges) -> dict[str, tuple[Any,
     import numpy as np
 
     constants = {tensor.name for tensor in model.graph.initializer}
+    numbers = single_floats(model)
     producers = {name: node for node in model.graph.node for name in node.output}
     left = _squares(model, constants)
     made = dict(found)
@@ -43,8 +46,11 @@ def with_headroom(model: onnx.ModelProto, found: Ranges) -> dict[str, tuple[Any,
             factor = _INVERSE_ROOT if _is_inverse_root(node, producers) else FACTOR
             if name.endswith(GUESS):
                 factor = GUESS_FACTOR
-            low, high = found[name]
-            made[name] = (np.float32(low * factor).reshape(()), np.float32(high * factor).reshape(()))
+            low, high = (float(end) * factor for end in found[name])
+            least, most = clip_ends(node, numbers)
+            low = low if least is None else max(low, least)
+            high = high if most is None else min(high, most)
+            made[name] = (np.float32(low).reshape(()), np.float32(high).reshape(()))
     return made
 
 

@@ -20,6 +20,7 @@ from edgepack.quantize._calibrating import required
 from edgepack.quantize._keep import kept_in_graph, named_kept, read_float, with_activations
 from edgepack.quantize._onnx_bias import correct_biases
 from edgepack.quantize._onnx_bounds import with_extent
+from edgepack.quantize._onnx_clips import clips_that_stay
 from edgepack.quantize._onnx_copies import own_constants
 from edgepack.quantize._onnx_found import refuse_quantized
 from edgepack.quantize._onnx_headroom import with_headroom
@@ -123,7 +124,7 @@ class QnnQdq(Quantizer):
                     todo="Use --target cpu:onnxruntime, which keeps the file as it is",
                 )
             how = asked.ranges or ("min-max" if wide else "middle")
-            found = ranges(source, tensors, data, how)
+            found = clips_that_stay(model, ranges(source, tensors, data, how))
             wider = wide and asked.headroom
             found = with_extent(model, with_headroom(model, found) if wider else found, wide=wide)
             kept = with_activations(model, kept)

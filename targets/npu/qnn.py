@@ -129,7 +129,7 @@ class QnnHtp(Target):
         """What rewrites may know of it; sizes are fixed when it lowers, whatever is rewritten."""
         del sizes
         bits = 8 if precision == "int8-static" else 16
-        return rewriting.Device(bits, has=_HAS, lacks=_WRONG[bits], merges_sums=True)
+        return rewriting.Device(bits, has=_HAS, lacks=_WRONG[bits], drops_bounds=True)
 
     def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:
         """Activations of 8 and of 16 bits; for matrix products smoothed channels, or weights of 16 bits too."""

@@ -188,6 +188,16 @@ def test_16_bits_have_headroom_for_what_the_samples_did_not_show() -> None:
     assert with_headroom(model, {"i": (np.float32(0), np.float32(1))})["i"] == (0, 4)
 
 
+def test_a_clip_has_its_own_ends() -> None:
+    model = onnx.parser.parse_model(
+        """<ir_version: 9, opset_import: ["": 20]>
+        g (float[1,4] x) => (float[1,4] y) <float least = {-1.5}, float six = {6}>
+        { a = Clip(x, least, six)  b = Clip(x, , six)  y = Add(a, b) }"""
+    )
+    seen = (np.float32(-1), np.float32(4))
+    assert with_headroom(model, {"a": seen, "b": seen}) == {"a": (-1.5, 6), "b": (-2, 6)}
+
+
 def test_what_is_bounded_keeps_an_extent() -> None:
     model = onnx.parser.parse_model(
         """<ir_version: 9, opset_import: ["": 20]>

@@ -42,7 +42,7 @@ class Device:
         element_products: Whether products of two activations are to be computed by elements, which it multiplies in
             more bits than matrices (`products_by_elements`).
         most_padded_stride: Largest step of a convolution that pads its input; 0 where any will do.
-        merges_sums: Whether its compiler makes one of two sums with constants, whatever bound stands between them.
+        drops_bounds: Whether its compiler works constants into one another whatever bound stands between them.
     """
 
     activation_bits: int = 8
@@ -53,7 +53,7 @@ class Device:
     lacks: tuple[str, ...] = ()
     element_products: bool = False
     most_padded_stride: int = 0
-    merges_sums: bool = False
+    drops_bounds: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ ORDER = (
     "root division",
     "logarithm of a sum",
     "reciprocal",
-    "bounded sums",
+    "kept bounds",
     "attention heads",
     "padded strides",
     "transposed steps",
