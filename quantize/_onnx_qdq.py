@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from edgepack.quantize._keep import read_float
 from edgepack.quantize._onnx_axes import scale_axes
+from edgepack.quantize._onnx_clips import clips_that_stay
 
 if TYPE_CHECKING:
     import onnx
@@ -70,6 +71,7 @@ def insert_pairs(
         "uint16": QuantType.QUInt16,
         "int16": QuantType.QInt16,
     }
+    found = clips_that_stay(model, found)
     version = next(entry.version for entry in model.opset_import if entry.domain in {"", "ai.onnx"})
     axes = scale_axes(model, operators, exclude) if per_channel else {}
     overrides = {

@@ -21,7 +21,6 @@ from pydantic import BeforeValidator, Field
 from edgepack.quantize._calibrating import required
 from edgepack.quantize._keep import kept_in_graph, named_kept, read_float, with_activations
 from edgepack.quantize._onnx_bias import correct_biases
-from edgepack.quantize._onnx_clips import clips_that_stay
 from edgepack.quantize._onnx_equalize import equalize
 from edgepack.quantize._onnx_found import refuse_quantized
 from edgepack.quantize._onnx_qdq import ACTIVATIONS, INT8_OPS, Int8Op, fed_by_dequantize, insert_pairs
@@ -120,7 +119,6 @@ class OnnxStatic(Quantizer):
             source, kept, notes = _prepared(lowered, data, Path(scratch), smooth, asked)
             model = typed_model(source)
             found = _activation_ranges(model, source, data, asked, ACTIVATIONS[activations], where)
-            found = clips_that_stay(model, found)
             kept = with_activations(model, kept)
             exclude = (*(stem(model) if asked.stem else ()), *named_kept(model, kept))
             corrected = (
