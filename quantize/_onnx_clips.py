@@ -33,7 +33,6 @@ def clips_that_stay(
     import onnx
 
     numbers = single_floats(model)
-    types = {value.name: value.type for value in (*model.graph.value_info, *model.graph.output)}
     made = dict(found)
     nodes = []
     for node in model.graph.node:
@@ -50,8 +49,8 @@ def clips_that_stay(
             name = node.name if last else f"{node.name}/{op}"
             nodes.append(onnx.helper.make_node(op, [source, node.input[place]], [result], name=name))
             if not last:
-                between = model.graph.value_info.add(name=result)
-                between.type.CopyFrom(types[node.output[0]])
+                between = onnx.helper.make_tensor_value_info(result, onnx.TensorProto.FLOAT, None)
+                model.graph.value_info.append(between)
                 if source in made:
                     made[result] = tuple(np.maximum(value, np.float32(end)) for value in made[source])
             source = result

@@ -38,10 +38,10 @@ def with_padding(data: CalibrationData, signature: Signature) -> CalibrationData
         for spec in signature.inputs
         if spec.dtype.startswith(("int", "uint", "bool")) and spec.shape and _long(spec.shape[-1])
     ]
-    for feed in data.samples:
+    for feed in data.samples if masks else ():
         masks = [name for name in masks if (feed[name] == 1).all()]
         if not masks:
-            return data
+            break
     if not masks:
         return data
     file = SampleFile(_masked(feed, masks) if not index else feed for index, feed in enumerate(data.samples))

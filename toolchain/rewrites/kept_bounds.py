@@ -38,7 +38,9 @@ def kept_bounds(model: ir.Model, device: Device) -> int:
         source = node.inputs[0].producer() if ends is not None and node.inputs[0] is not None else None
         if ends is None or source is None or not any(standard(source, op) for op in _FOLDED):
             continue
-        if sum(constant(value) is not None for value in source.inputs) != 1:
+        known = [array for value in source.inputs if (array := constant(value)) is not None]
+        # Integers, as the ends of an index, are computed as they are.
+        if len(known) != 1 or known[0].dtype.name != "float32":
             continue
         steps = [(op, end) for op, end in zip(("Max", "Min"), ends, strict=True) if end is not None]
         if not steps:

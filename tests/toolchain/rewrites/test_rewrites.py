@@ -390,13 +390,14 @@ def test_reciprocal() -> None:
         ("a = Add(x, x)  y = Relu(a)", None),
         ("m = ReduceMax<keepdims = 0>(x)  a = Add(x, c)  y = Clip(a, m, c)", None),
         ("a = Add(x, c)  y = Abs(a)", None),
+        ("i = Cast<to = 7>(x)  j = Add(i, k)  l = Clip(j, k)  y = Cast<to = 1>(l)", None),
         ("y = Relu(x)", None),
     ],
 )
 def test_kept_bounds(text: str, ops: list[str] | None) -> None:
     model = build(
         "g (float[2,3] x) => (float[2,3] y) "
-        f"<float[1] c = {{1}}, float d = {{0.25}}, float[3] v = {{1, 2, 3}}> {{ {text} }}"
+        f"<float[1] c = {{1}}, float d = {{0.25}}, float[3] v = {{1, 2, 3}}, int64 k = {{1}}> {{ {text} }}"
     )
     if ops is None:
         assert apply(model, ["kept bounds"], WIDE) == []
