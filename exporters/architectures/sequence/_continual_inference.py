@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from edgepack.exporters.architectures.sequence.continual_inference import ContinualInference
 
 AnyNetwork = VideoNetwork | SkeletonNetwork | TokenNetwork
+_SCORES = 5  # of a rollout, at least: the first needs full states, the others that these move on
 
 
 class Step(torch.nn.Module):
@@ -74,7 +75,7 @@ def networks(config: ContinualInference) -> dict[str, AnyNetwork]:
 
 
 def build(config: ContinualInference, name: str, steps: int) -> TorchModel:
-    """Parts, links and rollout; `steps` of the rollout."""
+    """Parts, links and rollout; `steps` of the rollout, at least."""
     nets = networks(config)
     parts: dict[str, TorchPart] = {}
     links: list[StateLink] = []
@@ -111,9 +112,16 @@ def _part(step: Step, where: str) -> tuple[TorchPart, list[str]]:
 
 
 def rollout(part: str, net: AnyNetwork, steps: int) -> list[Call]:
-    """A stream's steps, with the scores of every clip in it: the last of them say something, the first warm up."""
+    """A stream's steps, with the scores of every clip in it: the last of them say something, the first warm up.
+
+    Args:
+        part: The network's.
+        net: The network.
+        steps: Of the stream, at least: more where a clip of this network would leave fewer than `_SCORES` scores.
+    """
     import numpy as np
 
+    steps = max(steps, net.config.clip + _SCORES - 1)
     rng = np.random.default_rng(7)
     shape = (
         (1, steps, net.config.features)

@@ -174,7 +174,7 @@ class SkeletonNetwork(torch.nn.Module):
 
     def whole(self, x: torch.Tensor) -> torch.Tensor:
         """Scores of every clip in [batch, 3, time, people, joints]: [batch, clips, classes]."""
-        x = torch.stack([self._normal(frame) for frame in x.unbind(2)], 2)
+        x = self._normal_clip(x)
         for block in each(self.blocks, SkeletonBlock):
             x = block.clip(x)
         return self.out(x.mean((3, 4)).unfold(2, self.config.pool, 1).mean(-1).transpose(1, 2))  # type: ignore[no-any-return]
@@ -189,6 +189,11 @@ class SkeletonNetwork(torch.nn.Module):
 
     def _normal(self, x: torch.Tensor) -> torch.Tensor:
         return self.norm(x.flatten(1)).reshape(x.shape)  # type: ignore[no-any-return]
+
+    def _normal_clip(self, x: torch.Tensor) -> torch.Tensor:
+        """All frames at once: a clip's graph has one normalization, and not as many as it has frames."""
+        joints = x.movedim(2, -1)
+        return self.norm(joints.flatten(1, 3)).reshape(joints.shape).movedim(-1, 2)  # type: ignore[no-any-return]
 
 
 class TokenNetwork(torch.nn.Module):

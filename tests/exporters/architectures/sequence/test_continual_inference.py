@@ -6,7 +6,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from edgepack.exporters.architectures.blocks._continual import Past, prepare
 from edgepack.exporters.architectures.sequence import continual_inference as row93
-from edgepack.exporters.architectures.sequence._continual_inference import Step, networks
+from edgepack.exporters.architectures.sequence._continual_inference import Step, networks, rollout
 from edgepack.exporters.architectures.sequence._continual_networks import (
     SkeletonNetwork,
     TokenNetwork,
@@ -81,17 +81,42 @@ def test_a_step_costs_an_order_of_magnitude_less_than_the_clip_it_replaces(name,
             step(*first)
         clip = torch.empty(1, *_clip(config))
         with FlopCounterMode(display=False) as whole:
-            net.whole(clip)
+            scores = net.whole(clip)
+    assert scores.shape[1] == 1, "the clip is not the shortest"
     assert whole.get_total_flops() / one.get_total_flops() > least
 
 
 def _clip(config):
     """The shortest clip that gives one score: without padding it holds all that the score depends on."""
     if config.tokens:
-        return config.tokens.window, config.tokens.features
+        return config.tokens.clip, config.tokens.features
     one = config.video or config.skeleton
-    late = one.stem - 1 + 2 * sum(one.depths) if config.video else (one.kernel - 1) * len(one.widths)
-    return 3, late + one.pool, *one.frame[1:]
+    return 3, one.clip, *one.frame[1:]
+
+
+LONG = {
+    "video": row93.Video((4, 4), (1, 2), (9, 9), 8, 33, hidden=8, classes=5, stem=5),
+    "skeleton": row93.Skeleton((4, 4, 8, 8, 8), 5, 2, 3, 5, kernel=9),
+    "tokens": row93.Tokens(6, 8, 2, 8, 40, 5),
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+def test_a_rollout_is_longer_than_a_clip_of_any_length_and_its_steps_give_its_scores(kind):
+    """A stream of fewer steps than a clip has nothing to be compared with."""
+    (net,) = networks(row93.ContinualInference(**{kind: LONG[kind]})).values()
+    step, states, compared = Step(net), None, 0
+    calls = rollout(kind, net, 36)
+    assert 36 < net.config.clip < len(calls)
+    for call in calls:
+        inputs = [torch.from_numpy(value) for value in call.inputs.values()]
+        states = step.example()[len(inputs) :] if states is None else states
+        with torch.no_grad():
+            scores, *states = step(*inputs, *states)
+        for expected in call.outputs.values():
+            torch.testing.assert_close(scores, torch.from_numpy(expected), atol=1e-5, rtol=1e-4)
+            compared += 1
+    assert compared == len(calls) - net.config.clip + 1 > 1
 
 
 def test_a_pruned_network_is_the_adapted_one_with_channels_at_zero():

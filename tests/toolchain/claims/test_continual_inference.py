@@ -1,0 +1,27 @@
+"""The continual ST-GCN at the claim's own sizes: its stream is as long as its clips, and both sides say the same."""
+
+import pytest
+import torch
+
+from edgepack.toolchain.claims.base import claims
+from edgepack.toolchain.claims.comparing import COMPARISONS
+
+claims.names()  # imports them
+COMPARISON = COMPARISONS["continual-inference"]
+LENGTHS = [COMPARISON.lengths[0], pytest.param(COMPARISON.lengths[-1], marks=pytest.mark.slow)]
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_stream_is_played_until_its_clips_are_full_and_gives_the_scores_of_the_clips_anew(length):
+    step, anew = (side.build("paper", length) for side in COMPARISON.sides)
+    clip = anew.parts["main"].module
+    clip.load_state_dict(step.parts["skeleton"].module.state_dict())  # biases are not the same in both
+    calls = step.rollout()
+    expected = [torch.from_numpy(call.outputs["scores"]) for call in calls if call.outputs]
+    assert [bool(call.outputs) for call in calls] == [t >= length - 1 for t in range(len(calls))]
+    assert len(expected) > 1, "the stream moves on after its first score"
+    frames = torch.stack([torch.from_numpy(call.inputs["frame"]) for call in calls], 2)
+    with torch.no_grad():
+        first, last = clip(frames[:, :, :length]), clip(frames[:, :, -length:])
+    torch.testing.assert_close(first[:, 0], expected[0], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(last[:, 0], expected[-1], atol=1e-5, rtol=1e-4)
