@@ -18,7 +18,7 @@ OUT ?= build/minilm
 # One of the mobile runtimes, as the default installation has it: others that are installed would be built too.
 TARGETS ?= cpu,npu,mobile:litert
 # Environments that tests need, one target of each.
-ISOLATED := npu:qnn-htp-v75 npu:coreml npu:rk3588
+ISOLATED := npu:qnn-htp-v75 npu:coreml npu:rk3588 npu:k230
 # Test files run side by side, the tests of one file in one process, the longest files first (tests/scheduling.py).
 JOBS ?= 2
 DURATIONS := build/test-durations.json

@@ -8,26 +8,18 @@ layer of the type asked for is an error there.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from edgepack.quantize._calibrating import required
-from edgepack.quantize._onnx_found import refuse_quantized
-from edgepack.quantize._onnx_smooth import Smooth, check_smooth, smooth_model
+from edgepack.quantize._onnx_smooth import Smooth
+from edgepack.quantize._with_compiler import hand_over
 from edgepack.quantize.base import CalibrationData, Quantizer, quantizers
 from edgepack.quantize.options import Options
-from edgepack.toolchain.errors import TargetError
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
-
     from edgepack.toolchain.program import Lowered
-
-PRODUCTS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-"""Operators whose multiplications the NPU does with integers."""
 
 DTYPES = {"int8-static": "w8a8", "int16-static": "w16a16i_dfp"}
 """The toolkit's name of a precision (`quantized_dtype` of its `config`)."""
@@ -73,46 +65,18 @@ class Rknn(Quantizer):
             UsageError: No calibration data.
             TargetError: The model is quantized already, or has nothing that multiplies.
         """
-        import onnx_ir as ir
-
-        from edgepack.toolchain.passes.storage import save
-
-        where = f"part {lowered.part}"
-        asked = RknnOptions.of(options, "rknn", where)
-        data = required(data, precision, lowered.part)
-        model = ir.load(lowered.path)
-        refuse_quantized(model, lowered.part)
-        count = sum(node.op_type in PRODUCTS for node in model.graph)
-        if not count:
-            raise TargetError(
-                "There is no convolution and no matrix product to quantize",
-                where=where,
-                todo="Use --precision fp16, or another target",
-            )
-        smooth = check_smooth(asked.smooth, data, lowered.part)
-        notes = [] if smooth is None else [smooth_model(model, lowered.path, data, smooth, lowered.part)]
-        path = save(model, folder, lowered.part)
-        _write_samples(model, data, folder / SAMPLES_FILE)
-        config = {
-            "dtype": DTYPES[precision],
-            "config": {"quantized_algorithm": asked.algorithm, "quantized_method": asked.method},
-        }
-        (folder / CONFIG_FILE).write_text(json.dumps(config), encoding="utf-8")
-        done = (
-            f"by rknn-toolkit2 as {DTYPES[precision]}, weights per {asked.method}, ranges by {asked.algorithm} over "
-            f"{len(data.samples)} samples"
+        asked = RknnOptions.of(options, "rknn", f"part {lowered.part}")
+        dtype = DTYPES[precision]
+        return hand_over(
+            lowered,
+            precision,
+            data,
+            folder,
+            config={
+                "dtype": dtype,
+                "config": {"quantized_algorithm": asked.algorithm, "quantized_method": asked.method},
+            },
+            smooth=asked.smooth,
+            instead="Use --precision fp16, or another target",
+            how=f"by rknn-toolkit2 as {dtype}, weights per {asked.method}, ranges by {asked.algorithm}",
         )
-        return lowered.quantized(path, precision, count, done, *notes)
-
-
-SAMPLES_FILE = "samples.npz"
-CONFIG_FILE = "config.json"
-
-
-def _write_samples(model: ir.Model, data: CalibrationData, path: Path) -> None:
-    """One array [samples, *shape] an input, in the model's order, under numpy's own names: an input may have any."""
-    import numpy as np
-
-    names = [str(value.name) for value in model.graph.inputs]
-    columns = [np.stack([np.asarray(sample[name]) for sample in data]) for name in names]
-    np.savez(path, *columns)

@@ -7,7 +7,9 @@ hashes of its wheels. It lies in the user's data folder (`EDGEPACK_ENVIRONMENTS`
                   edgepack-environment.json   written last: which lock file, which interpreter, which versions
     <root>/<name>.lock                        one process at a time changes it
 
-What was interrupted is resumed: a distribution counts as installed when its RECORD, which pip writes last, is there.
+What wheels do not carry, a language's runtime say, is a companion: the machine's own where it has one, else it lies in
+the environment's folder too. What was interrupted is resumed: a distribution counts as installed when its RECORD, which
+pip writes last, is there.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from edgepack.toolchain.errors import ToolchainFailedError, ToolchainMissingError
 from edgepack.toolchain.subprocesses import run_tool
@@ -63,6 +65,20 @@ class Pin:
     line: str
 
 
+class Companion(Protocol):
+    """What a toolchain needs beside its wheels: a language's runtime, say."""
+
+    @property
+    def name(self) -> str:
+        """A word, under which `IsolatedEnvironment.version` tells its version."""
+
+    def version(self, folder: Path) -> str | None:
+        """Version of what the machine has, or the environment `folder` holds; None where neither does."""
+
+    def put(self, folder: Path, time_limit_s: float) -> None:
+        """Bring it into the environment `folder`; ToolchainFailedError where that cannot be."""
+
+
 @dataclass(frozen=True)
 class IsolatedEnvironment:
     """A virtual environment of its own for one toolchain.
@@ -72,12 +88,14 @@ class IsolatedEnvironment:
         lock: File of exact versions and hashes.
         pythons: Lowest and highest minor version of Python 3 that the lock file has wheels for.
         left_out: Distributions that others in it say they need, and that are not installed on purpose.
+        companions: What it needs beside them.
     """
 
     name: str
     lock: Path
     pythons: tuple[int, int]
     left_out: tuple[str, ...] = ()
+    companions: tuple[Companion, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -103,6 +121,10 @@ class IsolatedEnvironment:
         if self.state() != "ready":
             return None
         found = (self._stamp() or {}).get("versions", {}).get(distribution)
+        if found is None:  # what is beside the wheels may be the machine's, and change
+            found = next(
+                (one.version(self.folder) for one in self.companions if one.name == distribution), None
+            )
         return None if found is None else str(found)
 
     def check(self, command: str) -> None:
@@ -139,16 +161,17 @@ class IsolatedEnvironment:
             time_limit_s: Limit of one step, in seconds.
 
         Returns:
-            How many distributions were installed now; 0 when everything was there.
+            How many distributions and companions were installed now; 0 when everything was there.
 
         Raises:
-            ToolchainFailedError: This Python is none that the lock file has wheels for, or venv or pip failed.
+            ToolchainFailedError: This Python is none that the lock file has wheels for, venv or pip failed, or a
+                companion cannot be had.
         """
         self._check_python()
         pins = self.pins()
-        total = len(pins) + 2
+        total = len(pins) + len(self.companions) + 2
         with self._held():
-            if self.state() == "ready" and all(map(self._has, pins)):
+            if self.state() == "ready" and all(map(self._has, pins)) and not self._alone():
                 return 0  # untouched: others may be using it
             tell(0, total, "virtual environment")
             (self.folder / STAMP_FILE).unlink(missing_ok=True)
@@ -158,6 +181,11 @@ class IsolatedEnvironment:
                 tell(number, total, f"{pin.name} {pin.version}")
                 if not self._has(pin):
                     self._install(pin, time_limit_s)
+                    installed += 1
+            for number, one in enumerate(self.companions, len(pins) + 1):
+                tell(number, total, one.name)
+                if one in self._alone():
+                    one.put(self.folder, time_limit_s)
                     installed += 1
             tell(total - 1, total, "check")
             self._consistent(time_limit_s)
@@ -208,6 +236,10 @@ class IsolatedEnvironment:
 
     def _has(self, pin: Pin) -> bool:
         return any(one.version == pin.version and one.read_text("RECORD") for one in self._found(pin))
+
+    def _alone(self) -> list[Companion]:
+        """The companions that are missing."""
+        return [one for one in self.companions if one.version(self.folder) is None]
 
     def _found(self, pin: Pin) -> list[metadata.Distribution]:
         sites = [*self.folder.glob("lib/python3.*/site-packages"), *self.folder.glob("Lib/site-packages")]

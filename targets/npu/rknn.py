@@ -93,8 +93,8 @@ class Rockchip(Target):
         Raises:
             TargetError: The model has native operators, came quantized, or is of a newer operator set for good.
         """
+        from edgepack.targets.npu._older_onnx import older
         from edgepack.targets.npu._rknn_forms import known_forms
-        from edgepack.targets.npu._rknn_lowering import older
         from edgepack.toolchain.native_operators import refuse_native
         from edgepack.toolchain.passes.storage import save
         from edgepack.toolchain.quantized import already_quantized
@@ -112,7 +112,7 @@ class Rockchip(Target):
         done = rewriting.apply(
             model, context.rewrites, self.rewrites_for(context.precision or "", context.sizes)
         )
-        model = older(model, part.name)
+        model = older(model, part.name, rknn.NEWEST_OPSET, rknn.DISTRIBUTION)
         known_forms(model)
         path = save(model, folder, part.name)
         return Lowered(part.name, "onnx", path, signature, notes=tuple(map(str, done)))

@@ -12,10 +12,13 @@ LENGTHS = [COMPARISON.lengths[0], pytest.param(COMPARISON.lengths[-1], marks=pyt
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-def test_a_stream_is_played_until_its_clips_are_full_and_gives_the_scores_of_the_clips_anew(length):
+def test_a_stream_is_played_until_its_clips_are_full_and_gives_the_scores_of_the_clips_anew(
+    length: int,
+) -> None:
     step, anew = (side.build("paper", length) for side in COMPARISON.sides)
     clip = anew.parts["main"].module
     clip.load_state_dict(step.parts["skeleton"].module.state_dict())  # biases are not the same in both
+    assert step.rollout is not None
     calls = step.rollout()
     expected = [torch.from_numpy(call.outputs["scores"]) for call in calls if call.outputs]
     assert [bool(call.outputs) for call in calls] == [t >= length - 1 for t in range(len(calls))]

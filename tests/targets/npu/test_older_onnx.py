@@ -1,4 +1,4 @@
-"""Lowering for Rockchip: operator sets that the toolkit refuses become one that it loads, and compute the same."""
+"""Operator sets that a compiler refuses, and operators that it lacks, become what it loads, and compute the same."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 from onnx import helper
 
-from edgepack.targets.npu._rknn_lowering import older
+from edgepack.targets.npu._older_onnx import older
 from edgepack.toolchain.errors import TargetError
 
 
@@ -36,7 +36,7 @@ def run(proto: onnx.ModelProto) -> np.ndarray:
 @pytest.mark.parametrize(("op", "opset"), [("Relu", 18), ("Relu", 21), ("Softmax", 23), ("Gelu", 20)])
 def test_what_can_be_said_in_an_older_set(op: str, opset: int) -> None:
     proto = model(op, opset)
-    made = ir.serde.serialize_model(older(ir.serde.deserialize_model(proto), "main"))
+    made = ir.serde.serialize_model(older(ir.serde.deserialize_model(proto), "main", 19, "the compiler"))
     assert made.opset_import[0].version == min(opset, 19)
     assert not any(node.op_type == "CastLike" for node in made.graph.node)
     assert np.abs(run(made) - run(proto)).max() < 1e-6
@@ -45,4 +45,17 @@ def test_what_can_be_said_in_an_older_set(op: str, opset: int) -> None:
 def test_what_cannot_is_named() -> None:
     proto = model("RegexFullMatch", 20, pattern="a")
     with pytest.raises(TargetError, match=r"up to 19, and RegexFullMatch is of a newer one"):
-        older(ir.serde.deserialize_model(proto), "main")
+        older(ir.serde.deserialize_model(proto), "main", 19, "the compiler")
+
+
+@pytest.mark.parametrize("opset", [17, 20])
+def test_operators_that_are_lacking_are_written_out(opset: int) -> None:
+    proto = model("LayerNormalization", opset)
+    proto.graph.node[0].input.append("scale")
+    scale = np.linspace(0.5, 2, 8, dtype=np.float32)
+    proto.graph.initializer.append(onnx.numpy_helper.from_array(scale, "scale"))
+    lacks = ("LayerNormalization", "Gelu")
+    made = ir.serde.serialize_model(older(ir.serde.deserialize_model(proto), "main", 19, "it", lacks))
+    assert made.opset_import[0].version == min(opset, 19)
+    assert not {node.op_type for node in made.graph.node} & {*lacks, "CastLike"}
+    assert np.abs(run(made) - run(proto)).max() < 1e-6

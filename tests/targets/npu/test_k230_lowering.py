@@ -1,0 +1,85 @@
+"""Forms that nncase loads: they compute what the model's own did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from edgepack.targets.npu._k230_lowering import LACKS, loadable, one_file
+from edgepack.toolchain.errors import TargetError
+
+X = np.random.default_rng(0).standard_normal((2, 3, 8)).astype(np.float32)
+SCALE, SHIFT = np.linspace(0.5, 2, 8, dtype=np.float32), np.linspace(-1, 1, 8, dtype=np.float32)
+
+
+def model(body: str, shape: str = "2,3,8", opset: int = 20) -> onnx.ModelProto:
+    proto: onnx.ModelProto = onnx.parser.parse_model(
+        f'<ir_version: 9, opset_import: ["": {opset}]> g (float[2,3,8] x) => (float[{shape}] y) {{ {body} }}'
+    )
+    for name, array in (("scale", SCALE), ("shift", SHIFT)):
+        proto.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    return proto
+
+
+def run(proto: onnx.ModelProto) -> np.ndarray:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(proto.SerializeToString(), options)
+    found: np.ndarray = session.run(None, {"x": X})[0]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("body", "shape", "opset", "made"),
+    [
+        ("y = LayerNormalization <axis = -1> (x, scale, shift)", "2,3,8", 17, {"Pow", "ReduceMean"}),
+        ("y = LayerNormalization <epsilon = 0.1> (x, scale)", "2,3,8", 18, {"Pow", "ReduceMean"}),
+        ("y = RMSNormalization (x, scale)", "2,3,8", 23, {"Pow"}),
+        ("y = Gelu (x)", "2,3,8", 20, {"Erf", "Div"}),
+        ('y = Gelu <approximate = "tanh"> (x)', "2,3,8", 20, {"Tanh"}),
+        ("y = Mish (x)", "2,3,8", 18, {"Softplus"}),
+        ("y = Flatten <axis = -1> (x)", "6,8", 20, {"Reshape"}),
+        ("y = Flatten (x)", "2,24", 20, {"Reshape"}),
+        ("y = Max (x, scale, shift)", "2,3,8", 20, {"Max"}),
+        ("y = Min (x)", "2,3,8", 20, set()),
+        ("s = Constant <value_ints = [6, 8]> () y = Reshape <allowzero = 1> (x, s)", "6,8", 20, {"Reshape"}),
+    ],
+)
+def test_what_is_made_computes_the_same(body: str, shape: str, opset: int, made: set[str]) -> None:
+    proto = model(body, shape, opset)
+    found = ir.serde.serialize_model(loadable(ir.serde.deserialize_model(proto), "main"))
+    assert np.abs(run(found) - run(proto)).max() < 1e-5
+    names = {node.op_type for node in found.graph.node}
+    assert made <= names
+    assert not names & {*LACKS, "LayerNormalization", "RMSNormalization", "Gelu", "Flatten"}
+    assert found.opset_import[0].version <= 19
+    assert all(len(node.input) == 2 for node in found.graph.node if node.op_type in {"Max", "Min"})
+    assert not any(attribute.name == "allowzero" for node in found.graph.node for attribute in node.attribute)
+
+
+def test_a_dimension_of_zero_is_refused() -> None:
+    proto = model("s = Constant <value_ints = [0, 8]> () y = Reshape <allowzero = 1> (x, s)", "0,8")
+    with pytest.raises(TargetError, match="no Reshape to a dimension of size zero"):
+        loadable(ir.serde.deserialize_model(proto), "main")
+
+
+def test_operators_that_it_does_not_know_are_named() -> None:
+    proto = model("n = IsNaN (x) y = Where (n, x, x)")
+    with pytest.raises(TargetError, match="nncase has no IsNaN"):
+        loadable(ir.serde.deserialize_model(proto), "main")
+
+
+def test_one_file_with_plain_names(tmp_path: Path) -> None:
+    proto = model("y = Add(x, scale)")
+    proto.graph.input[0].name = proto.graph.node[0].input[0] = "a name/with: anything"
+    onnx.save(proto, tmp_path / "m.onnx", save_as_external_data=True, size_threshold=0, location="m.data")
+    one_file(tmp_path / "m.onnx", tmp_path / "one.onnx")
+    found = onnx.load(tmp_path / "one.onnx", load_external_data=False)
+    assert [value.name for value in (*found.graph.input, *found.graph.output)] == ["input_0", "output_0"]
+    assert all(tensor.data_location == onnx.TensorProto.DEFAULT for tensor in found.graph.initializer)

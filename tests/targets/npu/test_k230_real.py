@@ -1,0 +1,100 @@
+"""npu:k230: the real compiler and its simulator, where the isolated environment has been made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+import edgepack
+from edgepack.runtime.sessions.k230 import K230Session
+from edgepack.targets.base import Context, targets
+from edgepack.targets.npu._k230_lowering import loadable
+from edgepack.toolchain import onnx_sessions
+from edgepack.toolchain.errors import ToolchainFailedError
+from edgepack.toolchain.vendors import k230
+from tests.k230_models import SIGNATURE, network, quantized, samples
+
+READY = k230.ENVIRONMENT.state() == "ready"
+pytestmark = [
+    pytest.mark.skipif(not READY, reason=f"no isolated environment 'k230': {k230.SETUP} makes it"),
+    pytest.mark.slow,
+]
+CONTEXT = Context(source={}, sizes={}, time_limit_s=300)
+FEEDS = samples(4).samples
+
+
+def on_the_cpu(path: Path) -> np.ndarray:
+    import onnxruntime
+
+    session = onnx_sessions.opened(path, onnxruntime.SessionOptions())
+    return np.concatenate([session.run(None, dict(feed))[0] for feed in FEEDS])
+
+
+@pytest.mark.parametrize(("precision", "error"), [("int8-static", 5e-2), ("int16x8-static", 2e-2)])
+def test_a_network_compiled_and_simulated(precision: str, error: float, tmp_path: Path) -> None:
+    model = quantized(tmp_path, precision)
+    assert "Flatten" in {node.op_type for node in onnx.load(model.path).graph.node}
+    ir.save(loadable(ir.load(model.path), "main"), model.path)
+    out = tmp_path / "out"
+    compiled = targets.get("npu:k230")().compile(model, CONTEXT, out)
+    assert compiled.placement.cpu == 0
+    assert compiled.placement.accelerator >= 4
+    assert [metric.value for metric in compiled.metrics] == [1.0]
+    with K230Session(out / compiled.run_file, SIGNATURE) as session:
+        found = np.concatenate([session.run(feed)["y"] for feed in FEEDS])
+    wanted = on_the_cpu(network(tmp_path / "float").path)
+    assert np.abs(found - wanted).max() / np.abs(wanted).max() < error
+
+
+def test_what_ends_the_compiler_is_told_in_its_words(tmp_path: Path) -> None:
+    model = quantized(tmp_path)
+    proto = onnx.load(model.path)
+    last = proto.graph.node[-1]
+    proto.graph.node.append(onnx.helper.make_node("Mish", ["before"], [last.output[0]]))
+    last.output[0] = "before"
+    onnx.save(proto, model.path)  # the lowering would have written it out
+    with pytest.raises(ToolchainFailedError, match="does not compile this model: it has no Mish"):
+        targets.get("npu:k230")().compile(model, CONTEXT, tmp_path / "out")
+
+
+def test_wrong_numbers_do_not_ship(tmp_path: Path) -> None:
+    """nncase 2.11.0 forgets to move axes where two of four are equally long: 32 rows of 4 heads of 32."""
+    weights = np.random.default_rng(0).standard_normal((128, 128)).astype(np.float32) / 11
+    model = onnx.parser.parse_model(
+        """<ir_version: 9, opset_import: ["": 18]>
+        g (float[1,32,128] x) => (float[1,4,32,32] y) {
+          h = MatMul(x, w)
+          s = Constant <value_ints = [1, 32, 4, 32]> ()
+          r = Reshape(h, s)
+          y = Transpose <perm = [0, 2, 1, 3]> (r)
+        }"""
+    )
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weights, "w"))
+    onnx.save(model, tmp_path / "model.onnx")
+    with pytest.raises(ToolchainFailedError, match="takes axes of equal length for one another"):
+        edgepack.export(
+            tmp_path / "model.onnx",
+            targets="npu:k230",
+            out=tmp_path / "bundle",
+            precision="int8-static",
+            calibration_samples=2,
+        )
+
+
+def test_an_export_from_model_to_bundle(tmp_path: Path) -> None:
+    bundle = edgepack.export(
+        network(tmp_path / "model").path,
+        targets="npu:k230",
+        out=tmp_path / "bundle",
+        precision="int8-static",
+        calibration_samples=8,
+    )
+    (artifact,) = bundle.artifacts
+    assert artifact.parity.passed
+    assert artifact.latency is None
+    assert [Path(name).suffix for name in artifact.files] == [".kmodel", ".json", ".json"]
+    assert edgepack.verify(bundle.path).ok
