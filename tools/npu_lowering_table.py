@@ -23,9 +23,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from edgepack.toolchain import markdown
-from edgepack.toolchain.vendors import qnn, rknn
+from edgepack.toolchain.vendors import k230, qnn, rknn
 from tests import conftest
-from tests.targets.npu.lowered import SIMULATED, Row, Subject, efficientnet_on, minilm_on
+from tests.targets.npu.lowered import FEW, SIMULATED, Row, Subject, efficientnet_on, minilm_on
 
 PLACE = markdown.Place(
     "<!-- npu-lowering: written by tools/npu_lowering_table.py -->", "<!-- /npu-lowering -->"
@@ -41,6 +41,7 @@ ISOLATED_FORMS = (
     ("EfficientNet-Lite0", "npu:qnn-htp-v75", "int8-static"),
     ("EfficientNet-Lite0", "npu:rk3588", "int8-static"),
     ("EfficientNet-Lite0", "npu:rk3588", "int16-static"),
+    ("EfficientNet-Lite0", "npu:k230", "int8-static"),
 )
 _ISOLATED_HEAD = ("Model", "Target", "Precision", "Operators on the NPU", "Share", "Without lookups", "MACs",
                   "Cosine, mean", "least", "Same", "In the simulator", "Left on the CPU")  # fmt: skip
@@ -71,12 +72,15 @@ def isolated_rows(folder: Path) -> Iterator[Row]:
     """Measure both models on the targets whose compilers live in isolated environments."""
     known = {subject.name: subject for subject in subjects(folder)}
     for name, target, precision in ISOLATED_FORMS:
-        yield known[name].on(precision).row(target, folder / f"{name}-{precision}")
+        subject = known[name].on(precision)
+        judged = subject.few(FEW) if target == "npu:k230" else subject
+        yield judged.row(target, folder / f"{name}-{precision}")
 
 
 def isolated_table(found: list[Row]) -> str:
     """The table of those, with the day and the versions above it."""
-    tools = ", ".join(f"{one.name} {one.version}" for one in (qnn.WORKER.tool(), rknn.WORKER.tool()))
+    made = (one.WORKER.tool() for one in (qnn, rknn, k230))
+    tools = ", ".join(f"{one.name} {one.version}" for one in made)
     head = f"{datetime.now(timezone.utc).date().isoformat()}, {tools}.\n\n"
     return head + markdown.table(_ISOLATED_HEAD, map(_isolated_cells, found), right=range(3, 11))
 

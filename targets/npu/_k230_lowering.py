@@ -3,12 +3,17 @@
     Max(a, b, c)                         becomes    Max(Max(a, b), c)        its importer reads the first two only
     Reshape(x, s), allowzero             becomes    Reshape(x, s)            the attribute ends its process
     Flatten(x)                           becomes    Reshape(x, s)            without constants it ends its process too
+    Transpose(x) of [1, 32, 4, 32]       becomes    Reshape, Transpose of [32, 4, 32], Reshape
+    1 / x                                becomes    a quotient               it has no Reciprocal
     LayerNormalization(x, g, b)          becomes    d (mean(d^2) + e)^-1/2 g + b,  d = x - mean(x)
     RMSNormalization(x, g)               becomes    x (mean(x^2) + e)^-1/2 g
+    ReduceMean(x), of an image           becomes    GlobalAveragePool(x)     the KPU's pooling; the mean is the CPU's
     Gelu(x)                              becomes    x (erf(x / sqrt(2)) + 1) 1/2    it knows the KPU's by this form
     Mish, Swish, ...                     become     what ONNX defines them by
 
-Of a norm written so, the CPU computes a power of one number a row; of a quotient it would compute every element.
+Of four axes, two of them as long as one another, nncase takes one for the other, and computes something else; of three
+it does not. Of a norm written so, the CPU computes a power of one number a row; of a quotient it would compute every
+element.
 
 Nothing is approximated. An operator that its importer does not have is refused here, by name: nncase only ends.
 """
@@ -32,7 +37,7 @@ NEWEST_OPSET = 19
 """The importer tells operator sets apart up to 18; of 19 it reads what 18 had."""
 LACKS = (
     "CastLike", "CenterCropPad", "DynamicQuantizeLinear", "Gelu", "GroupNormalization", "GroupQueryAttention",
-    "MeanVarianceNormalization", "Mish", "Reciprocal", "Shrink", "Swish", "ThresholdedRelu",
+    "MeanVarianceNormalization", "Mish", "Shrink", "Swish", "ThresholdedRelu",
 )  # fmt: skip
 """Operators that it does not know and that can be said in others."""
 KNOWN = frozenset((
@@ -54,6 +59,7 @@ KNOWN = frozenset((
 _NORMS = ("LayerNormalization", "RMSNormalization")
 _AXES_BY_INPUT = 18
 """Operator set from which ReduceMean takes its axes as an input."""
+_IMAGE = 4
 _PAIRED = ("Max", "Min")
 _PAIR = 2
 
@@ -64,13 +70,18 @@ def loadable(model: ir.Model, part: str) -> ir.Model:
     Raises:
         TargetError: An operator cannot be said in an operator set that nncase loads, or a shape has a zero in it.
     """
+    from edgepack.toolchain.passes.clean_up import clean_up
+
+    clean_up(model)  # which infers shapes
     norms(model)
     gelus(model)
     model = older(model, part, NEWEST_OPSET, DISTRIBUTION, LACKS)
     pairs(model)
+    reciprocals(model)
+    image_means(model)
+    short_transposes(model)
     flat(model)
     plain_reshapes(model, part)
-    refuse_unknown(model, part)
     return model
 
 
@@ -137,6 +148,65 @@ def gelus(model: ir.Model) -> int:
         new.finish("Mul", [twice, new.number(0.5, "half")])
         count += 1
     return count
+
+
+def reciprocals(model: ir.Model) -> int:
+    """Write reciprocals as quotients; returns how many."""
+    found = [node for node in model.graph if standard(node, "Reciprocal")]
+    for node in found:
+        new = Build(model.graph, node)
+        new.finish("Div", [new.number(1.0, "one"), node.inputs[0]])
+    return len(found)
+
+
+def short_transposes(model: ir.Model) -> int:
+    """Leave axes of one element out of a Transpose that has axes of equal length; returns how often."""
+    import numpy as np
+
+    count = 0
+    for node in list(model.graph):
+        shape = known_shape(node.inputs[0]) if standard(node, "Transpose") else None
+        if shape is None or len(shape) < _IMAGE:
+            continue
+        moved = list(node.attributes.get_ints("perm", list(reversed(range(len(shape))))))
+        kept = [axis for axis in range(len(shape)) if shape[axis] != 1]
+        lengths = [shape[axis] for axis in kept]
+        if len(kept) == len(shape) or len(set(lengths)) == len(lengths):
+            continue
+        new = Build(model.graph, node)
+        order = [kept.index(axis) for axis in moved if axis in kept]
+        short = new.op("Reshape", [node.inputs[0], new.number(np.asarray(lengths), "short_shape")], "short")
+        turned = new.op("Transpose", [short], "turned", perm=order)
+        whole = np.asarray([shape[axis] for axis in moved])
+        new.finish("Reshape", [turned, new.number(whole, "whole_shape")])
+        count += 1
+    return count
+
+
+def image_means(model: ir.Model) -> int:
+    """Write means over both axes of an image as a pooling, in front of a Reshape if they go; returns how many."""
+    import numpy as np
+
+    count = 0
+    for node in list(model.graph):
+        shape = known_shape(node.inputs[0]) if standard(node, "ReduceMean") else None
+        if shape is None or len(shape) != _IMAGE or _axes(node, len(shape)) != {2, 3}:
+            continue
+        new = Build(model.graph, node)
+        if node.attributes.get_int("keepdims", 1):
+            new.finish("GlobalAveragePool", [node.inputs[0]])
+        else:
+            pooled = new.op("GlobalAveragePool", [node.inputs[0]], "pooled")
+            new.finish("Reshape", [pooled, new.number(np.asarray(shape[:2]), "shape")])
+        count += 1
+    return count
+
+
+def _axes(node: ir.Node, rank: int) -> set[int] | None:
+    """The axes of a reduction, counted from the first; None where they are not known."""
+    by_input = node.inputs[1] if len(node.inputs) > 1 else None
+    axes = constant(by_input) if by_input is not None else node.attributes.get_ints("axes", [])
+    return None if axes is None else {int(axis) % rank for axis in axes}
 
 
 def flat(model: ir.Model) -> int:

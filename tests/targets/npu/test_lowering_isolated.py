@@ -1,4 +1,4 @@
-"""The bars of real models on Qualcomm's HTP and Rockchip's RK3588, where the isolated environments have been made."""
+"""The bars of real models on the HTP, the RK3588 and the K230, where the isolated environments have been made."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import onnxruntime
 import pytest
 
 import edgepack
-from edgepack.toolchain.vendors import qnn, rknn
-from tests.targets.npu.lowered import JUDGE, Subject, cosine, efficientnet_on, minilm_on
+from edgepack.toolchain.vendors import k230, qnn, rknn
+from tests.targets.npu.lowered import FEW, JUDGE, Subject, cosine, efficientnet_on, minilm_on
 
 pytestmark = [pytest.mark.slow]
 HTP = pytest.param(
@@ -21,6 +21,12 @@ RK3588 = pytest.param(
     "npu:rk3588",
     marks=pytest.mark.skipif(
         rknn.ENVIRONMENT.state() != "ready", reason=f"{rknn.SETUP} makes its environment"
+    ),
+)
+K230 = pytest.param(
+    "npu:k230",
+    marks=pytest.mark.skipif(
+        k230.ENVIRONMENT.state() != "ready", reason=f"{k230.SETUP} makes its environment"
     ),
 )
 
@@ -89,9 +95,11 @@ def classifier(photos: list[np.ndarray], tmp_path_factory: pytest.TempPathFactor
     [
         pytest.param(*HTP.values, "int8-static", marks=HTP.marks),
         pytest.param(*RK3588.values, "int8-static", marks=RK3588.marks),
+        pytest.param(*K230.values, "int8-static", marks=K230.marks),
     ],
 )
 def test_efficientnet(target: str, precision: str, classifier: Subject, tmp_path: Path) -> None:
-    row = classifier.on(precision).row(target, tmp_path)
+    subject = classifier.on(precision)
+    row = (subject.few(FEW) if target == "npu:k230" else subject).row(target, tmp_path)
     assert (row.placed, row.macs_share) == (row.operators, 1)
     assert row.cosine >= 0.99

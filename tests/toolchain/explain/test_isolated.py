@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from edgepack.toolchain.cli import app
 from edgepack.toolchain.explain.results import Explanation
-from edgepack.toolchain.vendors import qnn, rknn
+from edgepack.toolchain.vendors import k230, qnn, rknn
 
 TEXT = """<ir_version: 9, opset_import: ["": 19]>
 g (float[1,16,32] x) => (float[1,16,32] y) {
@@ -25,6 +25,9 @@ HTP = pytest.mark.skipif(qnn.ENVIRONMENT.state() != "ready", reason=f"{qnn.SETUP
 ROCKCHIP = pytest.mark.skipif(
     rknn.ENVIRONMENT.state() != "ready", reason=f"{rknn.SETUP} makes its environment"
 )
+KENDRYTE = pytest.mark.skipif(
+    k230.ENVIRONMENT.state() != "ready", reason=f"{k230.SETUP} makes its environment"
+)
 
 
 @pytest.mark.slow
@@ -33,6 +36,7 @@ ROCKCHIP = pytest.mark.skipif(
     [
         pytest.param("npu:qnn-htp-v75", "Sinh", "int16x8-static", "not supported by QNN EP", marks=HTP),
         pytest.param("npu:rk3588", "Erf", "fp16", "the compiler gave it to the CPU", marks=ROCKCHIP),
+        pytest.param("npu:k230", "Sinh", "int8-static", "the compiler gave it to the CPU", marks=KENDRYTE),
     ],
 )
 def test_what_stays_off_and_a_small_model_that_shows_it(
