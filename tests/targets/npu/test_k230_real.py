@@ -60,7 +60,7 @@ def test_what_ends_the_compiler_is_told_in_its_words(tmp_path: Path) -> None:
     proto.graph.node.append(onnx.helper.make_node("Erf", ["before"], [last.output[0]]))
     last.output[0] = "before"
     onnx.save(proto, model.path)
-    with pytest.raises(ToolchainFailedError, match="does not compile this model: .*Erf"):
+    with pytest.raises(ToolchainFailedError, match=r"does not compile this model: .*Erf"):
         targets.get("npu:k230")().compile(model, CONTEXT, tmp_path / "out")
 
 
