@@ -95,9 +95,10 @@ class K230(Target):
         return rewriting.Device(8 if precision == "int8-static" else 16, has=_HAS, lacks=_LACKS)
 
     def offers(self, lowered: Lowered, rows: int | None = None) -> Sequence[Offer]:
-        """Activations of 8 and of 16 bits, weights of 8."""
+        """Activations of 8 bits; of 16, of which the KPU moves twice as much, only where those do not pass."""
         del rows, lowered
-        return tuple(Offer(precision, "k230") for precision in PRECISIONS)
+        narrow, wide = PRECISIONS
+        return Offer(narrow, "k230"), Offer(wide, "k230", fallback=True)
 
     def compile(self, lowered: Lowered, context: Context, folder: Path) -> Compiled:
         """Write the `.kmodel`, what it takes and gives, and where each of its operators runs.

@@ -47,7 +47,7 @@ compare(
         sides=(
             Side("linear", _linear, _token, dynamic=False), Side("transformer", _transformer, _token, dynamic=False),
         ),
-        lengths=(1024, 4096, 8192, 16384), quick=(64,), of="positions of a cache", sizes=("58m",), quick_size="tiny",
+        lengths=(1024, 2048, 4096, 8192), quick=(64,), of="positions of a cache", sizes=("58m",), quick_size="tiny",
         memory=True, equal=False,
         notes=(
             "One network before and after carving, which adds 6 % of parameters: gates, rates and short convolutions.",
