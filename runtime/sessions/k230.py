@@ -110,6 +110,10 @@ class K230Session(CheckedSession):
         return Profile(missing="the simulator's times are this host's, not a device's")
 
     def close(self) -> None:
-        """End the worker."""
+        """End the worker, and a simulator that it was waiting for."""
         super().close()
+        group = self._worker.group
+        left = [] if group is None else k230.simulators(group)
         self._worker.close()
+        for block in left:
+            block.unlink(missing_ok=True)

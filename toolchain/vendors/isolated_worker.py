@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
+import signal
 import subprocess
 import tempfile
 import threading
@@ -186,11 +188,17 @@ class Conversation:
                 f"{self._worker.distribution} gave no arrays that can be read: {error}"
             ) from error
 
+    @property
+    def group(self) -> int | None:
+        """Process group of the worker and what it started; None once it was ended."""
+        return None if self._process is None else self._process.pid
+
     def close(self) -> None:
-        """End the worker."""
+        """End the worker, and what it started."""
         process, self._process = self._process, None
         if process is not None:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             for stream in (process.stdin, process.stdout):
                 if stream is not None:

@@ -9,6 +9,8 @@ knows its inputs and outputs only by number::
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,9 @@ ENVIRONMENT = IsolatedEnvironment(
     "k230", Path(__file__).with_name("k230_requirements.txt"), (11, 13), companions=(DOTNET,)
 )
 WORKER = Worker(DISTRIBUTION, ENVIRONMENT, SETUP, Path(__file__).with_name("_k230_worker.py"))
+SIMULATOR = "nncase.simulator.k230.sc"
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - where shm_open puts blocks on Linux
+_BLOCK = re.compile(r"[0-9a-f]{16,64}")
 _KEYS = {"inputs", "outputs", "kmodel", "version"}
 
 
@@ -44,6 +49,24 @@ def dotnet_root() -> str:
             todo=f"Run: {SETUP}",
         )
     return str(found.root)
+
+
+def simulators(group: int) -> list[Path]:
+    """Shared memory of the simulators that run in a process group now: whoever ends them must remove it.
+
+    The simulator is a program of its own for every call, and is told the names of its two blocks of memory, one of
+    2 GiB. It removes them when it ends by itself.
+    """
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            of_group = os.getpgid(int(folder.name)) == group
+        except OSError:  # it has just ended
+            continue
+        if of_group and any(Path(word).name == SIMULATOR for word in words):
+            found += [SHARED_MEMORY / word for word in words if _BLOCK.fullmatch(word)]
+    return found
 
 
 def note(path: Path, facts: Mapping[str, Any]) -> Path:

@@ -84,6 +84,31 @@ def test_arrays_that_are_not_the_signatures(
         session.run(FEED)
 
 
+def test_a_simulator_that_is_ended_leaves_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    blocks = tmp_path / "shm"
+    blocks.mkdir()
+    names = ["3e3040106e0f4b6b85dce2a1b77b579", "e5c9327cf6b640ac8b2b603a863d0c1"]
+    for name in (*names, "somebody-elses"):
+        (blocks / name).write_bytes(b"x")
+    simulator = tmp_path / k230.SIMULATOR
+    simulator.write_text("#!/bin/sh\nsleep 600\n")
+    simulator.chmod(0o755)
+    started = tmp_path / "started"
+    start = f"    import subprocess\n    child = subprocess.Popen([{str(simulator)!r}, *{names!r}, '25256', '1'])\n"
+    note = f"    pathlib.Path({str(started)!r}).write_text(str(child.pid))\n    time.sleep(600)\n"
+    pretend(monkeypatch, tmp_path, LOOP + start + note)
+    monkeypatch.setattr(k230, "SHARED_MEMORY", blocks)
+    monkeypatch.setattr("edgepack.runtime.sessions.k230.CALL_LIMIT_S", 5.0)
+    with (
+        pytest.raises(ToolchainFailedError, match="did not answer within 5 s"),
+        K230Session(built(tmp_path / "out"), SIGNATURE) as session,
+    ):
+        session.run(FEED)
+    assert [path.name for path in blocks.iterdir()] == ["somebody-elses"]
+    state = Path("/proc", started.read_text(), "stat")
+    assert not state.exists() or state.read_text().split()[2] == "Z"  # ended, whoever reaps it
+
+
 @pytest.mark.parametrize(
     ("worker", "said"),
     [
