@@ -2,7 +2,7 @@
 
     Max(a, b, c)                         becomes    Max(Max(a, b), c)        its importer reads the first two only
     Reshape(x, s), allowzero             becomes    Reshape(x, s)            the attribute ends its process
-    Flatten(x)                           becomes    Reshape(x, s)            without constants it ends its process too
+    Flatten(x)                           becomes    Reshape(x, s)            it ends its process too, in some graphs
     Transpose(x) of [1, 32, 4, 32]       becomes    Reshape, Transpose of [32, 4, 32], Reshape
     1 / x                                becomes    a quotient               it has no Reciprocal
     LayerNormalization(x, g, b)          becomes    d (mean(d^2) + e)^-1/2 g + b,  d = x - mean(x)

@@ -64,6 +64,60 @@ def test_what_ends_the_compiler_is_told_in_its_words(tmp_path: Path) -> None:
         targets.get("npu:k230")().compile(model, CONTEXT, tmp_path / "out")
 
 
+TRAPS = {
+    "max": "y = Max(h, a, b)",
+    "reshape": "s = Constant <value_ints = [1, 8, 16]> () y = Reshape <allowzero = 1> (h, s)",
+}
+
+
+def trapped(folder: Path, body: str, *, lowered: bool) -> tuple[Lowered, list[dict[str, np.ndarray]]]:
+    """A product with something behind it, quantized; in the form that nncase loads, or as it came."""
+    random = np.random.default_rng(0)
+    model = onnx.parser.parse_model(
+        f"""<ir_version: 9, opset_import: ["": 18]>
+        g (float[1,8,16] x) => (float[1,8,16] y) {{ h = MatMul(x, w) {body} }}"""
+    )
+    for name, shape, size in (("w", (16, 16), 0.25), ("a", (16,), 1), ("b", (16,), 1)):
+        if any(name in node.input for node in model.graph.node):
+            values = (random.standard_normal(shape) * size).astype(np.float32)
+            model.graph.initializer.append(onnx.numpy_helper.from_array(values, name))
+    onnx.save(model, folder / "float.onnx")
+    made = loadable(ir.load(folder / "float.onnx"), "main") if lowered else ir.load(folder / "float.onnx")
+    ir.save(made, folder / "model.onnx")
+    ends = (TensorSpec("x", "float32", (1, 8, 16)),), (TensorSpec("y", "float32", (1, 8, 16)),)
+    feeds = [{"x": random.standard_normal((1, 8, 16)).astype(np.float32)} for _ in range(4)]
+    given = Lowered("main", "onnx", folder / "model.onnx", Signature(*ends))
+    data = replace(samples(4), samples=feeds)
+    return quantizers.get("k230")().quantize(given, "int8-static", data, folder / "q"), feeds
+
+
+def similar(folder: Path, model: Lowered, feeds: list[dict[str, np.ndarray]]) -> float:
+    """Cosine of the compiled model with the float one."""
+    import onnxruntime
+
+    compiled = targets.get("npu:k230")().compile(model, CONTEXT, folder / "out")
+    with K230Session(folder / "out" / compiled.run_file, model.signature) as session:
+        found = np.concatenate([session.run(feed)["y"] for feed in feeds]).ravel()
+    session = onnxruntime.InferenceSession(folder / "float.onnx")
+    wanted = np.concatenate([session.run(None, feed)[0] for feed in feeds]).ravel()
+    return float(found @ wanted / np.linalg.norm(found) / np.linalg.norm(wanted))
+
+
+@pytest.mark.parametrize("trap", TRAPS)
+def test_what_the_lowering_avoids(trap: str, tmp_path: Path) -> None:
+    """As the model has it, nncase 2.11.0 forgets a tensor without a word, or ends."""
+    raw, lowered = tmp_path / "raw", tmp_path / "lowered"
+    raw.mkdir()
+    lowered.mkdir()
+    model, feeds = trapped(raw, TRAPS[trap], lowered=False)
+    if trap == "max":
+        assert similar(raw, model, feeds) < 0.98
+    else:
+        with pytest.raises(ToolchainFailedError, match="Not support reshape attribute: allowzero"):
+            similar(raw, model, feeds)
+    assert similar(lowered, *trapped(lowered, TRAPS[trap], lowered=True)) > 0.999
+
+
 def heads(folder: Path) -> Path:
     """32 rows of 4 heads of 32: of four axes, two are equally long, and nncase 2.11.0 does not move them."""
     weights = np.random.default_rng(0).standard_normal((128, 128)).astype(np.float32) / 11
