@@ -31,7 +31,7 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
     import torch
 
     from edgepack.toolchain.torch_source import torch_program
-    from edgepack.toolchain.vendors import executorch_constants, executorch_lowering
+    from edgepack.toolchain.vendors import executorch_constants, executorch_gelu, executorch_lowering
 
     torch.set_num_threads(max(1, request["threads"]))
     folder, part = Path(request["folder"]), request["part"]
@@ -48,6 +48,7 @@ def work(request: Mapping[str, Any]) -> dict[str, Any]:
         ) from error
     _refuse_undecided(exported, request["outputs"], part)
     exported = executorch_constants.folded(exported)
+    executorch_gelu.written_out(exported)
     torch.export.save(exported, folder / EXPORTED_FILE)
     return executorch_lowering.write({METHOD: exported}, folder / PROGRAM_FILE, part)
 
