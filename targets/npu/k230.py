@@ -262,10 +262,15 @@ def _reason(one: programs.Operator) -> NodeReason:
             "the KPU has no table lookup: rows are copied by the CPU",
             "Keep it on the host with --host lookups, or give the model the looked-up rows as its input",
         )
-    elif "[" in one.type and one.type.partition("[")[0] not in _FLOATS:
+    elif one.type.lstrip("(").partition("[")[0] not in _FLOATS:
         why, cure = (
             f"the KPU computes with 8-bit and 16-bit numbers, and this is {one.type}",
             f"Compute {one.op} in floating point, or before the model",
+        )
+    elif one.op in _NEVER:
+        why, cure = (
+            f"{k230.DISTRIBUTION} gives every {one.op} to the CPU",
+            "None known: it is the CPU's in every form that was tried (docs/k230.md)",
         )
     else:
         why, cure = (
@@ -276,6 +281,7 @@ def _reason(one: programs.Operator) -> NodeReason:
 
 
 _LOOKUPS = frozenset({"Gather", "GatherElements", "GatherND"})
+_NEVER = frozenset({"Pow", "Softmax", "Sqrt"})
 _FLOATS = frozenset({"f32", "f16", "u8", "i8", "i16"})
 
 

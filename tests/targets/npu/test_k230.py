@@ -87,6 +87,7 @@ def test_what_is_asked_and_what_ships(tmp_path: Path, monkeypatch: pytest.Monkey
     assert (compiled.placement.accelerator, compiled.placement.cpu) == (2, 3)
     assert [reason.op for reason in compiled.placement.reasons] == ["Conv", "Mul", "Softmax"]
     assert all(reason.reason and reason.cure for reason in compiled.placement.reasons)
+    assert compiled.placement.reasons[-1].reason == "nncase gives every Softmax to the CPU"
     assert (compiled.estimate, compiled.profile, compiled.tool.version) == (None, None, VERSION)
     (macs,) = compiled.metrics
     # the network has 8 3 9 256 + 16 8 9 64 + 160 multiplications, the program's one Conv2D on the CPU 16 3 9
