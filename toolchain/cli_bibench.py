@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Out = Annotated[
     Path, typer.Option("--out", "-o", help="Folder of the table; what lies there is not made again.")
 ]
-Full = Annotated[bool, typer.Option("--full", help="A night's work instead of minutes.")]
+Full = Annotated[bool, typer.Option("--full", help="A night's work of two cores instead of minutes.")]
 Methods = Annotated[
     str, typer.Option("--method", "-m", help="Methods, comma-separated [default: all that are registered].")
 ]
@@ -28,6 +28,12 @@ Architectures = Annotated[
 ]
 Steps = Annotated[
     int | None, typer.Option("--steps", min=1, help="Batches of a training, instead of the table's own.")
+]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs", "-j", min=1, help="Networks trained side by side [default: one a core, as memory allows]."
+    ),
 ]
 Markdown = Annotated[Path | None, typer.Option(help="A document that gets the table between its markers.")]
 
@@ -44,6 +50,7 @@ def bibench(  # noqa: PLR0913 - options of a command
     task: Tasks = "",
     architecture: Architectures = "",
     step_count: Steps = None,
+    jobs: Jobs = None,
     markdown: Markdown = None,
     json_: opt.Json = False,  # noqa: FBT002 - typer
     quiet: opt.Quiet = False,  # noqa: FBT002 - typer
@@ -63,7 +70,7 @@ def bibench(  # noqa: PLR0913 - options of a command
         with _kept(out), steps(show=not quiet) as listener:
             results = run(
                 out, full=full, methods=_split(method), tasks=_split(task), architectures=_split(architecture),
-                steps=step_count, command=" ".join(command), listener=listener,
+                steps=step_count, jobs=jobs, command=" ".join(command), listener=listener,
             )  # fmt: skip
         if markdown and document is not None:
             markdown.write_text(shown.put(document, results), encoding="utf-8")

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgepack.toolchain.bibench import results as r
+from edgepack.toolchain.bibench import side_by_side, stored
 from edgepack.toolchain.bibench.overall import overall
 from edgepack.toolchain.bibench.settings import FULL, REDUCED, Budget
 from edgepack.toolchain.cache import Cache
-from edgepack.toolchain.errors import EdgepackError, SourceError, UnknownNameError, UsageError
+from edgepack.toolchain.errors import SourceError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
     from edgepack.toolchain.bibench.cells.cell import Work
@@ -26,7 +27,7 @@ Listener = Callable[[int, int, str], object]
 """Told how many steps are done, of how many, and what is being done now."""
 
 STORE, RESULTS_FILE, PAGE_FILE = "cells", "bibench.json", "bibench.html"
-_CELL_FILE, _TIMINGS_FILE = "cell.json", "timings.json"
+_TIMINGS_FILE = "timings.json"
 
 
 def bibench(  # noqa: PLR0913 - options of one call, all by keyword
@@ -38,6 +39,7 @@ def bibench(  # noqa: PLR0913 - options of one call, all by keyword
     architectures: Collection[str] = (),
     steps: int | None = None,
     budget: Budget | None = None,
+    jobs: int | None = None,
     command: str = "edgepack bibench",
     listener: Listener = lambda *_: None,
 ) -> r.BibenchResults:
@@ -51,12 +53,14 @@ def bibench(  # noqa: PLR0913 - options of one call, all by keyword
         architectures: The same.
         steps: Batches of a training, in place of the budget's.
         budget: In place of `REDUCED` or `FULL`.
+        jobs: The most networks that are trained side by side, each on one thread in a process of its own; 1: in this
+            process, one after the other. None: one a core, as far as the memory goes. Timings run alone.
         command: What the page shows as reproducing it.
         listener: Told of progress.
 
     Raises:
         UnknownNameError: A method, task or architecture that there is none of.
-        UsageError: No cell is left, or the folder cannot be written.
+        UsageError: No cell is left, a number is not positive, or the folder cannot be written.
     """
     from edgepack.quantize.binary import methods as registry
     from edgepack.runtime import environment, kernels
@@ -69,6 +73,8 @@ def bibench(  # noqa: PLR0913 - options of one call, all by keyword
                 "A training has at least one step", where="--steps", todo="Give a positive number"
             )
         budget = replace(budget, steps=steps)
+    if jobs is not None and jobs < 1:
+        raise UsageError("No network trains in no process", where="--jobs", todo="Give a positive number")
     names = sorted(methods) or registry.names()
     chosen = [r.Method(name=name, paper=registry.get(name, where="--method").paper) for name in names]
     folder = Path(out)
@@ -78,7 +84,7 @@ def bibench(  # noqa: PLR0913 - options of one call, all by keyword
     work = _plan(budget, names)
     total = len(work) + len(budget.cells)
     with Cache(folder / STORE, max_bytes=1 << 62) as store:
-        cells, files = _train_all(work, machine, store, total, listener)
+        cells, files = _train_all(work, machine, store, total, jobs, listener)
         timings, not_timed = _time_all(budget, files, machine, store, (len(work), total), listener)
     loads.append(_load())
     listener(total, total, "done")
@@ -149,59 +155,23 @@ def _plan(budget: Budget, names: Sequence[str]) -> list[Work]:
 
 
 def _train_all(
-    work: Sequence[Work], machine: str, store: Cache, total: int, listener: Listener
+    work: Sequence[Work], machine: str, store: Cache, total: int, jobs: int | None, listener: Listener
 ) -> tuple[list[r.Cell], dict[tuple[str, str], dict[str, Path]]]:
     """Every cell, and the exported files by task and architecture, then method."""
     from edgepack.toolchain.bibench.cells.artifact import FILE
 
     cells: list[r.Cell] = []
     files: dict[tuple[str, str], dict[str, Path]] = {}
+    trained = side_by_side.train(work, machine, store, jobs, lambda done, text: listener(done, total, text))
     for number, one in enumerate(work):
-        again = "" if one.rate_factor == 1 else f", rate x {one.rate_factor:.2g}"
-        listener(number, total, f"{one.task}, {one.architecture}, {one.method}{again}")
-        cell, folder = _cell(one, machine, store)
+        if trained is None:
+            listener(number, total, stored.title(one))
+        why = (trained or {}).get(number)
+        cell, folder = (stored.no_cell(one, why), None) if why else stored.cell(one, machine, store)
         cells.append(cell)
         if folder is not None and cell.artifact is not None:
             files.setdefault(cell.at, {})[one.method] = folder / FILE
     return cells, files
-
-
-def _cell(one: Work, machine: str, store: Cache) -> tuple[r.Cell, Path | None]:
-    """A cell and its folder in the store; none for what the next run is to try again."""
-    try:
-        key = one.key(machine)
-    except EdgepackError as error:  # the task's data are not there
-        return _no_cell(one, str(error)), None
-    try:
-        folder, _ = store.stage(key, lambda into: _make(one, into))
-    except _FaultError as fault:
-        return _no_cell(one, str(fault)), None
-    return r.Cell.model_validate_json((folder / _CELL_FILE).read_text(encoding="utf-8")), folder
-
-
-class _FaultError(Exception):
-    """Something that is nobody's refusal; it is shown, and tried again by the next run."""
-
-
-def _make(one: Work, into: Path) -> None:
-    """Write the cell, or the reason why there is none."""
-    from edgepack.toolchain.bibench.cells.cell import make
-
-    try:
-        cell = make(one, into)
-    except EdgepackError as error:
-        cell = _no_cell(one, str(error))
-    except (MemoryError, OSError):
-        raise
-    except Exception as error:
-        raise _FaultError(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
-    (into / _CELL_FILE).write_text(cell.model_dump_json(indent=1), encoding="utf-8")
-
-
-def _no_cell(one: Work, reason: str) -> r.Cell:
-    return r.Cell(
-        task=one.task, architecture=one.architecture, method=one.method, rate_factor=one.rate_factor, missing=reason
-    )  # fmt: skip
 
 
 def _time_all(

@@ -53,6 +53,20 @@ def bound_of(program: Path) -> Bound:
     return Bound(free_bytes(), BASE + FACTOR * weights)
 
 
+def side_by_side(jobs: int | None, need: int) -> tuple[int, int]:
+    """How many processes at once, and the bytes that each may take.
+
+    Args:
+        jobs: The most that are wanted; None: one a core.
+        need: Bytes that one is taken to need.
+    """
+    from edgepack.runtime.environment import usable_cores
+
+    free = int(free_bytes() * SHARE)
+    count = max(1, min(jobs or usable_cores(), free // need))
+    return count, free // count
+
+
 def free_bytes(group: Path = _GROUP) -> int:
     """Bytes that processes can take without swapping, by the system and by a container's limit (cgroup v2).
 

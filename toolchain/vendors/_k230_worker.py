@@ -19,6 +19,9 @@ from pathlib import Path
 from typing import Any
 
 _SIMULATOR = "nncase.simulator.k230.sc"
+_TUNABLES = ("glibc.malloc.hugetlb=1", "glibc.malloc.mmap_threshold=33554432", "glibc.malloc.top_pad=134217728")
+"""Of the simulator, which is started for every group of layers and clears 63 MB each time: in pages of 2 MiB instead of
+4 KiB, where the kernel gives them, that takes a third of the time. They come into force in processes started later."""
 
 
 def main(what: str, request_file: str) -> None:
@@ -65,10 +68,12 @@ def prepare(dotnet: str) -> None:
         "DOTNET_ROLL_FORWARD": "Major",
         "DOTNET_EnableDiagnostics": "0",  # no socket for debuggers
         "DOTNET_CLI_TELEMETRY_OPTOUT": "1",
+        "DOTNET_TieredPGO": "0",  # measures code to compile it better later: a compilation ends before, 14 % sooner
         # Without ICU, which a small machine lacks, .NET refuses to start unless it is told that none is wanted.
         "DOTNET_SYSTEM_GLOBALIZATION_INVARIANT": "1",
         "NNCASE_PLUGIN_PATH": str(site / "nncase" / "modules" / "kpu"),
         "PATH": f"{site}{os.pathsep}{os.environ.get('PATH', '')}",
+        "GLIBC_TUNABLES": ":".join(filter(None, [os.environ.get("GLIBC_TUNABLES"), *_TUNABLES])),
     }
     simulator = site / _SIMULATOR
     if not os.access(simulator, os.X_OK):  # some installers of wheels do not keep the bit

@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from edgepack.toolchain import child
 from edgepack.toolchain.errors import UnknownNameError, UsageError
-from edgepack.toolchain.zoo import child
 from edgepack.toolchain.zoo.results import Cell, Matrix
 from edgepack.toolchain.zoo.workers import Workers
 
@@ -80,6 +80,8 @@ def run(wanted: Wanted, listener: Listener, runner: Runner | None = None) -> Mat
         UnknownNameError: An unknown target or architecture.
         UsageError: A target is not installed, or a limit is not positive.
     """
+    from edgepack.toolchain.pipeline import memory_bound
+
     targets = chosen_targets(wanted.targets)
     systems = chosen_systems(wanted.systems)
     if wanted.time_limit_s <= 0 or (wanted.jobs is not None and wanted.jobs < 1):
@@ -95,7 +97,7 @@ def run(wanted: Wanted, listener: Listener, runner: Runner | None = None) -> Mat
     }
     found |= older
     todo = [index for index in range(len(pairs)) if index not in found]
-    jobs, memory = _side_by_side(wanted.jobs)
+    jobs, memory = memory_bound.side_by_side(wanted.jobs, _NEED)
     running: dict[Future[Cell], int] = {}
 
     def tell() -> None:
@@ -170,16 +172,6 @@ def chosen_systems(names: Sequence[str]) -> tuple[Architecture, ...]:
     return tuple(
         sorted((architectures.get(name) for name in dict.fromkeys(wanted)), key=lambda one: one.card.order)
     )
-
-
-def _side_by_side(jobs: int | None) -> tuple[int, int]:
-    """How many cells at once, and the bytes that each may take."""
-    from edgepack.runtime.environment import usable_cores
-    from edgepack.toolchain.pipeline.memory_bound import SHARE, free_bytes
-
-    free = int(free_bytes() * SHARE)
-    count = max(1, min(jobs or usable_cores(), free // _NEED))
-    return count, free // count
 
 
 class _Cells:

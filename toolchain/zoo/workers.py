@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from edgepack.toolchain.zoo import child
+from edgepack.toolchain import child
 
 MODULE = "edgepack.toolchain.zoo._cell_worker"
 _KEPT = 0.5

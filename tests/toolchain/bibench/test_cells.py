@@ -74,6 +74,14 @@ def test_saved_bytes_are_those_of_a_step():
     assert least <= took.bytes <= least + 64, "log-probabilities, labels, inputs; cross-entropy keeps a sum"
 
 
+@pytest.mark.parametrize("steps", range(1, 12))
+def test_a_training_may_be_as_short_as_one_batch(steps):
+    layer = nn.Linear(8, 4)
+    inputs, labels = torch.randn(16, 8), torch.zeros(16, dtype=torch.long)
+    took = training.train(layer, inputs, labels, steps=steps, batch=4, rate=0.1, seed=0)
+    assert 0 < took.loss < 10
+
+
 def test_a_training_that_diverges_says_so():
     layer = nn.Linear(8, 4)
     inputs = torch.full((4, 8), torch.inf)

@@ -11,11 +11,12 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
 from edgepack.quantize.binary import Method, methods
-from edgepack.toolchain import cli
+from edgepack.toolchain import child, cli
 from edgepack.toolchain.bibench import run, settings
 from edgepack.toolchain.bibench.cells import cell as cells
 from edgepack.toolchain.errors import UnknownNameError, UsageError
@@ -27,7 +28,7 @@ CHILD = """
 from dataclasses import replace
 from edgepack.toolchain.bibench import run
 from tests.toolchain.bibench.test_run import TINY
-run.bibench({out!r}, budget=TINY, methods=["bnn"])
+run.bibench({out!r}, budget=TINY, methods=["bnn"], jobs=1)
 """
 
 
@@ -74,7 +75,7 @@ def out(tmp_path_factory) -> Path:
 def test_a_killed_run_goes_on_with_the_next_cell(out, made):
     before = set(finished(out))
     told = []
-    results = run.bibench(out, budget=TINY, methods=["bnn"], listener=lambda *said: told.append(said))
+    results = run.bibench(out, budget=TINY, methods=["bnn"], jobs=1, listener=lambda *said: told.append(said))
     assert made == ["fp32", "bnn"][len(before) :], "what was finished is not made again"
     assert [one[0] for one in told] == [0, 1, 2, 3]
     assert told[-1] == (3, 3, "done")
@@ -128,7 +129,7 @@ def test_a_method_that_fails_leaves_a_reason_and_the_others_their_figures(out, m
     monkeypatch.setitem(members, "refuses", Refuses)
     monkeypatch.setitem(members, "breaks", Breaks)
     for _ in range(2):
-        results = run.bibench(out, budget=TINY, methods=["refuses", "breaks", "bnn"])
+        results = run.bibench(out, budget=TINY, methods=["refuses", "breaks", "bnn"], jobs=1)
         by_method = {cell.method: cell for cell in results.cells}
         assert by_method["refuses"].missing == "This method is for other layers."
         assert by_method["breaks"].missing == "RuntimeError: wrong shape"
@@ -139,6 +140,60 @@ def test_a_method_that_fails_leaves_a_reason_and_the_others_their_figures(out, m
         assert (overall["bnn"].tracks["inference"] or 0) > 0
     tried = [name for name in made if name not in {"fp32", "bnn"}]
     assert tried == ["breaks", "refuses", "breaks"], "a fault is tried again, a refusal is a result"
+
+
+@pytest.mark.slow
+def test_side_by_side_the_same_networks_are_trained(out, made, tmp_path, monkeypatch):
+    alone = run.bibench(out, budget=TINY, methods=["bnn"], jobs=1)
+    made.clear()
+    told = []
+    both = run.bibench(
+        tmp_path, budget=TINY, methods=["bnn"], jobs=2, listener=lambda *said: told.append(said)
+    )
+    assert made == [], "processes trained them"
+    assert told[0] == (0, 3, "bytes, cnn, fp32; bytes, cnn, bnn")
+    assert told[-1] == (3, 3, "done")
+    for one, other in zip(alone.cells, both.cells, strict=True):
+        assert (one.method, one.accuracy, one.complexity) == (other.method, other.accuracy, other.complexity)
+        assert one.training.loss == other.training.loss
+    assert {timing.method for timing in both.timings} == {"fp32", "bnn"}
+
+
+@pytest.mark.slow
+def test_a_training_process_that_dies_costs_its_own_cell(tmp_path, monkeypatch):
+    """The first that is asked kills itself; the next run makes what is missing."""
+    real = child.Process
+    asked: list[list[str]] = []
+
+    def process(command, log):
+        asked.append(command)
+        return real(["-c", "import os; os.abort()"] if len(asked) == 1 else command, log)
+
+    monkeypatch.setattr(child, "Process", process)
+    budget = replace(TINY, cells=(("bytes", "cnn"),))
+    results = run.bibench(tmp_path, budget=budget, methods=["bnn", "dorefa"], jobs=2)
+    missing = {cell.method: cell.missing for cell in results.cells}
+    assert missing["fp32"] is not None
+    assert "signal 6" in missing["fp32"]
+    assert missing["bnn"] is None
+    assert missing["dorefa"] is None
+    assert results.not_timed[0].reason == "the float network was not exported"
+    assert all(
+        cell.missing is None
+        for cell in run.bibench(tmp_path, budget=budget, methods=["bnn", "dorefa"], jobs=2).cells
+    )
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_ends_its_processes(tmp_path):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    with pytest.raises(KeyboardInterrupt):
+        run.bibench(tmp_path, budget=replace(TINY, steps=100_000), methods=["bnn"], jobs=2, listener=stop)
+    assert {process.pid for process in psutil.Process().children(recursive=True)} <= before
+    assert finished(tmp_path) == []
 
 
 def test_without_its_data_a_task_has_reasons_alone(tmp_path, monkeypatch):
@@ -163,6 +218,8 @@ def test_wrong_names_are_refused_before_anything_is_done(tmp_path):
         run.bibench(tmp_path / "x", tasks=["images"])
     with pytest.raises(UsageError, match="None of the table's cells"):
         run.bibench(tmp_path / "x", tasks=["text"], architectures=["resnet"])
+    with pytest.raises(UsageError, match="--jobs"):
+        run.bibench(tmp_path / "x", jobs=0)
     assert not (tmp_path / "x").exists()
 
 

@@ -9,8 +9,9 @@ import psutil
 import pytest
 
 from edgepack.exporters.architectures.base import architectures
+from edgepack.toolchain import child
 from edgepack.toolchain.errors import EdgepackError, UnknownNameError, UsageError
-from edgepack.toolchain.zoo import child, matrix, shown, workers
+from edgepack.toolchain.zoo import matrix, shown, workers
 from edgepack.toolchain.zoo.cell import of_error
 from edgepack.toolchain.zoo.results import Cell, Left, Matrix, PartCell
 

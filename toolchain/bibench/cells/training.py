@@ -25,6 +25,7 @@ from edgepack.toolchain.errors import EdgepackError
 
 WEIGHT_DECAY = 0.02
 _WARM_UP = 0.2
+_LEAST = 6  # batches of the schedule: torch divides by zero where its warm-up is one batch long, as of five
 _COPIES = 4  # of a parameter: itself, its gradient, two moments
 
 
@@ -59,7 +60,7 @@ def train(
     parameters = list(network.parameters())
     optimizer = torch.optim.AdamW(parameters, rate, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, rate, max(steps, 2), pct_start=_WARM_UP, cycle_momentum=False
+        optimizer, rate, max(steps, _LEAST), pct_start=_WARM_UP, cycle_momentum=False
     )
     network.train()
     losses: list[float] = []

@@ -1,4 +1,4 @@
-"""A process that makes cells: asked for one after the other, watched for time and memory, ended with all it started."""
+"""A process that answers requests: one after the other, watched for time and memory, ended with all it started."""
 
 from __future__ import annotations
 
