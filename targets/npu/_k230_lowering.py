@@ -3,7 +3,10 @@
     Max(a, b, c)                         becomes    Max(Max(a, b), c)        its importer reads the first two only
     Reshape(x, s), allowzero             becomes    Reshape(x, s)            the attribute ends its process
     Flatten(x)                           becomes    Reshape(x, s)            it ends its process too, in some graphs
-    Transpose(x) of [1, 32, 4, 32]       becomes    Reshape, Transpose of [32, 4, 32], Reshape
+    Transpose(x) of [1, 32, 4, 32]       becomes    Reshape, Transpose of [32, 4, 32], Reshape; of more axes, several
+    Slice(x) of [-3:], of everything     becomes    Slice(x) of [6:9], x     of two in a row it loses the second's end
+    Tile(x)                              becomes    Concat(x, x)             two of its rules end the process
+    Relu(a + b), of three axes           becomes    Max(a + b, 0)            it finds no program for the two in one
     1 / x                                becomes    a quotient               it has no Reciprocal
     LayerNormalization(x, g, b)          becomes    d (mean(d^2) + e)^-1/2 g + b,  d = x - mean(x)
     RMSNormalization(x, g)               becomes    x (mean(x^2) + e)^-1/2 g
@@ -24,6 +27,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgepack.targets.npu._k230_moves import flat, plain_reshapes, plain_slices, tiles
+from edgepack.targets.npu._k230_transposes import short_transposes
 from edgepack.targets.npu._older_onnx import older
 from edgepack.toolchain.errors import TargetError
 from edgepack.toolchain.passes.graphs import constant, standard
@@ -77,6 +82,9 @@ def loadable(model: ir.Model, part: str) -> ir.Model:
     gelus(model)
     model = older(model, part, NEWEST_OPSET, DISTRIBUTION, LACKS)
     pairs(model)
+    tiles(model)
+    plain_slices(model)
+    rectified_sums(model)
     reciprocals(model)
     image_means(model)
     short_transposes(model)
@@ -159,28 +167,38 @@ def reciprocals(model: ir.Model) -> int:
     return len(found)
 
 
-def short_transposes(model: ir.Model) -> int:
-    """Leave axes of one element out of a Transpose that has axes of equal length; returns how often."""
-    import numpy as np
+def rectified_sums(model: ir.Model) -> int:
+    """Write a Relu behind a sum of two tensors of fewer than four axes as a maximum, in place; returns how many."""
+    import onnx_ir as ir
 
     count = 0
     for node in list(model.graph):
-        shape = known_shape(node.inputs[0]) if standard(node, "Transpose") else None
-        if shape is None or len(shape) < _IMAGE:
+        if not standard(node, "Relu"):
             continue
-        moved = list(node.attributes.get_ints("perm", list(reversed(range(len(shape))))))
-        kept = [axis for axis in range(len(shape)) if shape[axis] != 1]
-        lengths = [shape[axis] for axis in kept]
-        if len(kept) == len(shape) or len(set(lengths)) == len(lengths):
+        value = node.inputs[0]
+        shape = known_shape(value)
+        if (
+            value is None
+            or shape is None
+            or len(shape) >= _IMAGE
+            or value.dtype != ir.DataType.FLOAT
+            or not _is_sum(value)
+        ):
             continue
         new = Build(model.graph, node)
-        order = [kept.index(axis) for axis in moved if axis in kept]
-        short = new.op("Reshape", [node.inputs[0], new.number(np.asarray(lengths), "short_shape")], "short")
-        turned = new.op("Transpose", [short], "turned", perm=order)
-        whole = np.asarray([shape[axis] for axis in moved])
-        new.finish("Reshape", [turned, new.number(whole, "whole_shape")])
+        new.finish("Max", [value, new.number(0.0, "zero")])
         count += 1
     return count
+
+
+def _is_sum(value: ir.Value | None) -> bool:
+    """Whether a value is a sum or difference of two tensors; constants that are added on the way change nothing."""
+    while value is not None and (node := value.producer()) is not None and standard(node, "Add", "Sub"):
+        computed = [source for source in node.inputs if constant(source) is None]
+        if len(computed) > 1:
+            return True
+        value = computed[0] if computed else None
+    return False
 
 
 def image_means(model: ir.Model) -> int:
@@ -209,24 +227,6 @@ def _axes(node: ir.Node, rank: int) -> set[int] | None:
     return None if axes is None else {int(axis) % rank for axis in axes}
 
 
-def flat(model: ir.Model) -> int:
-    """Write Flatten as the Reshape that it is where the shape is known; returns how often."""
-    import numpy as np
-
-    count = 0
-    for node in list(model.graph):
-        shape = known_shape(node.inputs[0]) if standard(node, "Flatten") else None
-        if shape is None:
-            continue
-        axis = node.attributes.get_int("axis", 1)
-        axis = axis + len(shape) if axis < 0 else axis
-        new = Build(model.graph, node)
-        rows = [math.prod(shape[:axis]), math.prod(shape[axis:])]
-        new.finish("Reshape", [node.inputs[0], new.number(np.asarray(rows), "shape")])
-        count += 1
-    return count
-
-
 def pairs(model: ir.Model) -> int:
     """Write maxima and minima of more or fewer than two tensors as such of two; returns how many nodes changed."""
     import onnx_ir
@@ -245,28 +245,6 @@ def pairs(model: ir.Model) -> int:
         for index, other in enumerate(others[:-1]):
             first = new.op(node.op_type, [first, other], f"pair_{index}")
         new.finish(node.op_type, [first, others[-1]])
-    return count
-
-
-def plain_reshapes(model: ir.Model, part: str) -> int:
-    """Take the attribute `allowzero` away, in place, where it says nothing; returns how often.
-
-    Raises:
-        TargetError: A dimension of size zero is asked for.
-    """
-    count = 0
-    for node in model.graph:
-        if not standard(node, "Reshape") or not node.attributes.get_int("allowzero", 0):
-            continue
-        shape = constant(node.inputs[1])
-        if shape is None or not shape.all():
-            raise TargetError(
-                f"{DISTRIBUTION} knows no Reshape to a dimension of size zero",
-                where=f"part {part}, {node.name}",
-                todo="Export the model with dimensions above zero",
-            )
-        del node.attributes["allowzero"]
-        count += 1
     return count
 
 

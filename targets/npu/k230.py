@@ -33,7 +33,9 @@ PRECISIONS = ("int8-static", "int16x8-static")
 _DEVICE = "k230"
 _MAGIC = b"LDMK"
 _LACKED = re.compile(r"Not Supported Onnx op: (?P<op>\w+)")
-_THROWN = re.compile(r"Unhandled exception\. (?P<what>[^\n]+)")
+_THROWN = re.compile(
+    r"(?:Unhandled exception|Process terminated)\. (?P<what>[^\n]+)(?:\n\s+at (?P<where>[\w.]+))?"
+)
 _LONGEST = 300
 
 
@@ -207,7 +209,10 @@ def _ended(error: ToolchainFailedError, log: Path) -> ToolchainFailedError:
     lacked, thrown = _LACKED.search(text), _THROWN.search(text)
     if lacked:
         return _refused(f"it has no {lacked['op']}")
-    return _refused(" ".join(thrown["what"].split())[:_LONGEST]) if thrown else error
+    if not thrown:
+        return error
+    what, where = " ".join(thrown["what"].split())[:_LONGEST], thrown["where"]
+    return _refused(f"{what.rstrip('.')}, in {where}" if where else what)
 
 
 def _refused(why: str) -> ToolchainFailedError:

@@ -111,7 +111,15 @@ def test_what_is_asked_and_what_ships(tmp_path: Path, monkeypatch: pytest.Monkey
             "does not compile this model: it has no Mish",
         ),
         (
-            "log.write_text('Unhandled exception. System.X: a shape\\n   at Nncase'); os.abort()",
+            "log.write_text('Unhandled exception. System.X: a shape\\n   at Nncase.Run(Graph g)'); os.abort()",
+            r"does not compile this model: System\.X: a shape, in Nncase\.Run \(k230\)",
+        ),
+        (
+            "log.write_text('Process terminated. Assertion Failed\\n   at Nncase.ERewrite(A a, B b)\\n'); os.abort()",
+            r"does not compile this model: Assertion Failed, in Nncase\.ERewrite \(k230\)",
+        ),
+        (
+            "log.write_text('Unhandled exception. System.X: a shape'); os.abort()",
             r"does not compile this model: System\.X: a shape \(k230\)",
         ),
         ("wrote(); answer(GOOD | {'versions': {'nncase': '1.0'}})", r"nncase 1\.0 ran"),

@@ -48,6 +48,11 @@ def run(proto: onnx.ModelProto) -> np.ndarray:
         ("y = Flatten (x)", "2,24", 20, {"Reshape"}),
         ("y = Max (x, scale, shift)", "2,3,8", 20, {"Max"}),
         ("y = Min (x)", "2,3,8", 20, set()),
+        ("s = Constant <value_ints = [1, 1, 3]> () y = Tile (x, s)", "2,3,24", 20, {"Concat"}),
+        ("s = Constant <value_ints = [2, 1, 2]> () y = Tile (x, s)", "4,3,16", 20, {"Concat"}),
+        ("s = Constant <value_ints = [1, 1, 1]> () n = Tile (x, s) y = Abs (n)", "2,3,8", 20, {"Abs"}),
+        ("a = Abs (x) s = Sub (x, a) t = Add (s, shift) y = Relu (t)", "2,3,8", 20, {"Max"}),
+        ("t = Add (x, shift) y = Relu (t)", "2,3,8", 20, {"Relu"}),
         ("n = Abs (x) y = Reciprocal (n)", "2,3,8", 20, {"Div"}),
         ("s = Constant <value_ints = [6, 8]> () y = Reshape <allowzero = 1> (x, s)", "6,8", 20, {"Reshape"}),
     ],
@@ -84,23 +89,26 @@ def test_means_of_images_are_poolings(body: str, opset: int, pooled: bool) -> No
 
 
 @pytest.mark.parametrize(
-    ("shape", "perm", "rank"),
+    ("given", "left", "shape"),
     [
-        ([1, 4, 3, 4], [0, 2, 1, 3], 3),
-        ([4, 3, 1, 4], [3, 2, 0, 1], 3),
-        ([1, 4, 1, 12], [0, 3, 2, 1], 4),
-        ([1, 2, 2, 3, 4], [4, 2, 0, 3, 1], 4),
-        ([2, 2, 3, 4], [0, 2, 3, 1], 4),
-        ([1, 6, 2, 4], [0, 2, 1, 3], 4),
+        ("[0], [-1], [2]", [[0], [7], [2]], "2,3,7"),
+        ("[-2, 0], [9, 99], [1, 2]", [[1, 0], [3, 8], [1, 2]], "2,2,8"),
+        ("[-9], [1], [-1]", [[0], [1], [-1]], "2,3,1"),
+        ("[0], [9223372036854775807], [1]", None, "2,3,8"),
+        ("[7], [-9], [2], [-1]", [[7], [-9], [2], [-1]], "2,3,8"),
     ],
 )
-def test_axes_of_equal_length(shape: list[int], perm: list[int], rank: int) -> None:
-    made = ",".join(str(shape[axis]) for axis in perm)
-    body = f"s = Constant <value_ints = {shape}> () r = Reshape (x, s) y = Transpose <perm = {perm}> (r)"
-    proto = model(body, made)
+def test_slices_count_from_the_front(given: str, left: list[list[int]] | None, shape: str) -> None:
+    lists = [f"[{part.strip('[] ')}]" for part in given.split("],")]
+    names = [f"c{index}" for index in range(len(lists))]
+    constants = " ".join(
+        f"{name} = Constant <value_ints = {value}> ()" for name, value in zip(names, lists, strict=True)
+    )
+    proto = model(f"a = Abs (x) {constants} y = Slice (a, {', '.join(names)})", shape)
     found = ir.serde.serialize_model(loadable(ir.serde.deserialize_model(proto), "main"))
-    (turn,) = (node for node in found.graph.node if node.op_type == "Transpose")
-    assert len(turn.attribute[0].ints) == rank
+    kept = {one.name: onnx.numpy_helper.to_array(one).tolist() for one in found.graph.initializer}
+    slices = [node for node in found.graph.node if node.op_type == "Slice"]
+    assert [[kept[name] for name in node.input[1:]] for node in slices] == ([] if left is None else [left])
     assert np.array_equal(run(found), run(proto))
 
 
