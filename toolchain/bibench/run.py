@@ -47,7 +47,7 @@ def bibench(  # noqa: PLR0913 - options of one call, all by keyword
 
     Args:
         out: Folder of cells, results and page.
-        full: A night's work instead of minutes.
+        full: A night's work of two cores instead of minutes.
         methods: Names in `quantize.binary.methods`; all when empty.
         tasks: Only these; all of the budget's when empty.
         architectures: The same.

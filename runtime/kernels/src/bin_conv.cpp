@@ -118,7 +118,7 @@ class BinConv {
       node.refuse(std::to_string(n_) + " output channels are no multiple of the attribute group, " +
                   std::to_string(group_));
     }
-    std::vector<int64_t> fitting = packed.shape;
+    ort::Shape fitting = packed.shape;
     fitting[3] = static_cast<int64_t>(ceil_div(k_, 8));
     if (packed.shape != fitting) {
       node.refuse("weights has the shape " + ort::shown(packed.shape) + " instead of " + ort::shown(fitting));
@@ -186,7 +186,7 @@ class BinConv {
   }
 
  private:
-  [[noreturn]] static void refuse(const std::vector<int64_t>& shape, const std::string& what) {
+  [[noreturn]] static void refuse(const ort::Shape& shape, const std::string& what) {
     throw ort::InvalidArgument("edgepack::" + std::string(kName) + ": x has the shape " + ort::shown(shape) + ", which " + what);
   }
 

@@ -91,7 +91,7 @@ class BinLinear {
                                  ", and its last dimension must be " +
                                  (kIn == Form::kBits ? "ceil(K / 8) = " : "K = ") + std::to_string(width));
     }
-    std::vector<int64_t> shape = x.shape;
+    ort::Shape shape = x.shape;
     const size_t n = weights_->channels();
     shape.back() = static_cast<int64_t>(kOut == Form::kBits ? ceil_div(n, 8) : n);
     OrtValue* output = nullptr;

@@ -59,7 +59,7 @@ ort::Tensor LayerNode::weights(size_t rank, const char* layout) const {
 
 const void* LayerNode::per_channel(LayerInput input, ONNXTensorElementDataType type, int64_t n) const {
   const ort::Tensor found = constant(input, type);
-  if (found.shape != std::vector<int64_t>{n}) {
+  if (found.shape != ort::Shape{n}) {
     refuse(std::string(kNames[input]) + " has the shape " + ort::shown(found.shape) + " instead of " +
            ort::shown({n}));
   }
@@ -82,7 +82,7 @@ Finish LayerNode::finish(Form out, int64_t n) const {
 std::vector<float> LayerNode::thresholds(size_t k) const {
   if (info_.input_count() <= kShift) return {};
   const ort::Tensor given = constant(kShift, ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT);
-  const bool one = given.shape == std::vector<int64_t>{1};
+  const bool one = given.shape == ort::Shape{1};
   const size_t count = one ? 1 : k;
   const float* values = floats(kShift, static_cast<int64_t>(count));
   if (std::any_of(values, values + count, [](float value) { return std::isnan(value); })) {

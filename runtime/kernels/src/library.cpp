@@ -59,6 +59,7 @@ EDGEPACK_EXPORT OrtStatus* RegisterCustomOps(OrtSessionOptions* options, const O
   using namespace edgepack;
   const OrtApi* api = base->GetApi(ort::kVersion);
   if (api == nullptr) return nullptr;
+  ort::remember(base, api);
   return ort::guarded(api, [&] {
     ort::check(api, ort::AddCustomOpDomain::call(api, options, domains().of(api)));
   });

@@ -4,7 +4,9 @@
 // ONNX Runtime hands a library of operators one table of function pointers (OrtApi). The table only
 // grows at its end: an entry keeps its place in every later release, so a place and a type are all
 // that is needed to call it, and no header of the runtime is needed to build. Version 17 of the table
-// (onnxruntime 1.17) is the first with KernelContext_ParallelFor, the last entry used here.
+// (onnxruntime 1.17) is the first with KernelContext_ParallelFor, the last entry that is needed.
+//
+// One entry is younger, and is called only where the runtime's own version says that it is there.
 //
 // Every function that can fail returns a status, null for success, which its receiver releases.
 #pragma once
@@ -88,6 +90,7 @@ struct OrtCustomOp {
 namespace edgepack::ort {
 
 constexpr uint32_t kVersion = 17;
+constexpr int kVersionOfReferences = 24;
 
 // A function of the table: its place, and its type.
 template <size_t kPlace, typename Result, typename... Arguments>
@@ -144,5 +147,9 @@ using KernelInfoGetConstantInputTensor =
     Entry<249, OrtStatus*, const OrtKernelInfo*, size_t, int*, const OrtValue**>;
 using KernelContextParallelFor =
     Entry<274, OrtStatus*, const OrtKernelContext*, void (*)(void*, size_t), size_t, size_t, void*>;
+
+// Of version 24: type and dimensions without an object to allocate and release.
+using GetTensorElementTypeAndShapeDataReference =
+    Entry<414, OrtStatus*, const OrtValue*, ONNXTensorElementDataType*, const int64_t**, size_t*>;
 
 }  // namespace edgepack::ort

@@ -1,5 +1,10 @@
 #include "ort_values.h"
 
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+
 namespace edgepack::ort {
 
 void check(const OrtApi* api, OrtStatus* status) {
@@ -9,29 +14,53 @@ void check(const OrtApi* api, OrtStatus* status) {
   throw std::runtime_error(message);
 }
 
-Tensor tensor_of(const OrtApi* api, const OrtValue* value) {
-  if (value == nullptr) throw InvalidArgument("edgepack: an input that is required is missing");
+namespace {
+
+// The table of a runtime that is known to have the entries of version 24. Older ones of the same process have another.
+std::atomic<const OrtApi*> with_references{nullptr};
+
+// From a version like "1.31.1": 31, which is the version of the table too; 0 if it is no such thing.
+int minor_version(const char* version) {
+  const char* point = version == nullptr ? nullptr : std::strchr(version, '.');
+  return point == nullptr ? 0 : std::atoi(point + 1);
+}
+
+Shape shape_of(const OrtApi* api, const OrtValue* value, ONNXTensorElementDataType* type) {
+  if (api == with_references.load(std::memory_order_relaxed)) {
+    const int64_t* sizes = nullptr;
+    size_t rank = 0;
+    check(api, GetTensorElementTypeAndShapeDataReference::call(api, value, type, &sizes, &rank));
+    return {sizes, rank};
+  }
   OrtTensorTypeAndShapeInfo* info = nullptr;
   check(api, GetTensorTypeAndShape::call(api, value, &info));
+  const auto release = [api](OrtTensorTypeAndShapeInfo* made) { ReleaseTensorTypeAndShapeInfo::call(api, made); };
+  const std::unique_ptr<OrtTensorTypeAndShapeInfo, decltype(release)> held(info, release);
+  size_t rank = 0;
+  check(api, GetTensorElementType::call(api, info, type));
+  check(api, GetDimensionsCount::call(api, info, &rank));
+  Shape shape(rank);
+  check(api, GetDimensions::call(api, info, shape.data(), rank));
+  return shape;
+}
+
+}  // namespace
+
+void remember(const OrtApiBase* base, const OrtApi* api) {
+  if (minor_version(base->GetVersionString()) >= kVersionOfReferences) with_references.store(api);
+}
+
+Tensor tensor_of(const OrtApi* api, const OrtValue* value) {
+  if (value == nullptr) throw InvalidArgument("edgepack: an input that is required is missing");
   Tensor tensor{};
-  try {
-    size_t rank = 0;
-    check(api, GetTensorElementType::call(api, info, &tensor.type));
-    check(api, GetDimensionsCount::call(api, info, &rank));
-    tensor.shape.resize(rank);
-    check(api, GetDimensions::call(api, info, tensor.shape.data(), rank));
-  } catch (...) {
-    ReleaseTensorTypeAndShapeInfo::call(api, info);
-    throw;
-  }
-  ReleaseTensorTypeAndShapeInfo::call(api, info);
+  tensor.shape = shape_of(api, value, &tensor.type);
   void* data = nullptr;
   check(api, GetTensorMutableData::call(api, const_cast<OrtValue*>(value), &data));
   tensor.data = data;
   return tensor;
 }
 
-std::string shown(const std::vector<int64_t>& shape) {
+std::string shown(const Shape& shape) {
   std::string text;
   for (const int64_t size : shape) text += (text.empty() ? "" : ", ") + std::to_string(size);
   return "[" + text + "]";

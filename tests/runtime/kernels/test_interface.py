@@ -72,10 +72,14 @@ def entries() -> dict[str, str]:
 
 
 def their_names(header: str) -> dict[str, str]:
-    """From our names to the header's, which have underscores."""
+    """From our names to the header's, which have underscores; the entry of version 24 is in no older header."""
     words = {word.replace("_", "").lower(): word for word in re.findall(r"\b[A-Z]\w+", header)}
     exact = {name: name for name in entries() if re.search(rf"\b{name}\b", header)}
-    return {name: exact.get(name) or words[name.lower()] for name in entries()}
+    found = {name: exact.get(name) or words.get(name.lower()) for name in entries()}
+    (version,) = re.findall(r"#define ORT_API_VERSION (\d+)", header)
+    young = {"GetTensorElementTypeAndShapeDataReference"} if int(version) < 24 else set()
+    assert {name for name, theirs in found.items() if theirs is None} == young
+    return {name: theirs for name, theirs in found.items() if theirs is not None}
 
 
 def code(header: str) -> str:
