@@ -79,6 +79,7 @@ class Comparison:
         quick_size: The size for a quick look.
         memory: Whether memory is measured too, in a process for each side and length, of the first call.
         power: What a length counts as in the fit: 2 for sides of a square, so that the exponent is over pixels.
+        least: The shortest length of a size that its sides exist for.
         equal: Whether both sides have as many parameters, within `TOLERANCE`.
         notes: What a reader must know.
     """
@@ -96,6 +97,7 @@ class Comparison:
     quick_size: str
     memory: bool = False
     power: int = 1
+    least: Callable[[str], int] = lambda _size: 1
     equal: bool = True
     notes: Sequence[str] = field(default_factory=tuple)
 
@@ -176,6 +178,13 @@ def _grid(comparison: Comparison, settings: Settings) -> tuple[tuple[str, ...], 
         raise UsageError(
             "A length, a number of rounds or of threads is below 1", where=where, todo="Give positive numbers"
         )
+    for size in sizes:
+        if min(lengths) < (least := comparison.least(size)):
+            raise UsageError(
+                f"At size {size} this claim's shortest length is {least} {comparison.of}, not {min(lengths)}",
+                where="--input",
+                todo=f"Give {least} or more",
+            )
     return sizes, lengths
 
 

@@ -17,10 +17,21 @@ if TYPE_CHECKING:
 _WHERE = "arXiv:2203.11009, abstract, of time complexity"
 
 
+def _blocks(size: str) -> tuple[tuple[int, ...], int]:
+    """Widths, and steps of a convolution."""
+    return ((*(4 * [64]), *(3 * [128]), *(3 * [256])), 9) if size == "paper" else ((8, 16), 3)
+
+
+def _shortest(size: str) -> int:
+    """Steps of a clip that leave one for the mean."""
+    widths, kernel = _blocks(size)
+    return len(widths) * (kernel - 1) + 1
+
+
 def _config(size: str, clip: int) -> Skeleton:
     from edgepack.exporters.architectures.sequence.continual_inference import Skeleton
 
-    widths, kernel = ((*(4 * [64]), *(3 * [128]), *(3 * [256])), 9) if size == "paper" else ((8, 16), 3)
+    widths, kernel = _blocks(size)
     return Skeleton(widths, 25, 2, clip - len(widths) * (kernel - 1), 60, kernel)
 
 
@@ -65,6 +76,7 @@ compare(
             Side("one step", _step, _one, dynamic=False), Side("clip anew", _anew, _clip, dynamic=False),
         ),
         lengths=(100, 140, 220, 300), quick=(8,), of="steps of a clip", sizes=("paper",), quick_size="tiny",
+        least=_shortest,
         notes=(
             "CoST-GCN* of 10 blocks, two skeletons of 25 joints; 300 steps are a clip of NTU RGB+D 60.",
             (

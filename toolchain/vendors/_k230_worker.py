@@ -19,7 +19,11 @@ from pathlib import Path
 from typing import Any
 
 _SIMULATOR = "nncase.simulator.k230.sc"
-_TUNABLES = ("glibc.malloc.hugetlb=1", "glibc.malloc.mmap_threshold=33554432", "glibc.malloc.top_pad=134217728")
+_TUNABLES = (
+    "glibc.malloc.hugetlb=1",
+    "glibc.malloc.mmap_threshold=33554432",
+    "glibc.malloc.top_pad=134217728",
+)
 """Of the simulator, which is started for every group of layers and clears 63 MB each time: in pages of 2 MiB instead of
 4 KiB, where the kernel gives them, that takes a third of the time. They come into force in processes started later."""
 

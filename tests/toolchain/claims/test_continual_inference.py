@@ -3,8 +3,10 @@
 import pytest
 import torch
 
-from edgepack.toolchain.claims.base import claims
-from edgepack.toolchain.claims.comparing import COMPARISONS
+from edgepack.toolchain.cache import Cache
+from edgepack.toolchain.claims.base import Settings, claims
+from edgepack.toolchain.claims.comparing import COMPARISONS, measure
+from edgepack.toolchain.errors import UsageError
 
 claims.names()  # imports them
 COMPARISON = COMPARISONS["continual-inference"]
@@ -28,3 +30,17 @@ def test_a_stream_is_played_until_its_clips_are_full_and_gives_the_scores_of_the
         first, last = clip(frames[:, :, :length]), clip(frames[:, :, -length:])
     torch.testing.assert_close(first[:, 0], expected[0], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(last[:, 0], expected[-1], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("size", "length"), [("paper", 80), ("tiny", 4)])
+def test_a_clip_that_is_shorter_than_what_a_score_looks_at_is_refused(
+    tmp_path, size: str, length: int
+) -> None:
+    with Cache(tmp_path / "cache") as cache:
+        settings = Settings(tmp_path / "out", cache, sizes=(size,), inputs=(300, length))
+        with pytest.raises(UsageError) as refused:
+            measure(COMPARISON, settings, lambda *_: None)
+    assert f"At size {size} this claim's shortest length is {length + 1} steps of a clip" in str(
+        refused.value
+    )
+    assert f"Give {length + 1} or more" in str(refused.value)
