@@ -8,6 +8,7 @@
     Tile(x)                              becomes    Concat(x, x)             two of its rules end the process
     Relu(a + b), of three axes           becomes    Max(a + b, 0)            it finds no program for the two in one
     1 / x                                becomes    a quotient               it has no Reciprocal
+    tanh(x)                              becomes    2 sigmoid(2x) - 1        the KPU's own is 0.035 too small at 0.4
     LayerNormalization(x, g, b)          becomes    d (mean(d^2) + e)^-1/2 g + b,  d = x - mean(x)
     RMSNormalization(x, g)               becomes    x (mean(x^2) + e)^-1/2 g
     ReduceMean(x), of an image           becomes    GlobalAveragePool(x)     the KPU's pooling; the mean is the CPU's
@@ -86,6 +87,7 @@ def loadable(model: ir.Model, part: str) -> ir.Model:
     plain_slices(model)
     rectified_sums(model)
     reciprocals(model)
+    tangents(model)
     image_means(model)
     short_transposes(model)
     flat(model)
@@ -199,6 +201,22 @@ def _is_sum(value: ir.Value | None) -> bool:
             return True
         value = computed[0] if computed else None
     return False
+
+
+def tangents(model: ir.Model) -> int:
+    """Write hyperbolic tangents by the logistic function, of which the KPU has a nearer table; returns how many."""
+    import onnx_ir as ir
+
+    count = 0
+    for node in list(model.graph):
+        if not standard(node, "Tanh") or node.inputs[0] is None or node.inputs[0].dtype != ir.DataType.FLOAT:
+            continue
+        new = Build(model.graph, node)
+        two, one = new.number(2.0, "two"), new.number(1.0, "one")
+        logistic = new.op("Sigmoid", [new.op("Mul", [node.inputs[0], two], "twice")], "logistic")
+        new.finish("Sub", [new.op("Mul", [logistic, two], "doubled"), one])
+        count += 1
+    return count
 
 
 def image_means(model: ir.Model) -> int:
