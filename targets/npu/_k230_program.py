@@ -14,8 +14,9 @@ The compiler writes it after every pass; the one before instructions are made sa
       %2 = Reshape(%1, const(i32[2] : {1,4096})): // f32[1,4096]  the same memory under another shape: nobody's
     }
 
-That a Reshape moves nothing: `tensor_reshape` in src/Native/src/kernels/stackvm/tensor_ops.cpp of nncase. Operators
-have no names of the model's here; `named` finds the ONNX node with the same operator and shape, in order.
+That a Reshape moves nothing, and no Squeeze or Unsqueeze: `tensor_reshape` in
+src/Native/src/kernels/stackvm/tensor_ops.cpp of nncase. Operators have no names of the model's here; `named` finds the
+ONNX node with the same operator and shape, in order.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ _INPUT = re.compile(r"%([^\s:(),]+): (\w+\[[\d,]*\]|\w+)")
 _ARGUMENT = re.compile(r"%([^\s:(),]+)|const\(\w+\[([\d,]*)\]")
 _KIND = re.compile(r"(?:BinaryOp|UnaryOp|ReduceOp|CompareOp)\.(\w+)")
 _KINDS = frozenset({"Binary", "Unary", "Reduce", "Compare"})
-_VIEWS = frozenset({"Reshape", "GetItem"})
+_VIEWS = frozenset({"GetItem", "Reshape", "Squeeze", "Unsqueeze"})
 _LONGEST = 120
 
 

@@ -45,6 +45,20 @@ def test_one_line(line: str, op: str, macs: int | None) -> None:
     assert (found.op, found.macs) == (op, macs)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Reshape(%a, const(i32[2] : {8,16})): // f32[8,16]",
+        "Squeeze(%a, const(i64[1] : {0L})): // f32[4,16]",
+        "Unsqueeze(%a, const(i64[1] : {0L})): // f32[1,2,4,16]",
+        "GetItem(%a, const(i32 : 0)): // f32[4,16]",
+    ],
+)
+def test_another_shape_for_the_same_memory_is_no_operator(line: str) -> None:
+    head = "%main = fn(%a: f32[2,4,16]): // () -> f32[1]\n"
+    assert list(parse(f"{head}{{\n  %0 = {line}\n}}\n")) == []
+
+
 def test_names_of_the_models_nodes() -> None:
     nodes = [
         ("first", "Mul", (1, 3)),
