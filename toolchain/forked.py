@@ -12,7 +12,7 @@ import atexit
 import contextlib
 import json
 import os
-import select
+import selectors
 import signal
 import subprocess
 import sys
@@ -21,7 +21,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from edgepack.toolchain.subprocesses import SAFE_PATH, check_ended, not_finished, run_tool
 
@@ -31,6 +31,13 @@ _CHUNK = 1 << 16
 
 class _GoneError(Exception):
     """The server ended."""
+
+
+def _readable(stream: IO[bytes], seconds: float) -> bool:
+    """Whether there is something to read, waiting so long for it; `select` has no descriptors from 1024 on."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(stream, selectors.EVENT_READ)
+        return bool(selector.select(max(0.0, seconds)))
 
 
 class _Server:
@@ -59,8 +66,7 @@ class _Server:
         """
         assert self._process.stdout is not None  # noqa: S101
         while b"\n" not in self._read:
-            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, until - time.monotonic()))
-            if not ready:
+            if not _readable(self._process.stdout, until - time.monotonic()):
                 raise TimeoutError
             chunk = os.read(self._process.stdout.fileno(), _CHUNK)
             if not chunk:

@@ -64,6 +64,23 @@ def test_two_workers_have_one_preparation_and_see_nothing_of_each_other(modules,
     assert first["folder"] == str(tmp_path)
 
 
+def test_a_process_with_many_open_files_hears_its_workers(modules, tmp_path: Path) -> None:
+    """As a server has that edgepack is embedded in; `select` takes no descriptor from 1024 on."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 2048:
+        pytest.skip(f"a process may open {hard} files here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    held = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        assert run(modules("done()"), tmp_path)["folder"] == str(tmp_path)
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 def test_another_environment_has_a_preparation_of_its_own(
     modules, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
