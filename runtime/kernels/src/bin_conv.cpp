@@ -253,7 +253,7 @@ class BinConv {
     const std::lock_guard<std::mutex> lock(last_->mutex);
     if (!last_->plan || last_->plan->height != height || last_->plan->width != width) {
       last_->plan = std::make_shared<const ConvPlan>(rows_, columns_, height, width, k_, words_,
-                                                     pops_.size() / taps(), pops_);
+                                                     pops_.size() / taps(), pops_, kernel_.pixels);
     }
     return last_->plan;
   }
@@ -300,6 +300,8 @@ class BinConv {
     work.classes = plan.classes.data();
     work.stored = plan.stored.data();
     work.starts = plan.starts.data();
+    work.row = plan.out_width;
+    work.gap = plan.plane_width - plan.out_width;
     work.sums = plan.sums.data() + panel * kConvChannels * plan.class_stride;
     work.class_stride = plan.class_stride;
     work.plane = plan.out_height * plan.out_width;

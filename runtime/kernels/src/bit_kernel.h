@@ -58,6 +58,9 @@ inline constexpr size_t kConvChannels = 8;
 // place in a plane of bits; the word of input that tap t meets there is bits[position + offsets[t]].
 // Some positions are no pixel of the output (where a row of the plane is longer than a row of the
 // output): `stored` says which are, and those that are stand in the output one after the other.
+//
+// Of a kernel that takes pixels the positions are the output's pixels, `row` of them a row: pixel p stands in the plane
+// at p + p / row * gap, and only behind the last pixel are there positions that are none.
 struct ConvWork {
   const uint32_t* bits;
   const uint32_t* weights;  // [panels, taps, 8]
@@ -69,6 +72,8 @@ struct ConvWork {
   const int32_t* classes;   // [groups * 16]: which border of the image the position is at
   const uint16_t* stored;   // [groups]: a bit for each position that is a pixel of the output
   const size_t* starts;     // [groups]: the pixel that the first stored position is
+  size_t row;               // pixels of a row of the output
+  size_t gap;               // words of a row of the plane that are none of them
   const int32_t* sums;      // [panels * 8, class_stride]: what the sum is if no bit differs, for each class
   size_t class_stride;      // at least 16
   const float* alpha;       // [panels * 8]
@@ -112,6 +117,9 @@ struct BitKernel {
   // Whether `linear` takes rows of activations, and both take weights, as running XORs: in the place of each word (of
   // each tap, in a convolution) stands the XOR of all words of the row up to it.
   bool running = false;
+
+  // Whether a convolution's positions are pixels.
+  bool pixels = false;
 
   // Panels of a convolution that are best computed in one call, and the most that it takes.
   size_t conv_panels = 1;

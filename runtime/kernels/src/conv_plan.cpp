@@ -36,7 +36,7 @@ Classes classes_of(const ConvAxis& axis, size_t stride, size_t size, size_t outp
 }  // namespace
 
 ConvPlan::ConvPlan(const ConvAxis& rows, const ConvAxis& columns, size_t given_height, size_t given_width,
-                   size_t channels, size_t words, size_t n, const std::vector<int32_t>& pops)
+                   size_t channels, size_t words, size_t n, const std::vector<int32_t>& pops, bool pixels)
     : height(given_height), width(given_width) {
   const size_t padded_height = height + rows.before + rows.after;
   const size_t padded_width = width + columns.before + columns.after;
@@ -61,13 +61,14 @@ ConvPlan::ConvPlan(const ConvAxis& rows, const ConvAxis& columns, size_t given_h
   const Classes row_classes = classes_of(rows, row_stride, height, out_height);
   const Classes column_classes = classes_of(columns, column_stride, width, out_width);
   const size_t across = column_classes.taps.size();
-  groups = ((out_height - 1) * plane_width + out_width + kPositions - 1) / kPositions;
+  const size_t line = pixels ? out_width : plane_width;  // positions from row to row
+  groups = ((out_height - 1) * line + out_width + kPositions - 1) / kPositions;
   classes.assign(groups * kPositions, 0);
   stored.assign(groups, 0);
   starts.assign(groups, 0);
   for (size_t i = out_height; i-- > 0;) {
     for (size_t j = out_width; j-- > 0;) {
-      const size_t position = i * plane_width + j;
+      const size_t position = i * line + j;
       classes[position] = static_cast<int32_t>(row_classes.of[i] * across + column_classes.of[j]);
       stored[position / kPositions] |= static_cast<uint16_t>(1u << (position % kPositions));
       starts[position / kPositions] = i * out_width + j;  // the first one is written last

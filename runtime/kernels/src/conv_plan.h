@@ -6,6 +6,9 @@
 // of a plane, the output pixel (i, j) has the position i Q + j, and tap (a, b) meets there, in the plane
 // (a dy mod sy, b dx mod sx), the word i Q + j + (a dy div sy) Q + b dx div sx.
 //
+// Kernels that take pixels (BitKernel::pixels) skip the positions that are none: their position of the pixel (i, j) is
+// i W + j, with W the output's width, and the word's place is the same.
+//
 // Padding is zero, which a bit cannot be: its bits are 0, for +1, and what they add is taken away again.
 // With C channels of a group, V the taps that meet the image and P the bits that differ, padding included,
 //
@@ -32,9 +35,9 @@ struct ConvAxis {
 
 struct ConvPlan {
   // `pops` is popcount(w) of [n, taps of the kernel]; `channels` are those of a group. The image with its
-  // padding is at least as large as the kernel.
+  // padding is at least as large as the kernel. `pixels`: positions are pixels.
   ConvPlan(const ConvAxis& rows, const ConvAxis& columns, size_t height, size_t width, size_t channels,
-           size_t words, size_t n, const std::vector<int32_t>& pops);
+           size_t words, size_t n, const std::vector<int32_t>& pops, bool pixels);
 
   size_t height, width;              // of the image
   size_t out_height, out_width;      // of the output

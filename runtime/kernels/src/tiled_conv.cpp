@@ -72,7 +72,7 @@ std::shared_ptr<const TiledConv::Plan> TiledConv::plan_for(size_t height, size_t
   const std::lock_guard<std::mutex> lock(mutex_);
   if (!last_ || last_->at.height != height || last_->at.width != width) {
     auto made = std::make_shared<Plan>(
-        Plan{ConvPlan(shape_.rows, shape_.columns, height, width, shape_.channels, 1, 0, {}), 0, {}});
+        Plan{ConvPlan(shape_.rows, shape_.columns, height, width, shape_.channels, 1, 0, {}, false), 0, {}});
     // An odd number of cache lines: the sixteen rows of a tile then lie in different sets of the cache.
     made->pitch = (ceil_div(made->at.word_plane, kLineWords) | 1) * kLineWords;
     for (size_t step = 0; step < steps(); ++step) {

@@ -7,7 +7,7 @@ import numpy as np
 from tests.runtime.kernels.chained import FORMS, Chained, fits, random_conv, random_linear
 from tests.runtime.kernels.driving import Case
 from tests.runtime.kernels.layers import BinaryLayer
-from tests.runtime.kernels.test_bin_conv import CASES, made
+from tests.runtime.kernels.test_bin_conv import CASES, ROWS, made
 from tests.runtime.kernels.test_bin_linear import SIZES
 
 # Whose bytes fall together with their groups
@@ -35,7 +35,7 @@ def conv_cases(seed: int, *, largest: int = 2**40) -> list[Case]:
     """Every case of the exactness test, then random kernels, strides, dilations, paddings and groups."""
     rng = np.random.default_rng(seed)
     found = []
-    for shape, n, size, rest in CASES:
+    for shape, n, size, rest in [*CASES, *ROWS]:
         if np.prod(shape) * n * np.prod(size) <= largest:
             layer, x = made(rng, shape, n, size, rest)
             found.append(Case(layer.model(), {"x": x}, layer.expected(x)))
@@ -62,7 +62,7 @@ def chained_cases(seed: int, *, largest: int = 2**40) -> list[Case]:
         layers: list[tuple[Chained, tuple[int, ...]]] = [
             (random_linear(rng, form, n, k), (m, k)) for m, k, n in SIZES if m * k * n <= largest
         ]
-        for shape, n, size, rest in [*CASES, *IN_GROUPS]:
+        for shape, n, size, rest in [*CASES, *ROWS, *IN_GROUPS]:
             group = rest.get("group", 1)
             assert isinstance(group, int)
             if np.prod(shape) * n * np.prod(size) <= largest and fits(form, n, shape[1], group):

@@ -41,6 +41,14 @@ CASES: list[tuple[tuple[int, int, int, int], int, tuple[int, int], dict[str, obj
     ((1, 70, 6, 6), 9, (11, 9), {"pads": (5, 4, 5, 4)}),  # and in many
     ((1, 32, 5, 6), 70, (3, 3), {}),  # more panels than share them
     ((0, 5, 4, 4), 3, (3, 3), {}),
+    ((2, 40, 7, 7), 37, (3, 3), {}),  # one pixel more than the vectors hold
+    ((1, 70, 6, 4), 33, (9, 11), {"pads": (4, 5, 4, 5)}),  # a few more, of more taps than are kept
+]
+# Rows that end within a vector once or often, near to the next row or far from it.
+ROWS: list[tuple[tuple[int, int, int, int], int, tuple[int, int], dict[str, object]]] = [
+    ((1, 9, 6, width), 9, (3, size), {"pads": (1, size // 2, 1, size // 2)})
+    for width in range(1, 19)
+    for size in (1, 3, 9, 19)
 ]
 
 
@@ -71,7 +79,7 @@ def made(
 @pytest.mark.parametrize("threads", [1, 2])
 def test_it_is_exact(kernel: str, threads: int, opened: Callable[..., Any]) -> None:
     rng = np.random.default_rng(0)
-    for shape, n, size, rest in CASES:
+    for shape, n, size, rest in [*CASES, *ROWS]:
         layer, x = made(rng, shape, n, size, rest)
         (y,) = opened(layer.model(), threads=threads).run(None, {"x": x})
         np.testing.assert_array_equal(y, layer.expected(x), err_msg=f"{shape} {n} {size} {rest}")

@@ -14,7 +14,7 @@ from onnx.reference import ReferenceEvaluator
 from edgepack.runtime import kernels
 from tests.runtime.kernels.chained import FORMS, Chained, fits, random_conv, random_linear
 from tests.runtime.kernels.driven_cases import IN_GROUPS
-from tests.runtime.kernels.test_bin_conv import CASES
+from tests.runtime.kernels.test_bin_conv import CASES, ROWS
 from tests.runtime.kernels.test_bin_linear import KERNELS, SIZES
 
 MORE: list[Any] = [*IN_GROUPS, ((1, 40, 20, 21), 130, (3, 3), {})]
@@ -31,7 +31,7 @@ def kernel(request: pytest.FixtureRequest, library, monkeypatch: pytest.MonkeyPa
 
 def convolutions(rng: np.random.Generator, form: str) -> list[tuple[Chained, np.ndarray]]:
     found = []
-    for shape, n, size, rest in [*CASES, *MORE]:
+    for shape, n, size, rest in [*CASES, *ROWS, *MORE]:
         group = int(rest.get("group", 1))
         if fits(form, n, shape[1], group):
             one = random_conv(rng, form, n, shape[1] // group, size, rest)
