@@ -75,6 +75,9 @@ _ARM_PARTS = {
 def cpu_model(cpuinfo: str, board: str | None = None) -> str:
     """The processor's name: as x86 states it; on Arm the cores by part number, with the board if it says.
 
+    Virtual machines often hide which one of a family it is ("AMD EPYC", from Zen 1 to Zen 5): to a name without a number
+    the family and model are added, which they do not hide.
+
     Args:
         cpuinfo: Content of /proc/cpuinfo; may be empty.
         board: Content of /proc/device-tree/model.
@@ -85,7 +88,7 @@ def cpu_model(cpuinfo: str, board: str | None = None) -> str:
         names = [value for name, value in fields if name == key]
         # 32-bit Arm kernels put the architecture here ("ARMv7 Processor rev 4 (v7l)"): the part says more.
         if names and not (cores and names[0].lower().startswith("arm")):
-            return names[0]
+            return _told_apart(names[0], fields)
     said = dict(fields)
     board = board or said.get("Model") or said.get("Hardware")
     if cores:
@@ -104,6 +107,13 @@ def cpu_features(cpuinfo: str) -> list[str]:
     base, *extensions = isa.split("_")
     letters = set(base.removeprefix("rv64").removeprefix("rv32"))
     return [name for name in _RISCV_FEATURES if name in letters or name in extensions]
+
+
+def _told_apart(name: str, fields: list[tuple[str, str]]) -> str:
+    said = dict(fields)
+    if any(character.isdigit() for character in name) or not {"cpu family", "model"} <= said.keys():
+        return name
+    return f"{name} (family {said['cpu family']}, model {said['model']})"
 
 
 def _arm_cores(fields: list[tuple[str, str]]) -> str | None:

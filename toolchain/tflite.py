@@ -72,12 +72,17 @@ def read(path: Path) -> Any:
     Raises:
         SourceError: The file is missing or is not a TFLite model.
     """
+    import mmap
+
     import numpy as np
     from ai_edge_litert.tools import flatbuffer_utils
 
     _check(path)
     try:
-        model = flatbuffer_utils.read_model(str(path))
+        # Mapped here, for flatbuffer_utils.read_model never closes the file that it opens.
+        with path.open("rb") as file:
+            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY))
+        model = flatbuffer_utils.read_model_from_bytearray(content)
     except Exception as error:
         raise SourceError(f"The TFLite file cannot be read: {error}", where=str(path)) from error
     for buffer in model.buffers:

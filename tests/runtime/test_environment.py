@@ -102,6 +102,13 @@ def test_x86_features_are_those_that_every_core_has() -> None:
     assert cpu_features(X86) == ["sse4_2", "avx", "f16c", "fma", "avx2", "avx_vnni"]
 
 
+def test_a_name_that_several_processors_have_gets_family_and_model() -> None:
+    hidden = X86.replace("Intel(R) Core(TM) Ultra 7 155H", "AMD EPYC")
+    assert cpu_model(hidden) == "AMD EPYC"
+    told = hidden.replace("model name", "cpu family\t: 26\nmodel\t\t: 2\nmodel name")
+    assert cpu_model(told) == "AMD EPYC (family 26, model 2)"
+
+
 def test_other_processors() -> None:
     assert cpu_model(PI_2) == "1x Cortex-A7 (Raspberry Pi 2 Model B Rev 1.1)"
     assert cpu_features(PI_2) == ["neon"]
