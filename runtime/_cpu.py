@@ -75,8 +75,8 @@ _ARM_PARTS = {
 def cpu_model(cpuinfo: str, board: str | None = None) -> str:
     """The processor's name: as x86 states it; on Arm the cores by part number, with the board if it says.
 
-    Virtual machines often hide which one of a family it is ("AMD EPYC", from Zen 1 to Zen 5): to a name without a number
-    the family and model are added, which they do not hide.
+    Virtual machines often hide which one it is ("AMD EPYC", from Zen 1 to Zen 5): to a name without a number the family
+    and model are added, which they do not hide.
 
     Args:
         cpuinfo: Content of /proc/cpuinfo; may be empty.

@@ -27,6 +27,7 @@ from edgepack.toolchain.results import Tool
 from edgepack.toolchain.subprocesses import run_tool
 
 _TAIL = 400
+_PREFIX = "edgepack-worker-"
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,15 @@ class Worker:
         file.write_text(json.dumps({**request, "answer": str(answer), "log": str(log)}), encoding="utf-8")
         command = self.command("compile", file)
         try:
-            run_tool(self.distribution, command, time_limit_s=time_limit_s, cwd=scratch, expect=[answer])
+            with tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True) as temporary:
+                run_tool(
+                    self.distribution,
+                    command,
+                    time_limit_s=time_limit_s,
+                    cwd=scratch,
+                    expect=[answer],
+                    env=_temporary_files(temporary),
+                )
         except ToolchainFailedError as error:
             last = " ".join(_text(log)[-_TAIL:].split())
             raise type(error)(
@@ -134,7 +143,7 @@ class Conversation:
     ) -> None:
         self._worker = worker
         self._limit = call_limit_s
-        self._folder = tempfile.TemporaryDirectory(prefix="edgepack-worker-", ignore_cleanup_errors=True)
+        self._folder = tempfile.TemporaryDirectory(prefix=_PREFIX, ignore_cleanup_errors=True)
         scratch = Path(self._folder.name)
         self._log = scratch / "log.txt"
         file = scratch / "request.json"
@@ -150,6 +159,7 @@ class Conversation:
                 text=True,
                 start_new_session=True,
                 cwd=scratch,
+                env={**os.environ, **_temporary_files(self._folder.name)},
             )
             threading.Thread(target=self._read, args=(self._process,), daemon=True).start()
             self.opened = self._answer(open_limit_s)
@@ -225,6 +235,11 @@ class Conversation:
         if not answer["ok"]:
             raise ToolchainFailedError(f"{name} failed: {answer['error']}")
         return answer
+
+
+def _temporary_files(folder: str) -> dict[str, str]:
+    """Where a worker's temporary files go: rknn-toolkit2 leaves whole models behind, nncase one small file a tensor."""
+    return dict.fromkeys(("TMPDIR", "TEMP", "TMP"), folder)
 
 
 def _text(path: Path) -> str:
