@@ -6,7 +6,8 @@
     python tools/npu_lowering_table.py --isolated ...           the same on the HTP, the RK3588 and the K230
 
 Every row is a run: exported, rewritten, quantized, compiled by the vendor's compiler, and run on this host: the
-quantized model for Ethos-U and the HTP, and of that the first few in the HTP's simulator, for the others their simulators.
+quantized model for Ethos-U and the HTP, and of that the first few in the HTP's simulator; for the others their
+simulators.
 """
 
 from __future__ import annotations
