@@ -12,7 +12,7 @@ static double seconds() {
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
-// Two words of one sum, as runtime/kernels/src/avx512.cpp counts them: their parities by XOR, of two registers that differ
+// Two words of one sum, as runtime/kernels/src/avx512_count.h says: their parities by XOR, of two registers that differ
 // (with itself a register would cost nothing), the carry in the place of the parity before, VPOPCNTD and ADD.
 #define COUNT(sum, before, first, second)                          \
   "vpxord %%zmm30, %%zmm31, %%zmm" first "\n\t"                    \
